@@ -1,13 +1,10 @@
-"""Which submission methods, in which order, how long, and what follows a failure.
-
-The whole policy is `TABLE`: one row for each thing that can happen on a method, and
-what is done then. `decide` reads it and nothing else, so that every rule can be
-tested without a network and printed for people (`Policy.explain`, docs/policy.md).
+"""Which submission methods, in which order, and how long each step may take.
 
 Port 25 is in no default: it is for servers talking to servers (RFC 6409 section 3.1).
 587 with STARTTLS comes before 465 since it is what most servers and networks have had
 open for longest; 465 is the implicit TLS of RFC 8314; 2525 is no standard, but what
-providers open where the other two are blocked.
+providers open where the other two are blocked. What can happen
+and what follows is the table in rules.py; `decide` reads it.
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal, get_args
 
-from smtpsend.errors import Attempt, ConfigError, Event
+from smtpsend._model.rules import TABLE, Then, follows
+from smtpsend.errors import Attempt, ConfigError
 
 
 Security = Literal["starttls", "implicit", "plaintext"]
@@ -65,125 +62,6 @@ DEFAULT_METHODS = (
     Method(465, "implicit"),
     Method(2525, "starttls"),
 )
-
-
-class Then(StrEnum):
-    """What follows something that happened on a method."""
-
-    NEXT = "next"
-    NEXT_ONCE = "next, once"
-    NEXT_OR_FRESH_ONCE = "next or a fresh connection, once"
-    STOP = "stop"
-    GO_ON = "go on"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rule: what happened, what is done then, and why."""
-
-    what: str
-    then: Then
-    why: str
-
-
-TABLE: dict[Event, Row] = {
-    Event.UNRESOLVED: Row(
-        "the host name does not resolve",
-        Then.STOP,
-        "it is the same name on every port",
-    ),
-    Event.UNREACHABLE: Row(
-        "TCP refused, unreachable or timed out",
-        Then.NEXT,
-        "firewalls and providers block ports",
-    ),
-    Event.NO_GREETING: Row(
-        "no greeting in time, closed, garbage, or a greeting of 4yz or 5yz",
-        Then.NEXT,
-        "nothing was said yet",
-    ),
-    Event.EHLO_REFUSED: Row(
-        "EHLO refused or not answered",
-        Then.NEXT,
-        "nothing was said yet",
-    ),
-    Event.NO_STARTTLS: Row(
-        "STARTTLS missing from EHLO, or refused",
-        Then.NEXT,
-        "never in the clear; a stripped STARTTLS looks like this",
-    ),
-    Event.INJECTED: Row(
-        "plaintext behind the 220 to STARTTLS",
-        Then.GO_ON,
-        "discarded before the handshake, never read as a reply (RFC 3207 section 6)",
-    ),
-    Event.HANDSHAKE: Row(
-        "TLS handshake failed, timed out, or too old",
-        Then.NEXT,
-        "another port may do better, and is as safe",
-    ),
-    Event.CERTIFICATE: Row(
-        "certificate refused by us",
-        Then.STOP,
-        "one host has one certificate: an alarm, not an obstacle "
-        '(on_certificate_error="next" goes on; both stay verified)',
-    ),
-    Event.NO_MECHANISM: Row(
-        "credentials given, but AUTH not offered or no shared mechanism",
-        Then.NEXT,
-        "some servers offer AUTH on one port only; never unauthenticated by accident",
-    ),
-    Event.AUTH_REFUSED: Row(
-        "AUTH refused, 4yz or 5yz",
-        Then.STOP,
-        "one try of one mechanism: the account is the same on every port, no lockouts",
-    ),
-    Event.AUTH_LOST: Row(
-        "AUTH lost, timed out, or answered with 421 or garbage",
-        Then.NEXT_ONCE,
-        "the server cannot have taken the message",
-    ),
-    Event.REFUSED: Row(
-        "sender, recipient or message refused",
-        Then.STOP,
-        "the answer is the answer",
-    ),
-    Event.LOST: Row(
-        "421, lost, timed out, garbage or a reply too many before the end of the message",
-        Then.NEXT_OR_FRESH_ONCE,
-        "the server cannot have taken the message",
-    ),
-    Event.CLOSING_AT_END: Row(
-        "421 in answer to the end of the message",
-        Then.STOP,
-        "4yz: not taken; Rejected, temporary",
-    ),
-    Event.WRONG_CLASS: Row(
-        "a reply of a class that cannot be (2yz to DATA, a stray 3yz)",
-        Then.STOP,
-        "we no longer speak the same language; Rejected, not temporary",
-    ),
-    Event.ACCEPTED_EARLY: Row(
-        "2yz before the end of the message was written",
-        Then.STOP,
-        "it may have taken half of it; DeliveryUnknown",
-    ),
-    Event.UNKNOWN: Row(
-        "lost, timed out or garbage after the end of the message",
-        Then.STOP,
-        "it may have taken it; DeliveryUnknown",
-    ),
-    Event.ABANDONED: Row(
-        "another method was ready first",
-        Then.NEXT,
-        "the first to be ready wins; only the winner sees credentials",
-    ),
-    Event.DEADLINE: Row(
-        "the deadline of the call ran out",
-        Then.STOP,
-        "every call ends within its deadline",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +136,7 @@ class Policy:
         for event in TABLE:
             row = TABLE[event]
             lines.append(f"  - {row.what}:")
-            lines.append(f"      {follows(self, event)} ({row.why})")
+            lines.append(f"      {follows(event, self.on_certificate_error)} ({row.why})")
         if self.remember:
             lines += ["", f"The method that worked is tried first for {self.remember:g} s."]
         return "\n".join(lines)
@@ -320,13 +198,6 @@ class Stop:
     """Abort what is running; the send has failed."""
 
 
-def follows(policy: Policy, event: Event) -> Then:
-    """What the table says follows `event` under `policy`."""
-    if event is Event.CERTIFICATE and policy.on_certificate_error == "next":
-        return Then.NEXT
-    return TABLE[event].then
-
-
 def decide(
     policy: Policy, attempts: Sequence[Attempt], running: Sequence[Running] = ()
 ) -> Try | Wait | Stop:
@@ -344,7 +215,7 @@ def decide(
     fresh = next((m for m in policy.methods if m not in tried), None)
     if fresh is None and attempts and not busy:
         last = attempts[-1]
-        if follows(policy, last.event) is Then.NEXT_OR_FRESH_ONCE:
+        if follows(last.event, policy.on_certificate_error) is Then.NEXT_OR_FRESH_ONCE:
             fresh = last.method
     if not busy:
         return Stop() if fresh is None else Try(fresh)
@@ -357,7 +228,7 @@ def decide(
 def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
     """Whether attempt `n` ends the send: a stop, or a second time of what goes on once."""
     event = attempts[n].event
-    then = follows(policy, event)
+    then = follows(event, policy.on_certificate_error)
     if then is Then.STOP:
         return True
     once = then in (Then.NEXT_ONCE, Then.NEXT_OR_FRESH_ONCE)

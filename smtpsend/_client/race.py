@@ -1,0 +1,175 @@
+"""The race over methods: start, wait, stop as `decide` says; the first ready session wins.
+
+Nothing secret leaves in the race: the sessions come as far as an EHLO over verified TLS
+with a shared mechanism. The others are aborted before the winner sees credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from smtpsend._client import memory
+from smtpsend._model.policy import Policy, Running, Stop, Try, Wait, decide
+from smtpsend._model.rules import Then, follows
+from smtpsend._wire.faults import Track
+from smtpsend._wire.session import Session, Target, open_session
+from smtpsend.errors import (
+    Attempt,
+    AuthError,
+    CertificateError,
+    ConnectError,
+    ConnectionLost,
+    Event,
+    SendError,
+    TLSError,
+)
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.policy import Method
+    from smtpsend._wire.channel import Deadline
+
+# Where every method failed, the error of the one that got furthest is raised.
+_FURTHEST = (CertificateError, AuthError, ConnectionLost, TLSError, ConnectError)
+
+# What a server says of a message or a login says nothing against the method.
+_METHOD_WORKED = {
+    Event.AUTH_REFUSED,
+    Event.REFUSED,
+    Event.CLOSING_AT_END,
+    Event.UNKNOWN,
+}
+
+
+@dataclass(slots=True)
+class Race:
+    """What one call has tried, and what is running for it."""
+
+    target: Target
+    deadline: Deadline
+    order: Policy  # the policy, the remembered method in front
+    attempts: list[Attempt] = field(default_factory=list)
+    _errors: list[tuple[Method, SendError]] = field(default_factory=list)
+    _running: dict[asyncio.Task[Session], Track] = field(default_factory=dict)
+    _abandoned: set[asyncio.Task[Session]] = field(default_factory=set)
+
+    async def ready(self) -> Session:
+        """The first session that is ready, by any method that is still to be tried.
+
+        Raises:
+            SendError: the policy has nothing more to try, or the time is over.
+        """
+        try:
+            while True:
+                match self._decide():
+                    case Stop():
+                        raise self.failure()
+                    case Try(method):
+                        self._start(method)
+                    case Wait(seconds):
+                        if (session := await self._next(seconds)) is not None:
+                            return session
+        finally:
+            # No await here: it could be cancelled, and the winner's connection with it.
+            self._abandon()
+
+    def _decide(self) -> Try | Wait | Stop:
+        running = [Running(t.method, t.idle) for t in self._running.values()]
+        choice = decide(self.order, self.attempts, running)
+        if isinstance(choice, Try) and self.attempts and not self.deadline.left:
+            return Wait(None) if running else Stop()
+        return choice
+
+    def _start(self, method: Method) -> None:
+        track = Track(method, self.deadline.elapsed)
+        task = asyncio.create_task(open_session(self.target, track, self.deadline))
+        self._running[task] = track
+
+    async def _next(self, seconds: float | None) -> Session | None:
+        """Wait for something to end; the session, if one is ready and nothing forbids it."""
+        done, _ = await asyncio.wait(
+            self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        ready = []
+        for task in [t for t in self._running if t in done]:
+            error = task.exception()
+            if error is None:
+                ready.append(task)
+                continue
+            track = self._running.pop(task)
+            if not isinstance(error, SendError) or error.event is None:
+                raise error
+            self.record(error, track)
+        # A certificate refused in the same moment stops all the same.
+        if not ready or isinstance(self._decide(), Stop):
+            return None
+        self._running.pop(ready[0])
+        return ready[0].result()
+
+    def record(self, error: SendError, track: Track) -> None:
+        """Add what ended on one method to what was tried."""
+        assert error.event is not None  # noqa: S101  # each error of the wire has its row
+        if error.event not in _METHOD_WORKED:
+            memory.failed(self.target.host, self.target.policy, track.method)
+        self._errors.append((track.method, error))
+        elapsed = self.deadline.elapsed - track.started
+        self.attempts.append(
+            Attempt(
+                track.method,
+                track.address,
+                error.phase,
+                error.said(),
+                track.started,
+                elapsed,
+                error.event,
+            )
+        )
+
+    def _abandon(self) -> None:
+        """Abort what still runs, and note how far it came."""
+        for task, track in self._running.items():
+            task.add_done_callback(_abort_late)
+            task.cancel()
+            elapsed = self.deadline.elapsed - track.started
+            self.attempts.append(
+                Attempt(
+                    track.method, track.address, track.phase, None, track.started, elapsed
+                )
+            )
+        self._abandoned |= set(self._running)
+        self._running.clear()
+
+    async def settle(self) -> None:
+        """Wait until what was aborted is gone: a loop turn or two."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
+
+    def failure(self) -> SendError:
+        """The error to raise, now that nothing more is tried."""
+        last = self._errors[-1][1]
+        assert last.event is not None  # noqa: S101
+        if follows(last.event, self.order.on_certificate_error) is Then.STOP:
+            last.attempts = tuple(self.attempts)
+            return last
+        order = self.target.policy.methods
+        _, error = min(
+            self._errors,
+            key=lambda entry: (_rank(entry[1]), order.index(entry[0])),
+        )
+        if not isinstance(error, CertificateError):
+            error.temporary = any(e.temporary for _, e in self._errors)
+        error.attempts = tuple(self.attempts)
+        return error
+
+
+def _rank(error: SendError) -> int:
+    return next(n for n, kind in enumerate(_FURTHEST) if isinstance(error, kind))
+
+
+def _abort_late(task: asyncio.Task[Session]) -> None:
+    """End a session that became ready when another had won."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().channel.abort()
+

@@ -1,0 +1,97 @@
+"""What the log says: one line a send, a warning for a fallback and for what is unknown.
+
+Nothing here raises: a message that was taken stays taken, whatever a log handler does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+from smtpsend._wire.channel import Fault
+from smtpsend._wire.faults import lost, positive
+from smtpsend.errors import DeliveryUnknown, Phase, SendError
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.receipt import Receipt
+    from smtpsend._wire.session import Session
+
+log = logging.getLogger("smtpsend")
+
+
+def success(receipt: Receipt, host: str) -> None:
+    """Log that the server took a message."""
+    with contextlib.suppress(Exception):
+        _fallback(receipt, host)
+        refused = f", {len(receipt.refused)} refused" if receipt.refused else ""
+        log.info(
+            "accepted %s for %d recipient(s)%s by %s:%s in %.3f s: %s",
+            receipt.message_id or "a message",
+            len(receipt.accepted),
+            refused,
+            host,
+            receipt.method,
+            receipt.elapsed,
+            receipt.reply,
+        )
+
+
+def _fallback(receipt: Receipt, host: str) -> None:
+    if receipt.attempts:
+        log.warning(
+            "%s: fell back to %s (%s)",
+            host,
+            receipt.method,
+            "; ".join(map(str, receipt.attempts)),
+        )
+
+
+def failure(error: SendError, host: str, recipients: int) -> None:
+    """Log that a message was not sent, or that nobody knows."""
+    with contextlib.suppress(Exception):
+        unknown = isinstance(error, DeliveryUnknown)
+        log.log(
+            logging.WARNING if unknown else logging.INFO,
+            "%s %s for %d recipient(s) by %s: %s: %s",
+            "unknown whether delivered:" if unknown else "not sent:",
+            error.message_id or "a message",
+            recipients,
+            host,
+            type(error).__name__,
+            error,
+        )
+
+
+def cancelled(session: Session, message_id: str | None) -> None:
+    """Log what became of a message whose send was cancelled after its end went out."""
+    with contextlib.suppress(Exception):
+        if session.track.phase is not Phase.FINAL:
+            return
+        reply = None
+        with contextlib.suppress(*Fault.__args__):
+            reply = session.channel.early()
+        name = message_id or "a message"
+        if reply is None:
+            log.warning(
+                "unknown whether delivered: %s (cancelled before the server answered the "
+                "end of the message)",
+                name,
+            )
+        elif positive(reply):
+            log.warning("delivered all the same: %s was cancelled after: %s", name, reply)
+
+
+def unexpected(error: Exception, phase: Phase, message_id: str | None) -> SendError:
+    """A typed error for one that should not be: a defect of ours or of a library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
+    # Not the text of `error`: nobody knows what it holds.
+    typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
+    typed.message_id = message_id
+    typed.hint = "please report this as a defect of smtpsend"
+    with contextlib.suppress(Exception):
+        log.error("%s", typed)
+    return typed

@@ -1,0 +1,247 @@
+"""One string, one mailbox, or an error (RFC 5321 section 4.1.2, RFC 5322, RFC 6531).
+
+Nothing is ever repaired: mail must not go to half of what was written. The parser is
+one pass over tokens, so its time is linear in the text, whatever the text holds.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from smtpsend._model.domain import address_literal, ascii_domain, shown
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["Group", "Mailbox", "ascii_domain", "groups", "mailbox", "mailboxes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One mailbox, as SMTP and the headers know it.
+
+    Attributes:
+        display: the name shown to people, unquoted; encoded words (RFC 2047) are kept
+            as they are. Empty where there is none.
+        local: the part before the @, a quoted string with its quotes.
+        domain: the domain in its ASCII form, or an address literal with its brackets.
+    """
+
+    display: str
+    local: str
+    domain: str
+
+    @property
+    def address(self) -> str:
+        """The address for the envelope: ``local@domain``."""
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def ascii(self) -> bool:
+        """False if only a server with SMTPUTF8 (RFC 6531) can take the address."""
+        return self.local.isascii()
+
+
+class Group(NamedTuple):
+    """A part of an address list: the members of a group, or one mailbox without name."""
+
+    name: str | None
+    members: list[Mailbox]
+
+
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\U0010ffff"
+_DOT_STRING = re.compile(rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*+")
+_QUOTED_STRING = re.compile(r'"(?:[ !#-\[\]-~\x80-\U0010ffff]|\\[ -~])*+"')
+_PLAIN = re.compile(
+    r"([A-Za-z0-9!#$%&'*+/^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/^_`{|}~-]++)*+)"
+    r"@([A-Za-z0-9.-]++)"
+)
+_TOKEN = re.compile(
+    rf"""(?P<blank>[ \t]++)
+    |(?P<special>[<>,:;])
+    |(?P<word>"(?:[^"\\]++|\\.)*+"|[{_ATEXT}.]++)
+     (?P<domain>@(?:\[[^][\\]*+\]|[{_ATEXT}.]*+))?+""",
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
+_FOLD = re.compile(r"\r\n(?=[ \t])")
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_JOINERS = "\u200c\u200d"
+_LONGEST_LOCAL = 64
+_LONGEST_ADDRESS = 254
+_FORM = "write user@host or Name <user@host>; quote names that hold any of ()<>[]:;@,"
+
+
+def mailbox(text: str) -> Mailbox:
+    """Exactly one mailbox from ``user@host`` or ``Name <user@host>``.
+
+    Raises:
+        ConfigError: it is not exactly one well-formed mailbox.
+    """
+    if not isinstance(text, str):
+        raise ConfigError(f"an address must be a str, not {shown(text)}", hint=_FORM)
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        return _addr_spec("", plain[1], plain[2])
+    if unsafe := _UNSAFE.search(text):
+        raise _control(text, unsafe[0])
+    if "\t" in text:
+        raise _control(text, "\t")
+    found = _parse(text)
+    if len(found) != 1 or found[0].name is not None:
+        raise ConfigError(f"not exactly one address: {shown(text)}", hint=_FORM)
+    return found[0].members[0]
+
+
+def mailboxes(text: str) -> list[Mailbox]:
+    """All mailboxes of a header's value, those in groups included; empty for an empty one.
+
+    Raises:
+        ConfigError: any part of it is malformed.
+    """
+    return [box for group in groups(text) for box in group.members]
+
+
+def groups(text: str) -> list[Group]:
+    """The address list of a header's value (RFC 5322 section 3.4), groups kept apart.
+
+    Folds (CRLF and white space) are undone. Not allowed is what section 4.4 calls
+    obsolete, such as routes and empty places in a list.
+
+    Raises:
+        ConfigError: any part of it is malformed.
+    """
+    text = _FOLD.sub("", text)
+    if unsafe := _UNSAFE.search(text):
+        raise _control(text, unsafe[0])
+    return _parse(text)
+
+
+class _Token(NamedTuple):
+    """`kind` is one of ``< > , : ;``, ``w`` for a word, ``a`` for an addr-spec."""
+
+    kind: str
+    text: str
+    domain: str
+    at: int
+
+
+_BOX = r"(?:w*+<a>|a)"
+_ITEM = rf"(?:w++:(?:{_BOX}(?:,{_BOX})*+)?+;|{_BOX})"
+# The grammar of section 3.4, over the kinds of the tokens.
+_LIST = re.compile(rf"(?:{_ITEM}(?:,{_ITEM})*+)?+")
+_STEP = re.compile(rf"(?P<box>{_BOX})|(?P<name>w++):|(?P<close>;)")
+
+
+def _parse(text: str) -> list[Group]:
+    tokens = list(_tokens(text))
+    kinds = "".join(token.kind for token in tokens)
+    good = _LIST.match(kinds)
+    if good is None or good.end() != len(kinds):
+        raise _malformed(text, tokens[good.end()].at if good else 0)
+    found: list[Group] = []
+    inside = False
+    for step in _STEP.finditer(kinds):
+        part = tokens[step.start() : step.end()]
+        if step["name"]:
+            inside = True
+            found.append(Group(_phrase(part), []))
+        elif step["close"]:
+            inside = False
+        elif inside:
+            found[-1].members.append(_box(part))
+        else:
+            found.append(Group(None, [_box(part)]))
+    return found
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """Words, addr-specs and specials; white space and comments are left out."""
+    at = 0
+    while at < len(text):
+        if text[at] == "(":
+            at = _after_comment(text, at)
+            continue
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _malformed(text, at)
+        if match["special"]:
+            yield _Token(match["special"], match["special"], "", at)
+        elif match["domain"] is not None:
+            yield _Token("a", match["word"], match["domain"][1:], at)
+        elif match["word"] is not None:
+            yield _Token("w", match["word"], "", at)
+        at = match.end()
+
+
+def _after_comment(text: str, start: int) -> int:
+    depth = 0
+    for match in _COMMENT.finditer(text, start):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    raise _malformed(text, start)
+
+
+def _phrase(tokens: list[_Token]) -> str:
+    words = (token.text for token in tokens if token.kind == "w")
+    return " ".join(
+        re.sub(r"\\(.)", r"\1", word[1:-1]) if word[0] == '"' else word for word in words
+    ).strip()
+
+
+def _box(tokens: list[_Token]) -> Mailbox:
+    spec = next(token for token in tokens if token.kind == "a")
+    return _addr_spec(_phrase(tokens), spec.text, spec.domain)
+
+
+def _addr_spec(display: str, local: str, domain: str) -> Mailbox:
+    """A mailbox from the two sides of an addr-spec, both checked."""
+    whole = f"{local}@{domain}"
+    if not (_DOT_STRING.fullmatch(local) or _QUOTED_STRING.fullmatch(local)):
+        raise ConfigError(f"not a valid local part: {shown(local)} in {shown(whole)}")
+    if not local.isascii() and not all(map(_visible, local)):
+        raise ConfigError(
+            f"the local part holds an invisible character or a space: {shown(whole)}"
+        )
+    start = local.find("=?")
+    if start >= 0 and "?=" in local[start + 2 :]:
+        raise ConfigError(
+            f"an encoded word (RFC 2047) is not allowed in an address: {shown(whole)}",
+            hint="write the address itself; only names may be encoded",
+        )
+    host = address_literal(domain) if domain[:1] == "[" else ascii_domain(domain)
+    size = len(local.encode())
+    if size > _LONGEST_LOCAL or size + 1 + len(host) > _LONGEST_ADDRESS:
+        raise ConfigError(
+            f"the address is too long: {shown(whole)}",
+            hint=f"at most {_LONGEST_LOCAL} octets before the @ and "
+            f"{_LONGEST_ADDRESS} in all (RFC 5321 section 4.5.3.1)",
+        )
+    return Mailbox(display, local, host)
+
+
+def _visible(char: str) -> bool:
+    category = unicodedata.category(char)
+    if category == "Zs":
+        return char == " "  # in a quoted string only: no dot-string holds it
+    return char in _JOINERS or category not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _control(text: str, char: str) -> ConfigError:
+    return ConfigError(
+        f"the address holds the control character {char!r}: {shown(text)}",
+        hint="an address is one line of printable characters",
+    )
+
+
+def _malformed(text: str, at: int) -> ConfigError:
+    start = max(0, at - 20)
+    near = f" near {shown(text[start : at + 30])}" if len(text) > _LONG else ""
+    return ConfigError(f"malformed address: {shown(text)}{near}", hint=_FORM)
+
+
+_LONG = 60

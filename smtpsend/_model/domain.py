@@ -1,0 +1,106 @@
+"""One domain or host name in the form that DNS and SMTP know (RFC 5890, UTS 46)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["address_literal", "ascii_domain", "shown"]
+
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_NAME = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*")
+_LONGEST_NAME = 253
+_LONGEST_SHOWN = 60
+# What IDNA 2003 (the standard library) sends to another domain than IDNA 2008 does.
+_DEVIATIONS = frozenset("ßς\u200c\u200d")
+
+
+def shown(value: object) -> str:
+    """`value` as an error may quote it: control characters escaped, cut when long."""
+    if not isinstance(value, str):
+        return f"a {type(value).__name__}"
+    if len(value) > _LONGEST_SHOWN:
+        return f"{value[:_LONGEST_SHOWN]!r}..."
+    return repr(value)
+
+
+def ascii_domain(text: str) -> str:
+    """A domain or host name in its ASCII form, IDN as A-labels.
+
+    ASCII names come back as they are, "xn--" labels included. Other names are mapped
+    by UTS 46, non-transitional, with the optional package `idna`; without it only
+    names on which the standard library's IDNA 2003 is known to agree are taken.
+
+    Raises:
+        ConfigError: not a name of LDH labels (RFC 5321 section 4.1.2: letters, digits
+            and hyphens, 63 octets a label, 253 in all, no trailing dot), or an IDN
+            that needs the extra ``smtpsend[idn]``.
+    """
+    if not isinstance(text, str):
+        raise ConfigError(f"a domain must be a str, not {shown(text)}")
+    name = text if text.isascii() else _from_idn(text)
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"not a domain name: {shown(text)}",
+            hint="a domain is made of letters, digits, hyphens and single dots, "
+            "at most 63 characters between dots and 253 in all",
+        ) from None
+    return name
+
+
+def _from_idn(text: str) -> str:
+    if len(text) > _LONGEST_NAME:
+        raise ConfigError(f"the domain name is too long: {shown(text)}")
+    try:
+        import idna
+    except ImportError:
+        return ".".join(_from_label(label, text) for label in text.split("."))
+    try:
+        return idna.encode(text, uts46=True, std3_rules=True).decode("ascii")
+    except (UnicodeError, ValueError, IndexError):
+        raise ConfigError(
+            f"not a valid internationalised domain name: {shown(text)}",
+            hint="check its spelling: it breaks the rules of IDNA 2008 (RFC 5891)",
+        ) from None
+
+
+def _from_label(label: str, text: str) -> str:
+    """One label through IDNA 2003, only where IDNA 2008 says the same."""
+    if label.isascii():
+        return label
+    try:
+        encoded = label.encode("idna")
+        same = encoded.decode("idna") == label.lower() and _DEVIATIONS.isdisjoint(label)
+    except UnicodeError:
+        same = False
+    if not same:
+        raise ConfigError(
+            f"the domain name {shown(text)} needs the package 'idna'",
+            hint="pip install 'smtpsend[idn]'",
+        ) from None
+    return encoded.decode("ascii")
+
+
+def address_literal(text: str) -> str:
+    """An address literal such as ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]``, as it is.
+
+    Raises:
+        ConfigError: not an IPv4 or IPv6 address in the form of RFC 5321 section 4.1.3.
+    """
+    inside = text[1:-1]
+    try:
+        if text[:1] != "[" or text[-1:] != "]" or not text.isascii() or "%" in text:
+            raise ValueError
+        if inside[:5].lower() == "ipv6:":
+            ipaddress.IPv6Address(inside[5:])
+        else:
+            ipaddress.IPv4Address(inside)
+    except ValueError:
+        raise ConfigError(
+            f"not an address literal: {shown(text)}",
+            hint="write [192.0.2.1] or [IPv6:2001:db8::1]",
+        ) from None
+    return text

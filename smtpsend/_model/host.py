@@ -1,0 +1,104 @@
+"""Host names and addresses: what can stand in a `Server`, and what is private."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from smtpsend._model.address import ascii_domain
+from smtpsend.errors import ConfigError
+
+
+# Letters, digits and hyphens (RFC 1123 section 2.1), and the underscore of many an
+# internal host name; a dot at the end makes a name absolute.
+_HOST = re.compile(
+    r"(?=.{1,254}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+    r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?",
+    re.IGNORECASE,
+)
+_EHLO_LITERAL = re.compile(r"\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]")
+
+
+def check_host(host: object) -> str:
+    """A host name in ASCII, or an IP address.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(host, str) or not host:
+        raise ConfigError("the host is a host name or an IP address, as a str")
+    try:
+        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        pass
+    if not host.isascii():
+        host = ascii_domain(host)
+    labels = host.removesuffix(".").rpartition(".")
+    if not _HOST.fullmatch(host) or labels[2].isdigit():
+        hint = (
+            "a port goes into a URL (smtp://host:587) or into Policy(methods=...)"
+            if re.fullmatch(r"[\w.-]+:[0-9]+", host)
+            else ""
+        )
+        raise ConfigError("the host is no valid host name or IP address", hint=hint)
+    return host
+
+
+def check_private(address: str) -> None:
+    """Refuse to speak plaintext to an address that is neither loopback nor private.
+
+    Raises:
+        ConfigError: the address is public.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if not any(ip in network for network in _PRIVATE if network.version == ip.version):
+        raise ConfigError(
+            f"plaintext is for a development sink on this machine or a private network, "
+            f"and {address} is neither",
+            hint="use Method(587, 'starttls') or Method(465, 'implicit')",
+        )
+
+
+# RFC 1918, RFC 4193, link-local and loopback; narrower than ipaddress's is_private.
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "::1/128",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+
+
+def check_ehlo_name(name: object) -> str:
+    """A domain or an address literal to call ourselves by.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(name, str):
+        literal = _EHLO_LITERAL.fullmatch(name)
+        if literal is not None:
+            try:
+                ipaddress.ip_address(literal[1])
+            except ValueError:
+                pass
+            else:
+                return name
+        elif name.isascii() and _HOST.fullmatch(name):
+            return name.removesuffix(".")
+        elif name and not name.isascii():
+            return ascii_domain(name)
+    raise ConfigError(
+        "ehlo_name is a domain or an address literal such as [192.0.2.1] "
+        "(RFC 5321 section 4.1.3)"
+    )

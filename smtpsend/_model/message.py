@@ -1,0 +1,147 @@
+"""Any of the four kinds of message to an `Envelope`, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import formatdate, make_msgid
+
+from smtpsend._model.address import Group, Mailbox, mailbox
+from smtpsend._model.content import (
+    dot_stuff,
+    fields,
+    from_bytes,
+    message_id_of,
+    unfolded,
+)
+from smtpsend._model.domain import shown
+from smtpsend._model.flatten import own_copy, seven_bit, to_bytes, typed
+from smtpsend._model.headers import ADDRESS_HEADERS, check_headers, meant
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["Envelope", "dot_stuff", "envelope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message as a transaction needs it.
+
+    Attributes:
+        sender: the address for MAIL; empty for the null sender.
+        recipients: the addresses for RCPT, each once, in order; never empty.
+        content: CRLF line ends only, the last line ended, not dot-stuffed. Empty only
+            for empty bytes or an empty str.
+        message_id: the Message-ID, or None where it has none that can be shown.
+        eight_bit: the content holds bytes above 127 (needs 8BITMIME, RFC 6152).
+        utf8: an address is not ASCII, or the headers hold UTF-8 (needs SMTPUTF8,
+            RFC 6531).
+        seven_bit: gives the content anew in pure ASCII for a server without 8BITMIME,
+            or None if that cannot be. The content it gives needs no SMTPUTF8 either;
+            only addresses may. Only there if `eight_bit`, for message objects.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
+    message_id: str | None
+    eight_bit: bool
+    utf8: bool
+    seven_bit: Callable[[], bytes | None] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+
+def envelope(
+    message: object, sender: str | None, recipients: Sequence[str] | None
+) -> Envelope:
+    """The envelope and the bytes of any message.
+
+    Args:
+        message: an `EmailMessage` or other `Message`, bytes, or an ASCII str.
+        sender: the address for MAIL, ``""`` for the null sender; None takes Sender,
+            else From.
+        recipients: the addresses for RCPT; None takes To, Cc and Bcc. A lone str is one
+            recipient.
+
+    Like `smtplib.SMTP.send_message`, a message with Resent- headers takes those.
+
+    Raises:
+        ConfigError: the message, a header of it or an address cannot be sent.
+    """
+    given = None if sender is None else _sender(sender)
+    listed = None if recipients is None else _recipients(recipients)
+    if isinstance(message, Message):
+        return _of_object(message, given, listed)
+    if isinstance(message, str):
+        message = _ascii(message)
+    if not isinstance(message, bytes):
+        raise ConfigError(
+            f"a message is an EmailMessage, a Message, bytes or a str, not {shown(message)}"
+        )
+    if given is None or listed is None:
+        raise ConfigError(
+            "a message given as bytes or str needs sender= and recipients=",
+            hint="its headers are sent as they are and not read for addresses",
+        )
+    return _of_bytes(message, given, listed)
+
+
+def _sender(sender: str) -> str:
+    return "" if sender == "" else mailbox(sender).address
+
+
+def _recipients(recipients: Iterable[str]) -> list[Mailbox]:
+    if isinstance(recipients, str):
+        recipients = [recipients]
+    try:
+        given = list(recipients)
+    except TypeError:
+        raise ConfigError(f"recipients must be str, not {shown(recipients)}") from None
+    return [mailbox(recipient) for recipient in given]
+
+
+def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:
+    seen = {(box.local, box.domain.lower()): box for box in reversed(list(boxes))}
+    once = tuple(box.address for box in reversed(seen.values()))
+    if not once:
+        raise ConfigError(
+            "the message has no recipient", hint="set To, Cc or Bcc, or give recipients="
+        )
+    return once
+
+
+def _ascii(text: str) -> bytes:
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "a message given as str must be ASCII, as in smtplib",
+            hint="give bytes, or an EmailMessage, which encodes what is not ASCII",
+        ) from None
+
+
+def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelope:
+    content, head = from_bytes(message)
+    ids = (f.value for f in fields(head) if f.name.lower() == b"message-id")
+    to = _each_once(recipients)
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id_of(unfolded(next(ids, b""))),
+        eight_bit=not content.isascii(),
+        utf8=_needs_utf8(sender, to, head),
+    )
+
+
+def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
+    if not sender.isascii() or not all(map(str.isascii, recipients)):
+        return True
+    if head.isascii():
+        return False
+    try:
+        return bool(head.decode())
+    except UnicodeDecodeError:  # some other charset, which SMTPUTF8 would not help
+        return False

@@ -1,0 +1,146 @@
+"""Which server, and with which credentials, policy and trust."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from smtpsend._model.auth import Auth, OAuth2, Password
+from smtpsend._model.host import check_ehlo_name, check_host, check_private
+from smtpsend._model.policy import Policy
+from smtpsend._model.url import auth_from_env, auth_of, method_of, split
+from smtpsend.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A submission server: where it is, who we are there, and how it is reached.
+
+    Args:
+        host: a host name, which the certificate must be for, or an IP address.
+        auth: `Password` or `OAuth2`; None for a server that wants no login.
+        policy: which methods, in which order, how long.
+        cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
+        ssl_context: a context of your own, in place of `cafile`. It must verify
+            (``CERT_REQUIRED``, ``check_hostname``, TLS 1.2 or newer).
+        ehlo_name: what to call ourselves in EHLO: a domain or an address literal. By
+            default the machine's name if it is a domain, else its address.
+
+    Raises:
+        ConfigError: something of it cannot be used.
+    """
+
+    host: str
+    auth: Auth | None = None
+    policy: Policy = field(default_factory=Policy, kw_only=True)
+    cafile: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    ssl_context: ssl.SSLContext | None = field(default=None, kw_only=True)
+    ehlo_name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", check_host(self.host))
+        if self.auth is not None and not isinstance(self.auth, Password | OAuth2):
+            raise ConfigError(
+                "auth is Password(username, password), OAuth2(username, token), or None"
+            )
+        if not isinstance(self.policy, Policy):
+            raise ConfigError("policy is a Policy")
+        self._check_trust()
+        if self.ehlo_name is not None:
+            object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
+        if self.plaintext:
+            self._check_sink()
+
+    @property
+    def plaintext(self) -> bool:
+        """Whether this is a development sink, without TLS."""
+        return self.policy.methods[0].security == "plaintext"
+
+    def _check_trust(self) -> None:
+        if self.cafile is not None:
+            if not isinstance(self.cafile, str | os.PathLike):
+                raise ConfigError("cafile is the path of a PEM file")
+            object.__setattr__(self, "cafile", os.fspath(self.cafile))
+            if not isinstance(self.cafile, str) or "\0" in self.cafile:
+                raise ConfigError("cafile is the path of a PEM file, as text")
+        if self.ssl_context is not None:
+            if not isinstance(self.ssl_context, ssl.SSLContext):
+                raise ConfigError("ssl_context is an ssl.SSLContext")
+            if self.cafile is not None:
+                raise ConfigError("give either cafile or ssl_context, not both")
+
+    def _check_sink(self) -> None:
+        if self.auth is not None:
+            raise ConfigError("a plaintext method never goes with credentials")
+        with contextlib.suppress(ValueError):
+            check_private(str(ipaddress.ip_address(self.host)))
+
+    @classmethod
+    def from_url(cls, url: str, **options: object) -> Server:
+        """A server from a URL.
+
+        ``smtp://user:password@host`` means the whole policy; a port pins one method (465
+        implicit TLS, any other STARTTLS). ``smtps://host[:port]`` is implicit TLS. TLS
+        is always required. Reserved characters in user and password are percent-encoded.
+
+        Args:
+            url: the URL. No error ever quotes it.
+            options: `policy`, `cafile`, `ssl_context` and `ehlo_name`, as in `Server`.
+
+        Raises:
+            ConfigError: the URL is malformed, or has parts that mean nothing here.
+        """
+        parts = split(url)
+        auth, method = auth_of(parts), method_of(parts)
+        if method is not None:
+            policy = options.get("policy", Policy())
+            if isinstance(policy, Policy):
+                options["policy"] = replace(policy, methods=(method,))
+        return cls(parts.hostname or "", auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: object
+    ) -> Server:
+        """A server from environment variables.
+
+        ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME`` and
+        ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password; one
+        line end at its end is dropped). A variable that is empty counts as missing.
+
+        Args:
+            environ: where to look, by default ``os.environ``.
+            options: `policy`, `cafile`, `ssl_context` and `ehlo_name`, as in `Server`.
+
+        Raises:
+            ConfigError: nothing is set, or what is set contradicts itself.
+        """
+        env = os.environ if environ is None else environ
+        names = ("URL", "HOST", "USERNAME", "PASSWORD", "PASSWORD_FILE")
+        found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
+        if url := found.pop("URL", None):
+            if found:
+                extra = ", ".join(f"SMTP_{name}" for name in found)
+                raise ConfigError(f"SMTP_URL says it all: unset {extra}")
+            return cls.from_url(url, **options)
+        if "HOST" not in found:
+            raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
+        auth = auth_from_env(found)
+        return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+
+def server_of(server: object) -> Server:
+    """`server` as a `Server`: it is one already, a host name, or a URL.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(server, Server):
+        return server
+    if not isinstance(server, str):
+        raise ConfigError("server is a Server, a host name, or a URL")
+    return Server.from_url(server) if "://" in server else Server(server)

@@ -1,0 +1,244 @@
+"""One connection as asyncio sees it: bytes out, replies in, every wait bounded.
+
+The channel pairs replies with commands by counting: a reply that nothing asked for
+stays in the queue, and the next command refuses to go out over it, since from there
+on every answer would be taken for that of another command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from typing import NoReturn, cast
+
+from smtpsend._wire.replies import Garbage, Redactor, ReplyReader
+from smtpsend.errors import Reply
+
+
+__all__ = ["Channel", "Deadline", "Fault", "Garbage", "Lost", "TimedOut"]
+
+# How much may wait in the transport before the writer has to.
+_HIGH_WATER = 65536
+
+
+class Lost(Exception):
+    """The connection ended."""
+
+
+class TimedOut(Exception):
+    """One of our timers ran out."""
+
+
+Fault = Lost | TimedOut | Garbage
+
+
+class Deadline:
+    """Until when the whole call may run."""
+
+    def __init__(self, seconds: float) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self.start = self._clock()
+        self._end = self.start + seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the call."""
+        return self._clock() - self.start
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; 0 when it is over."""
+        return max(0.0, self._end - self._clock())
+
+    def within(self, seconds: float) -> float:
+        """`seconds`, or what is left where that is less."""
+        return min(seconds, self.left)
+
+
+class Channel(asyncio.Protocol):
+    """A connection that is written to, and read from reply by reply."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.redact = Redactor()
+        self._reader = ReplyReader(self.redact)
+        self._replies: deque[Reply] = deque()
+        self._lost: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._paused = False
+        self.transport: asyncio.Transport
+
+    # what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.use(cast("asyncio.Transport", transport))
+
+    def use(self, transport: asyncio.Transport) -> None:
+        """Go on over `transport`: the first, or the one inside TLS."""
+        self.transport = transport
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        self._replies += self._reader.feed(data)
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._lost = self._lost or "the server closed the connection"
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reset = isinstance(exc, ConnectionResetError | BrokenPipeError)
+        self._lost = self._lost or (
+            "the connection was reset" if reset else "the connection was closed"
+        )
+        self._paused = False
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # what sessions and transactions call
+
+    async def _wait(self, until: float, what: str) -> None:
+        """Wait for anything to happen, until `until` on the loop's clock."""
+        left = until - self._loop.time()
+        if left <= 0:
+            raise TimedOut(what)
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(left, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _check(self) -> None:
+        """Raise what makes this connection unfit to go on."""
+        if self._reader.garbage is not None:
+            raise Garbage(*self._reader.garbage.args)
+        if self._lost is not None:
+            raise Lost(self._lost)
+        if self.transport.is_closing():
+            # After the peer's close_notify, writes would vanish without an error.
+            raise Lost("the server closed the connection")
+
+    async def reply(self, timeout: float) -> Reply:
+        """The next reply, whole.
+
+        Raises:
+            Garbage: what came is no reply.
+            Lost: the connection ended before it.
+            TimedOut: it did not come within `timeout` seconds.
+        """
+        until = self._loop.time() + timeout
+        while not self._replies:
+            self._check()
+            await self._wait(until, f"no answer within {timeout:.3g} s")
+        return self._replies.popleft()
+
+    @contextlib.contextmanager
+    def challenges(self) -> Iterator[None]:
+        """While a login goes on: the text of a 334 is data, and left as it is."""
+        self._reader.challenges = True
+        try:
+            yield
+        finally:
+            self._reader.challenges = False
+
+    def early(self) -> Reply | None:
+        """A reply that came before it was asked for; raises if none can follow."""
+        if not self._replies:
+            self._check()
+            return None
+        return self._replies.popleft()
+
+    def command(self, line: bytes) -> None:
+        """Write one command, or one group of them, if nothing stands unread before it.
+
+        Raises:
+            Garbage: a reply came that answers nothing, or what came is no reply.
+            Lost: the connection has ended.
+        """
+        if self._replies:
+            # A 421 may come at any time (RFC 5321 section 3.8), and counts as the
+            # answer to this command.
+            if self._replies[0].code == 421:
+                return
+            raise Garbage(f"a reply that answers nothing: {self._replies[0]}")
+        self._check()
+        if not self._reader.idle:
+            raise Garbage("a reply began that answers nothing")
+        self.transport.write(line)
+
+    def write(self, data: bytes) -> None:
+        """Write content; see `drained` for the pace."""
+        self.transport.write(data)
+
+    async def drained(self, timeout: float, deadline: Deadline) -> None:
+        """Wait until more can be written, or a reply or the end of the connection came.
+
+        Raises:
+            TimedOut: nothing moved for `timeout` seconds, or the deadline ran out.
+        """
+        waiting = self.transport.get_write_buffer_size()
+        until = self._loop.time() + deadline.within(timeout)
+        while self._paused and not self._replies and self._lost is None:
+            if self._reader.garbage is not None:
+                return
+            try:
+                await self._wait(until, f"no upload progress within {timeout:.3g} s")
+            except TimedOut:
+                now = self.transport.get_write_buffer_size()
+                if now >= waiting or not deadline.left:
+                    raise
+                waiting, until = now, self._loop.time() + deadline.within(timeout)
+
+    def expired(self) -> NoReturn:
+        """Raise what the end of the deadline is.
+
+        Raises:
+            TimedOut: always.
+        """
+        raise TimedOut("the deadline ran out")
+
+    @property
+    def fit(self) -> bool:
+        """Whether the connection can serve another message."""
+        return (
+            not self._replies
+            and self._reader.idle
+            and self._lost is None
+            and not self.transport.is_closing()
+        )
+
+    def discard(self) -> None:
+        """Forget what was received and not read (RFC 3207 section 6)."""
+        self._replies.clear()
+        self._reader.clear()
+
+    def abort(self) -> None:
+        """End the connection at once; nothing more goes out."""
+        self.transport.abort()
+
+    def hang_up(self) -> None:
+        """Say QUIT, and close_notify inside TLS, and end the connection without waiting.
+
+        The answer would cost a round trip and says nothing (RFC 5321 section 4.1.1.10);
+        a deaf peer would hold the socket open for long after the call.
+        """
+        # Whatever goes wrong here, the message's fate is known.
+        with contextlib.suppress(Exception):
+            if self.fit and not self._paused:
+                self.transport.write(b"QUIT\r\n")
+                self.transport.close()
+        self.transport.abort()

@@ -1,0 +1,188 @@
+"""From a name to a connected socket: look it up once, race the addresses (RFC 8305)."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from weakref import WeakSet
+
+from smtpsend._wire.channel import Deadline
+from smtpsend._wire.faults import Track, lost
+from smtpsend._wire.threads import in_thread
+from smtpsend.errors import ConnectError, Event, Phase, SendError
+
+
+# RFC 8305 section 5: the pause before the next address is tried beside the last.
+_ADDRESS_STAGGER = 0.25
+
+_UNKNOWN_NAME = {
+    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)
+}
+
+OPEN: WeakSet[socket.socket] = WeakSet()
+"""Every socket dialled in this process: a forked child closes its copies."""
+
+Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
+
+
+def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """`host` as an IP address, or None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+async def resolve(host: str, timeout: float) -> list[Address]:
+    """The addresses of `host`, families in turn, within `timeout` seconds.
+
+    Raises:
+        ConnectError: the name is unknown, or could not be looked up.
+    """
+    ip = literal(host)
+    if ip is not None:
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
+
+    def look_up() -> list[Address]:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
+
+    try:
+        async with asyncio.timeout(timeout):
+            found = await in_thread(look_up, f"smtpsend-resolve-{host[:40]}")
+    except socket.gaierror as error:
+        unknown = error.errno in _UNKNOWN_NAME
+        raise _unresolved(
+            f"the host name {host} " + ("is unknown" if unknown else "cannot be looked up"),
+            temporary=not unknown,
+        ) from None
+    except TimeoutError:
+        raise _unresolved(
+            f"the look-up of the host name {host} took longer than {timeout:.3g} s",
+            temporary=True,
+            timed_out=True,
+        ) from None
+    except (OSError, UnicodeError):
+        raise _unresolved(
+            f"the host name {host} cannot be looked up", temporary=True
+        ) from None
+    addresses = interleave(list(dict.fromkeys(found)))
+    if not addresses:
+        raise _unresolved(f"the host name {host} has no address", temporary=False)
+    return addresses
+
+
+def _unresolved(
+    text: str, *, temporary: bool, timed_out: bool = False
+) -> ConnectError:
+    return ConnectError(
+        text,
+        phase=Phase.RESOLVE,
+        event=Event.UNRESOLVED,
+        temporary=temporary,
+        timed_out=timed_out,
+    )
+
+
+def interleave(addresses: Sequence[Address]) -> list[Address]:
+    """One family after the other, beginning with the first (RFC 8305 section 4)."""
+    first = [a for a in addresses if a[0] == addresses[0][0]]
+    other = [a for a in addresses if a[0] != addresses[0][0]]
+    pairs = chain.from_iterable(zip_longest(first, other))
+    return [address for address in pairs if address is not None]
+
+
+async def dial(
+    addresses: Sequence[Address], timeout: float, deadline: Deadline, track: Track
+) -> socket.socket:
+    """A socket connected to the first of `addresses` that answers.
+
+    Raises:
+        ConnectError: none answered within `timeout` seconds, all in all.
+    """
+    limit = deadline.within(timeout)
+    port = track.method.port
+    targets = [(family, (a[0], port, *a[2:])) for family, a in addresses]
+    track.address = str(targets[0][1][0])
+    try:
+        async with asyncio.timeout(limit):
+            if len(targets) == 1:
+                sock = await _connect(*targets[0])
+            else:
+                sock = await _race(targets)
+    except TimeoutError as error:
+        if error.errno is not None:
+            # The kernel's own ETIMEDOUT is a TimeoutError, too.
+            raise _unreachable(error) from None
+        why = f"no answer within {limit:.3g} s"
+        raise lost(Phase.CONNECT, why, timed_out=True) from None
+    except OSError as error:
+        raise _unreachable(error) from None
+    track.address = str(sock.getpeername()[0])
+    track.progress()
+    return sock
+
+
+def _unreachable(error: OSError) -> SendError:
+    why = os.strerror(error.errno).lower() if error.errno else "no route"
+    return lost(Phase.CONNECT, why)
+
+
+async def _connect(
+    family: socket.AddressFamily, address: tuple[str | int, ...]
+) -> socket.socket:
+    # IPPROTO_TCP, not 0: asyncio sets TCP_NODELAY only where it sees that it is TCP, and
+    # without it each small write can wait 40 ms for a delayed ACK.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        OPEN.add(sock)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _race(
+    targets: Sequence[tuple[socket.AddressFamily, tuple[str | int, ...]]],
+) -> socket.socket:
+    """Start the targets one by one, a failure at once followed by the next."""
+    waiting = list(targets)
+    running: set[asyncio.Task[socket.socket]] = set()
+    errors: list[OSError] = []
+    try:
+        while True:
+            if waiting:
+                running.add(asyncio.create_task(_connect(*waiting.pop(0))))
+            if not running:
+                raise errors[0]
+            done, _ = await asyncio.wait(
+                running,
+                timeout=_ADDRESS_STAGGER if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                running.discard(task)
+                error = task.exception()
+                if error is None:
+                    return task.result()
+                if not isinstance(error, OSError):
+                    raise error
+                errors.append(error)
+    finally:
+        # No await here: it could be cancelled, and the winner's socket with it.
+        for task in running:
+            task.cancel()
+            task.add_done_callback(_close_late)
+
+
+def _close_late(task: asyncio.Task[socket.socket]) -> None:
+    """Close the socket of a connect that came through when it was no longer wanted."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

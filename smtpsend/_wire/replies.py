@@ -1,0 +1,142 @@
+"""Bytes into replies (RFC 5321 section 4.2): strict in form, bounded in size.
+
+One reply is read as one reply, or it is garbage: a line that does not begin with a
+code, lines that disagree on the code, a code that no SMTP server uses, a line or a
+reply without end. What was complete before the garbage counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from smtpsend.errors import Reply
+
+
+# Far above what RFC 5321 section 4.5.3.1.5 allows (512), and what any EHLO needs.
+_LONGEST_LINE = 8192
+_LONGEST_REPLY = 65536
+
+# RFC 5321 section 4.2: the first digit is 2 to 5. "250" alone is complete, and a tab
+# in place of the blank is seen in the wild.
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
+# RFC 2034 section 4: class, subject and detail, and then the text.
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Garbage(Exception):
+    """What came is no SMTP reply; the text says why, and shows nothing secret."""
+
+
+class Redactor:
+    """Hides secrets in whatever a person could come to see."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Hide these from now on."""
+        known = {*self._secrets, *(s for s in secrets if s)}
+        # The longest first: a secret inside another would leave the rest to be read.
+        self._secrets = sorted(known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._secrets)), re.IGNORECASE)
+
+    def __call__(self, text: str) -> str:
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub("***", text)
+        # A server may break what it repeats over several lines.
+        joined = re.sub(r"\s", "", text).lower()
+        if any(re.sub(r"\s", "", s).lower() in joined for s in self._secrets):
+            return "(hidden: it repeated a secret)"
+        return text
+
+
+def show(data: bytes) -> str:
+    """A short, harmless picture of bytes that are no reply."""
+    return repr(data[:60].decode("ascii", "backslashreplace")) + ("..." * (len(data) > 60))
+
+
+def reply_of(code: int, lines: list[bytes], redact: Callable[[str], str]) -> Reply:
+    """One reply from the texts of its lines."""
+    texts = [line.decode("utf-8", "replace") for line in lines]
+    found = _ENHANCED.match(texts[0])
+    enhanced = None
+    # The class of an enhanced code repeats the first digit; where it does not, the
+    # code is not to be believed, and stays in the text.
+    if found and found[1] == str(code)[0]:
+        enhanced = found[0].strip()
+        texts = [
+            text[found.end() :] if text.startswith(enhanced) else text for text in texts
+        ]
+    text = "\n".join(_CONTROL.sub(" ", text).strip() for text in texts)
+    return Reply(code, enhanced, redact(text.strip("\n")))
+
+
+class ReplyReader:
+    """Cuts a stream into replies."""
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        # During a login the text of a 334 is data: redacting could change it. It is
+        # shown to nobody.
+        self.challenges = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what came so far."""
+        self._buffer = bytearray()
+        self._searched = 0
+        self._code = 0
+        self._lines: list[bytes] = []
+        self._size = 0
+        self.garbage: Garbage | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a further reply has come."""
+        return not self._buffer and not self._lines and self.garbage is None
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes; after garbage (see `garbage`) none."""
+        replies: list[Reply] = []
+        if self.garbage is not None:
+            return replies
+        self._buffer += data
+        try:
+            start = 0
+            while (end := self._buffer.find(b"\n", max(start, self._searched))) >= 0:
+                line = bytes(self._buffer[start:end]).removesuffix(b"\r")
+                start = end + 1
+                if (reply := self._line(line)) is not None:
+                    replies.append(reply)
+            del self._buffer[:start]
+            self._searched = len(self._buffer)
+            if len(self._buffer) > _LONGEST_LINE:
+                raise Garbage("a reply line without end")
+        except Garbage as garbage:
+            self.garbage = garbage
+            self._buffer.clear()
+        return replies
+
+    def _line(self, line: bytes) -> Reply | None:
+        if len(line) > _LONGEST_LINE:
+            raise Garbage("a reply line without end")
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise Garbage(f"not an SMTP reply: {self._redact(show(line))}")
+        code = int(match[1])
+        if self._lines and code != self._code:
+            raise Garbage(f"the lines of one reply disagree: {self._code} and {code}")
+        self._code = code
+        self._lines.append(match[3] or b"")
+        self._size += len(line)
+        if self._size > _LONGEST_REPLY:
+            raise Garbage("a reply without end")
+        if match[2] == b"-":
+            return None
+        lines, self._lines, self._size = self._lines, [], 0
+        raw = self.challenges and code == 334
+        return reply_of(code, lines, str if raw else self._redact)

@@ -1,0 +1,74 @@
+"""The TLS context: always verifying, never weaker than TLS 1.2."""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from pathlib import Path
+
+import certifi
+
+from smtpsend.errors import ConfigError
+
+
+def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContext:
+    """The context to verify a server with.
+
+    Args:
+        cafile: a PEM file of the CAs to trust in place of certifi's, or None.
+        own: the caller's context, used as it is if it verifies, or None.
+
+    Raises:
+        ConfigError: `cafile` cannot be read, or `own` does not verify.
+    """
+    if own is not None:
+        return check(own)
+    path = Path(cafile if cafile is not None else certifi.where())
+    try:
+        state = path.stat()
+        # Reading a bundle takes some 17 ms, so once per process and file; a file that
+        # was replaced (a renewed CA) is read again.
+        return _build(str(path), state.st_mtime_ns, state.st_size)
+    except ssl.SSLError:
+        raise ConfigError(f"cafile holds no PEM certificates: {path}") from None
+    except OSError as error:
+        raise ConfigError(f"cafile cannot be read: {path}: {error.strerror}") from None
+
+
+def check(context: ssl.SSLContext) -> ssl.SSLContext:
+    """`context`, if it verifies; looked at again at each connect, since it can change.
+
+    Raises:
+        ConfigError: it accepts any certificate, any name, or TLS older than 1.2.
+    """
+    if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
+        raise ConfigError(
+            "ssl_context does not verify: it needs verify_mode=CERT_REQUIRED and "
+            "check_hostname=True, as ssl.create_default_context() has them"
+        )
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        raise ConfigError(
+            "ssl_context allows TLS older than 1.2 (RFC 8997): set "
+            "context.minimum_version = ssl.TLSVersion.TLSv1_2"
+        )
+    return context
+
+
+@lru_cache(maxsize=32)
+def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    # RFC 9525 section 2: a name stands in subjectAltName or nowhere.
+    context.hostname_checks_common_name = False
+    # Set, not inherited: Python 3.13 made VERIFY_X509_STRICT a default, under which
+    # many private CAs fail for a missing key identifier; a file that holds just an
+    # intermediate CA or the server's own certificate is a trust anchor as it stands.
+    context.verify_flags = (
+        ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
+        | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    )
+    context.options |= ssl.OP_NO_COMPRESSION
+    context.load_verify_locations(cafile=cafile)
+    return context

@@ -1,0 +1,217 @@
+"""A real submission server on loopback, with TLS and login (extra ``testing``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+import tempfile
+import threading
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import trustme
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from smtpsend._model.auth import Password
+from smtpsend._model.policy import Method, Policy
+from smtpsend._model.server import Server
+
+
+PortName = Literal["starttls", "implicit", "starttls2"]
+_PORTS: tuple[PortName, ...] = ("starttls", "implicit", "starttls2")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message that the server took."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+class LocalServer:
+    """A server on three ports of 127.0.0.1: STARTTLS, implicit TLS, STARTTLS.
+
+    Recipients that begin with ``unknown`` are refused with 550, with ``later`` with 450;
+    senders that begin with ``banned`` with 550.
+
+    Args:
+        refuse: ports that refuse connections.
+        max_size: the largest message, in bytes.
+
+    Attributes:
+        messages: what was taken so far.
+        cafile: the CA to trust, as a PEM file.
+        username, password: the login.
+    """
+
+    def __init__(
+        self, *, refuse: Collection[PortName] = (), max_size: int = 33554432
+    ) -> None:
+        self.messages: list[Stored] = []
+        self.username = "alice@example.test"
+        self.password = secrets.token_urlsafe(12)
+        self.max_size = max_size
+        self._refuse = set(refuse)
+        self._stack = contextlib.ExitStack()
+        self._ports: dict[PortName, int] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            authority = trustme.CA()
+            self.cafile = str(folder / "ca.pem")
+            authority.cert_pem.write_to_path(self.cafile)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+            self._serve(stack, context)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def port(self, name: PortName) -> int:
+        """The number of a port."""
+        return self._ports[name]
+
+    def server(self, **options: Any) -> Server:
+        """This server as a `Server`, with the default policy on its own ports."""
+        methods = tuple(
+            Method(self._ports[name], "implicit" if name == "implicit" else "starttls")
+            for name in _PORTS
+        )
+        options.setdefault("policy", Policy(methods=methods))
+        options.setdefault("cafile", self.cafile)
+        return Server("127.0.0.1", Password(self.username, self.password), **options)
+
+    def _serve(self, stack: contextlib.ExitStack, context: ssl.SSLContext) -> None:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="smtp-server", daemon=True)
+        thread.start()
+        stack.callback(_stop, loop, thread)
+        for name in _PORTS:
+            # With the protocol named, asyncio sets TCP_NODELAY on what it accepts.
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sock.bind(("127.0.0.1", 0))
+            self._ports[name] = sock.getsockname()[1]
+            if name in self._refuse:
+                # Bound and not listening: it refuses, and nobody else gets the port.
+                stack.callback(sock.close)
+                continue
+            listening = self._listen(sock, context, implicit=name == "implicit")
+            server = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
+            stack.callback(loop.call_soon_threadsafe, server.close)
+
+    async def _listen(
+        self, sock: socket.socket, context: ssl.SSLContext, *, implicit: bool
+    ) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> SMTP:
+            with warnings.catch_warnings():
+                # On a port with implicit TLS aiosmtpd does not see the TLS layer, and
+                # warns that AUTH goes without.
+                warnings.simplefilter("ignore")
+                return SMTP(
+                    _Handler(self),
+                    hostname="mail.example.test",
+                    data_size_limit=self.max_size,
+                    enable_SMTPUTF8=True,
+                    authenticator=self._authenticate,
+                    auth_required=True,
+                    auth_require_tls=not implicit,
+                    tls_context=None if implicit else context,
+                    require_starttls=not implicit,
+                    loop=loop,
+                )
+
+        return await loop.create_server(
+            protocol, sock=sock, ssl=context if implicit else None
+        )
+
+    def _authenticate(
+        self,
+        _server: SMTP,
+        _session: Session,
+        _envelope: Envelope,
+        _mechanism: str,
+        data: object,
+    ) -> AuthResult:
+        good = (
+            isinstance(data, LoginPassword)
+            and data.login == self.username.encode()
+            and data.password == self.password.encode()
+        )
+        return AuthResult(success=good, handled=False)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    async def end() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+class _Handler:
+    def __init__(self, owner: LocalServer) -> None:
+        self._owner = owner
+
+    async def handle_MAIL(  # noqa: N802  # aiosmtpd's name
+        self,
+        _server: SMTP,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        if address.startswith("banned"):
+            return "550 5.7.1 Sender refused"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
+    async def handle_RCPT(  # noqa: N802
+        self,
+        _server: SMTP,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        _options: list[str],
+    ) -> str:
+        if address.startswith("unknown"):
+            return "550 5.1.1 User unknown"
+        if address.startswith("later"):
+            return "450 4.2.0 Try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(  # noqa: N802
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        stored = Stored(
+            envelope.mail_from or "",
+            tuple(envelope.rcpt_tos),
+            envelope.original_content or b"",
+        )
+        self._owner.messages.append(stored)
+        return f"250 2.0.0 Stored as message {len(self._owner.messages)}"
