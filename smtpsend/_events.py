@@ -35,7 +35,8 @@ HINTS: dict[Event, str] = {
     "many networks and cloud providers block outgoing mail ports",
     Event.NO_GREETING: "the port is open but no mail server answers there: "
     "check host and port, or try later",
-    Event.EHLO_REFUSED: "the server may not like the EHLO name: see Server(ehlo_name=...)",
+    Event.EHLO_REFUSED: "the server may not like the EHLO name: "
+    "see Server(ehlo_name=...)",
     Event.NO_STARTTLS: "the server offers no TLS on this port, or somebody in between "
     "removes it; nothing is ever sent in the clear",
     Event.HANDSHAKE: "a port with TLS from the first byte (usually 465) wants "

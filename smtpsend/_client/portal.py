@@ -100,7 +100,7 @@ def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _after_fork() -> None:
-    global _portal  # noqa: PLW0603  # the one place where the process changes under us
+    global _portal
     _forgotten.append(_portal)
     _portal = _Portal()
     # Only the child's copies: as long as they are open, the server would not see the

@@ -1,4 +1,4 @@
-"""The race over methods: start, wait, stop as `decide` says; the first ready session wins.
+"""The race over methods: start, wait, stop as `decide` says; the first ready wins.
 
 Nothing secret leaves in the race: the sessions come as far as an EHLO over verified TLS
 with a shared mechanism. The others are aborted before the winner sees credentials.
@@ -88,7 +88,7 @@ class Race:
         self._running[task] = track
 
     async def _next(self, seconds: float | None) -> Session | None:
-        """Wait for something to end; the session, if one is ready and nothing forbids it."""
+        """Wait until something ends; the session, if one is ready and may be used."""
         done, _ = await asyncio.wait(
             self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
@@ -172,4 +172,3 @@ def _abort_late(task: asyncio.Task[Session]) -> None:
     """End a session that became ready when another had won."""
     if not task.cancelled() and task.exception() is None:
         task.result().channel.abort()
-

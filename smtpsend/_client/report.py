@@ -10,7 +10,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.channel import Fault
+from smtpsend._wire.channel import FAULTS
 from smtpsend._wire.faults import lost, positive
 from smtpsend.errors import DeliveryUnknown, Phase, SendError
 
@@ -71,7 +71,7 @@ def cancelled(session: Session, message_id: str | None) -> None:
         if session.track.phase is not Phase.FINAL:
             return
         reply = None
-        with contextlib.suppress(*Fault.__args__):
+        with contextlib.suppress(*FAULTS):
             reply = session.channel.early()
         name = message_id or "a message"
         if reply is None:

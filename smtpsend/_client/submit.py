@@ -89,7 +89,8 @@ async def submit(server: Server, order: Order) -> Receipt:
 
 async def _submit(server: Server, order: Order, deadline: Deadline) -> Receipt:
     # Reads files and looks at the caller's context: before any network.
-    context = context_for(server.cafile, server.ssl_context)
+    cafile = None if server.cafile is None else str(server.cafile)
+    context = context_for(cafile, server.ssl_context)
     limit = deadline.within(server.policy.connect_timeout)
     addresses = await resolve(server.host, limit)
     if server.plaintext:

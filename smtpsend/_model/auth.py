@@ -25,7 +25,9 @@ def _check(name: str, value: object) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ConfigError(f"the {name} holds a lone surrogate, which is no text") from None
+        raise ConfigError(
+            f"the {name} holds a lone surrogate, which is no text"
+        ) from None
     # NUL separates the fields of PLAIN (RFC 4616), \x01 those of XOAUTH2; the others
     # never belong to a credential, and mostly come with a line end read from a file.
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
@@ -51,7 +53,9 @@ class Password:
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if not _check("user name", self.username) or not _check("password", self.password):
+        if not _check("user name", self.username) or not _check(
+            "password", self.password
+        ):
             raise ConfigError("neither the user name nor the password can be empty")
 
 

@@ -13,7 +13,16 @@ from typing import NamedTuple
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Field", "crlf", "dot_stuff", "ended", "fields", "from_bytes", "message_id_of", "unfolded"]
+__all__ = [
+    "Field",
+    "crlf",
+    "dot_stuff",
+    "ended",
+    "fields",
+    "from_bytes",
+    "message_id_of",
+    "unfolded",
+]
 
 # RFC 5322 sections 2.2 and 4.5: white space before the colon is obsolete, but read.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
@@ -44,7 +53,8 @@ def fields(content: bytes, start: int = 0) -> Iterator[Field]:
 
 
 def from_bytes(content: bytes) -> tuple[bytes, bytes]:
-    """What goes on the wire for a message given as bytes, and its header block.
+    """What goes on the wire for a message given as bytes, and its header block
+    (without the "From " line of an mbox, which may stand before it).
 
     Line ends are made CRLF and the Bcc and Resent-Bcc fields are left out, with their
     continuation lines; nothing is added but a last line end. Empty content stays empty.
@@ -64,20 +74,11 @@ def from_bytes(content: bytes) -> tuple[bytes, bytes]:
             "a header of the message holds a bare carriage return",
             hint="end header lines with CRLF or LF; a CR in a value may be an attack",
         )
-    kept = _without_bcc(content, found, start)
-    head, body = crlf(b"".join(kept)), crlf(content[end:] if end else content)
+    kept = [content[f.start : f.end] for f in found if f.name.lower() not in _NEVER_SENT]
+    head = crlf(b"".join(kept))
+    body = crlf(content[end:])
     _check_first_paragraph(body)
-    if not head:
-        return ended(body), b""
-    return ended(head + body if body else head), head
-
-
-def _without_bcc(content: bytes, found: list[Field], start: int) -> list[bytes]:
-    return [content[:start]] + [
-        content[field.start : field.end]
-        for field in found
-        if field.name.lower() not in _NEVER_SENT
-    ]
+    return ended(b"".join((crlf(content[:start]), head, body))), head
 
 
 def _check_first_paragraph(body: bytes) -> None:

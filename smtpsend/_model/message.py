@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.utils import formatdate, make_msgid
 
-from smtpsend._model.address import Group, Mailbox, mailbox
+from smtpsend._model.address import Mailbox, mailbox
+from smtpsend._model.addressing import Addresses
 from smtpsend._model.content import (
     dot_stuff,
     fields,
@@ -17,7 +18,7 @@ from smtpsend._model.content import (
 )
 from smtpsend._model.domain import shown
 from smtpsend._model.flatten import own_copy, seven_bit, to_bytes, typed
-from smtpsend._model.headers import ADDRESS_HEADERS, check_headers, meant
+from smtpsend._model.headers import check_headers
 from smtpsend.errors import ConfigError
 
 
@@ -103,8 +104,10 @@ def _recipients(recipients: Iterable[str]) -> list[Mailbox]:
 
 
 def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:
-    seen = {(box.local, box.domain.lower()): box for box in reversed(list(boxes))}
-    once = tuple(box.address for box in reversed(seen.values()))
+    seen: dict[tuple[str, str], str] = {}
+    for box in boxes:
+        seen.setdefault((box.local, box.domain.lower()), box.address)
+    once = tuple(seen.values())
     if not once:
         raise ConfigError(
             "the message has no recipient", hint="set To, Cc or Bcc, or give recipients="
@@ -133,6 +136,50 @@ def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelop
         message_id=message_id_of(unfolded(next(ids, b""))),
         eight_bit=not content.isascii(),
         utf8=_needs_utf8(sender, to, head),
+    )
+
+
+def _of_object(
+    message: Message, sender: str | None, recipients: list[Mailbox] | None
+) -> Envelope:
+    with typed():
+        check_headers(message)
+        addresses = Addresses.of(message)
+        clone = own_copy(message)
+        del clone["Bcc"]
+        del clone["Resent-Bcc"]
+    if sender is None:
+        sender = addresses.sender()
+    to = _each_once(addresses.recipients() if recipients is None else recipients)
+    with typed():
+        _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
+        message_id = message_id_of(clone["Message-ID"])
+    wanted = addresses.wanted()
+    content, head = to_bytes(clone, wanted, utf8=addresses.need_utf8())
+    eight_bit = not content.isascii()
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id,
+        eight_bit=eight_bit,
+        utf8=_needs_utf8(sender, to, head) or _utf8_inside(clone),
+        seven_bit=seven_bit(clone, wanted) if eight_bit else None,
+    )
+
+
+def _complete(message: Message, domain: str) -> None:
+    """Add Date and Message-ID (RFC 6409 section 8) where they are missing."""
+    if "Date" not in message:
+        message["Date"] = formatdate(localtime=True)
+    if "Message-ID" not in message:
+        message["Message-ID"] = make_msgid(domain=domain)
+
+
+def _utf8_inside(message: Message) -> bool:
+    """Whether a policy that writes headers as UTF-8 will do so in a part."""
+    return getattr(message.policy, "utf8", False) and not all(
+        str(value).isascii() for part in message.walk() for _, value in part.raw_items()
     )
 
 

@@ -138,7 +138,10 @@ class Policy:
             lines.append(f"  - {row.what}:")
             lines.append(f"      {follows(event, self.on_certificate_error)} ({row.why})")
         if self.remember:
-            lines += ["", f"The method that worked is tried first for {self.remember:g} s."]
+            lines += [
+                "",
+                f"The method that worked is tried first for {self.remember:g} s.",
+            ]
         return "\n".join(lines)
 
 
@@ -226,7 +229,7 @@ def decide(
 
 
 def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
-    """Whether attempt `n` ends the send: a stop, or a second time of what goes on once."""
+    """Whether attempt `n` ends it: a stop, or the second time of a "once"."""
     event = attempts[n].event
     then = follows(event, policy.on_certificate_error)
     if then is Then.STOP:

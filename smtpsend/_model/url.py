@@ -55,7 +55,9 @@ def auth_of(parts: SplitResult) -> Password | None:
     if parts.username is None and parts.password is None:
         return None
     if not parts.username or not parts.password:
-        raise ConfigError("a URL with a user has a password too: smtp://user:password@host")
+        raise ConfigError(
+            "a URL with a user has a password too: smtp://user:password@host"
+        )
     if parts.netloc.count("@") > 1:
         raise ConfigError(_URL_FORM)
     return Password(_unquote(parts.username), _unquote(parts.password))
@@ -67,7 +69,9 @@ def _unquote(text: str) -> str:
     try:
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigError("user and password in a URL are percent-encoded UTF-8") from None
+        raise ConfigError(
+            "user and password in a URL are percent-encoded UTF-8"
+        ) from None
 
 
 def method_of(parts: SplitResult) -> Method | None:

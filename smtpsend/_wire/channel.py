@@ -17,7 +17,7 @@ from smtpsend._wire.replies import Garbage, Redactor, ReplyReader
 from smtpsend.errors import Reply
 
 
-__all__ = ["Channel", "Deadline", "Fault", "Garbage", "Lost", "TimedOut"]
+__all__ = ["FAULTS", "Channel", "Deadline", "Garbage", "Lost", "TimedOut"]
 
 # How much may wait in the transport before the writer has to.
 _HIGH_WATER = 65536
@@ -31,7 +31,8 @@ class TimedOut(Exception):
     """One of our timers ran out."""
 
 
-Fault = Lost | TimedOut | Garbage
+FAULTS = (Lost, TimedOut, Garbage)
+"""Everything that can end a connection."""
 
 
 class Deadline:
@@ -180,7 +181,7 @@ class Channel(asyncio.Protocol):
             raise Garbage("a reply began that answers nothing")
         self.transport.write(line)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write content; see `drained` for the pace."""
         self.transport.write(data)
 

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from itertools import chain, zip_longest
+from typing import cast
 from weakref import WeakSet
 
 from smtpsend._wire.channel import Deadline
@@ -20,7 +21,9 @@ from smtpsend.errors import ConnectError, Event, Phase, SendError
 _ADDRESS_STAGGER = 0.25
 
 _UNKNOWN_NAME = {
-    getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name)
+    getattr(socket, name)
+    for name in ("EAI_NONAME", "EAI_NODATA")
+    if hasattr(socket, name)
 }
 
 OPEN: WeakSet[socket.socket] = WeakSet()
@@ -50,7 +53,7 @@ async def resolve(host: str, timeout: float) -> list[Address]:
 
     def look_up() -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-        return [(family, address) for family, _, _, _, address in found]
+        return [(entry[0], cast("tuple[str | int, ...]", entry[4])) for entry in found]
 
     try:
         async with asyncio.timeout(timeout):
@@ -58,7 +61,8 @@ async def resolve(host: str, timeout: float) -> list[Address]:
     except socket.gaierror as error:
         unknown = error.errno in _UNKNOWN_NAME
         raise _unresolved(
-            f"the host name {host} " + ("is unknown" if unknown else "cannot be looked up"),
+            f"the host name {host} "
+            + ("is unknown" if unknown else "cannot be looked up"),
             temporary=not unknown,
         ) from None
     except TimeoutError:
@@ -77,9 +81,7 @@ async def resolve(host: str, timeout: float) -> list[Address]:
     return addresses
 
 
-def _unresolved(
-    text: str, *, temporary: bool, timed_out: bool = False
-) -> ConnectError:
+def _unresolved(text: str, *, temporary: bool, timed_out: bool = False) -> ConnectError:
     return ConnectError(
         text,
         phase=Phase.RESOLVE,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from smtpsend._model.policy import Method
-from smtpsend._wire.channel import Fault, TimedOut
+from smtpsend._wire.channel import FAULTS, TimedOut
 from smtpsend.errors import (
     ConnectError,
     ConnectionLost,
@@ -100,7 +100,7 @@ def at(track: Track, phase: Phase) -> Iterator[None]:
     track.phase = phase
     try:
         yield
-    except Fault as fault:
+    except FAULTS as fault:
         timed_out = isinstance(fault, TimedOut)
         # The fault may hold what the server said; its text is redacted already.
         raise lost(phase, str(fault), timed_out=timed_out) from None

@@ -56,7 +56,9 @@ class Redactor:
 
 def show(data: bytes) -> str:
     """A short, harmless picture of bytes that are no reply."""
-    return repr(data[:60].decode("ascii", "backslashreplace")) + ("..." * (len(data) > 60))
+    return repr(data[:60].decode("ascii", "backslashreplace")) + (
+        "..." * (len(data) > 60)
+    )
 
 
 def reply_of(code: int, lines: list[bytes], redact: Callable[[str], str]) -> Reply:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
 
 from smtpsend._model.auth import Auth, choose, known
-from smtpsend._model.server import check_private
+from smtpsend._model.host import check_private
 from smtpsend._wire.channel import Channel, Deadline
-from smtpsend._wire.dial import Address, dial, literal
+from smtpsend._wire.dial import Address, dial
 from smtpsend._wire.faults import Track, at, lost, positive, temporary
+from smtpsend._wire.names import own_name, tls_name
 from smtpsend._wire.tls import check
 from smtpsend.errors import (
     AuthError,
@@ -111,7 +111,7 @@ class Session:
     def mechanism(self) -> str | None:
         """The one mechanism to log in by; None if there is none that fits."""
         auth = self.target.auth
-        return auth and choose(auth, self._smtp.server_auth_methods)
+        return None if auth is None else choose(auth, self._smtp.server_auth_methods)
 
     async def ask(self, *words: bytes) -> Reply:
         """The reply to one command of the session."""
@@ -204,12 +204,12 @@ class Session:
                     server_hostname=tls_name(self.target.host),
                     ssl_handshake_timeout=limit + 1,
                 )
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again, translated
             plain.abort()
             raise _handshake_error(error, self.target.host, limit) from None
         if secure is None:
             raise lost(Phase.TLS, "the connection was closed")
-        self.channel.use(cast("asyncio.Transport", secure))
+        self.channel.use(secure)
         self.tls = secure.get_extra_info("ssl_object").version()
         self.track.progress()
 
@@ -236,7 +236,11 @@ def _handshake_error(error: BaseException, host: str, limit: float) -> BaseExcep
         )
     if isinstance(error, ssl.SSLError):
         cut = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-        why = "the server cut it off" if cut else (error.reason or "").replace("_", " ").lower()
+        why = (
+            "the server cut it off"
+            if cut
+            else (error.reason or "").replace("_", " ").lower()
+        )
         failure = lost(Phase.TLS, why or "protocol error")
         failure.temporary = cut
         return failure
@@ -272,28 +276,3 @@ async def open_session(target: Target, track: Track, deadline: Deadline) -> Sess
         channel.abort()
         raise
     return session
-
-
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+",
-    re.IGNORECASE,
-)
-
-
-def own_name(transport: asyncio.BaseTransport) -> str:
-    """What to call ourselves in EHLO, found without a look-up (RFC 5321 section 4.1.3).
-
-    The host's name if it is a domain of at least two labels, which is what servers
-    insist on; in a container it seldom is, and the address literal is right anywhere.
-    """
-    name = socket.gethostname()
-    if _DOMAIN.fullmatch(name) and literal(name) is None:
-        return name
-    address = transport.get_extra_info("sockname")[0].partition("%")[0]
-    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-
-
-def tls_name(host: str) -> str:
-    """The name to look for in the certificate: no root dot, no zone."""
-    return host.removesuffix(".").partition("%")[0]

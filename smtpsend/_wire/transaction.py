@@ -82,7 +82,8 @@ class Transaction:
             content = envelope.seven_bit() if envelope.seven_bit else None
             if content is None:
                 raise self._ruled_out(
-                    "the message holds 8-bit bytes, and the server does not offer 8BITMIME",
+                    "the message holds 8-bit bytes, and the server does not offer "
+                    "8BITMIME",
                     "give an EmailMessage, which can be encoded anew, or encode the "
                     "message as quoted-printable or base64",
                 )

@@ -12,14 +12,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="smtpsend", description="Send mail to a submission server, safely."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("demo", help="send a message through the fallback, on this machine")
+    commands.add_parser(
+        "demo", help="send a message through the fallback, on this machine"
+    )
     commands.add_parser("explain", help="print the default policy in words")
     arguments = parser.parse_args(argv)
     if arguments.command == "demo":
-        from smtpsend.cli.demo import demo  # noqa: PLC0415  # needs the extra "testing"
+        from smtpsend.cli.demo import demo
 
         return demo()
-    from smtpsend import Policy  # noqa: PLC0415  # quick help
+    from smtpsend import Policy
 
     print(Policy().explain())
     return 0

@@ -11,14 +11,14 @@ from smtpsend.cli.timeline import bars, draw
 def demo() -> int:
     """Send a message to an embedded server whose first port refuses, and show it all."""
     try:
-        from smtpsend.testing.server import LocalServer  # noqa: PLC0415  # an extra
+        from smtpsend.testing.server import LocalServer
     except ImportError:
         print(
             "The demo needs an embedded server: pip install 'smtpsend[testing]'",
             file=sys.stderr,
         )
         return 2
-    with LocalServer(refuse=("starttls",)) as local:
+    with LocalServer(refuse=["starttls"]) as local:
         print(
             "An SMTP server with TLS and login runs on this machine; its first port\n"
             "refuses connections. Sending one message to it:\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,9 @@ def draw(found: Sequence[Bar], width: int | None = None) -> str:
         length = max(1, min(round(bar.elapsed / total * room), room - before))
         drawn = ("." * before + "=" * length).ljust(room)
         lines.append(f"  {bar.label:<{label}} |{drawn}| {_ms(bar.elapsed)}")
-        lines += [f"  {'':<{label}}  {part}" for part in _wrap(bar.outcome, width - label - 4)]
+        lines += [
+            f"  {'':<{label}}  {part}" for part in _wrap(bar.outcome, width - label - 4)
+        ]
     return "\n".join(lines)
 
 
@@ -61,6 +64,4 @@ def _ms(seconds: float) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    import textwrap  # noqa: PLC0415  # only the command line needs it
-
     return textwrap.wrap(text, max(20, width))

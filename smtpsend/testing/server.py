@@ -100,7 +100,9 @@ class LocalServer:
 
     def _serve(self, stack: contextlib.ExitStack, context: ssl.SSLContext) -> None:
         loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="smtp-server", daemon=True)
+        thread = threading.Thread(
+            target=loop.run_forever, name="smtp-server", daemon=True
+        )
         thread.start()
         stack.callback(_stop, loop, thread)
         for name in _PORTS:

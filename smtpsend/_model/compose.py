@@ -1,0 +1,255 @@
+"""Keyword arguments to an `EmailMessage`: text, HTML, attachments, inline images."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from email.message import EmailMessage, MIMEPart
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from smtpsend._model.address import Group, Mailbox, mailbox
+from smtpsend._model.domain import shown
+from smtpsend._model.flatten import typed
+from smtpsend._model.headers import address_list, check_header
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["Address", "Attachment", "compose"]
+
+Address = str | Mailbox
+Attachment = str | os.PathLike[str] | tuple[str, bytes] | tuple[str, bytes, str]
+
+_TOKEN = r"[A-Za-z0-9!#$&^_.+-]+"
+_TYPE = re.compile(rf"({_TOKEN})/({_TOKEN})")
+_CONTENT_ID = re.compile(r"[!-;=?-~]{1,200}")
+_OWN = frozenset(
+    {"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version"}
+)
+_OWN_PREFIXES = ("content-", "resent-")
+_ANY = ("application", "octet-stream")
+
+
+class _File(NamedTuple):
+    name: str
+    data: bytes
+    type: tuple[str, str]
+
+
+def compose(
+    *,
+    sender: Address,
+    to: Address | Iterable[Address] = (),
+    cc: Address | Iterable[Address] = (),
+    bcc: Address | Iterable[Address] = (),
+    reply_to: Address | Iterable[Address] = (),
+    subject: str = "",
+    text: str | None = None,
+    html: str | None = None,
+    attachments: Iterable[Attachment] = (),
+    inline: Mapping[str, Attachment] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> EmailMessage:
+    """Make a message, with Date and Message-ID, that `send` takes.
+
+    Args:
+        sender: From: ``"user@host"``, ``"Name <user@host>"`` or a `Mailbox`.
+        to, cc, bcc, reply_to: addresses; a lone str is one address. Bcc never leaves.
+        subject: one line of text.
+        text: the plain text; an empty one if there is no html either.
+        html: the same as HTML, shown in place of the text where that is possible.
+        attachments: paths, or tuples ``(filename, bytes)`` or
+            ``(filename, bytes, "type/subtype")``. The bytes are attached unchanged; a
+            type that is not given is guessed from the name.
+        inline: images and the like for the HTML, by the content id by which it names
+            them: ``{"logo": "logo.png"}`` for ``<img src="cid:logo">``.
+        headers: further headers; Date and Message-ID may be among them, headers that an
+            argument sets, Resent- and MIME headers may not.
+
+    Returns:
+        mixed(related(alternative(text, html), inline), attachments), by RFC 2046 and
+        RFC 2387; each layer only where there is something in it.
+
+    Raises:
+        ConfigError: an address, a header or an attachment is wrong, or a file cannot be
+            read.
+    """
+    author = _mailbox(sender)
+    message = EmailMessage()
+    with typed():
+        _add_addresses(message, "From", [author])
+        for name, value in (("To", to), ("Cc", cc), ("Bcc", bcc), ("Reply-To", reply_to)):
+            _add_addresses(message, name, _mailboxes(value))
+        _add(message, "Subject", subject)
+        _add_headers(message, headers or {})
+        if "Date" not in message:
+            message["Date"] = formatdate(localtime=True)
+        if "Message-ID" not in message:
+            message["Message-ID"] = make_msgid(domain=author.domain)
+        _add_body(message, text, html, inline or {})
+        for attachment in _attachments(attachments):
+            file = _file(attachment)
+            maintype, subtype = file.type
+            message.add_attachment(
+                file.data, maintype=maintype, subtype=subtype, filename=file.name
+            )
+    return message
+
+
+def _mailbox(address: object) -> Mailbox:
+    if isinstance(address, Mailbox):
+        # Made by hand, it may hold anything: the parser says.
+        return Mailbox(address.display, *_sides(mailbox(address.address)))
+    return mailbox(cast("str", address))
+
+
+def _sides(box: Mailbox) -> tuple[str, str]:
+    return box.local, box.domain
+
+
+def _mailboxes(value: object) -> list[Mailbox]:
+    if isinstance(value, (str, Mailbox)):
+        return [_mailbox(value)]
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        raise ConfigError(f"addresses are a str or a sequence of str, not {shown(value)}")
+    return [_mailbox(address) for address in value]
+
+
+def _add_addresses(message: EmailMessage, name: str, boxes: Sequence[Mailbox]) -> None:
+    if not boxes:
+        return
+    for box in boxes:
+        check_header(name, box.display)
+    folded = address_list(name, [Group(None, [box]) for box in boxes]).decode()
+    message[name] = folded.partition(":")[2].replace("\r\n", "").strip()
+
+
+def _add(message: EmailMessage, name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"the header {shown(name)} must be a str, not {shown(value)}")
+    check_header(name, value)
+    message[name] = value
+
+
+def _add_headers(message: EmailMessage, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        lower = name.lower() if isinstance(name, str) else ""
+        if lower in _OWN or lower.startswith(_OWN_PREFIXES):
+            raise ConfigError(
+                f"the header {shown(name)} cannot be set by headers=",
+                hint="use the argument of compose() for it, or set it on the message",
+            )
+        _add(message, name, value)
+
+
+def _add_body(
+    message: EmailMessage,
+    text: str | None,
+    html: str | None,
+    inline: Mapping[str, Attachment],
+) -> None:
+    if not inline:
+        _set_text(message, text, html)
+        return
+    if html is None:
+        raise ConfigError(
+            "inline= needs html=, which shows it", hint="or use attachments="
+        )
+    body = MIMEPart(message.policy)
+    _set_text(body, text, html)
+    message.make_related()
+    message.set_param("type", body.get_content_type())
+    message.attach(body)
+    for content_id, source in inline.items():
+        if not isinstance(content_id, str) or not _CONTENT_ID.fullmatch(content_id):
+            raise ConfigError(
+                f"not a content id: {shown(content_id)}",
+                hint="use printable ASCII without spaces and angle brackets",
+            )
+        file = _file(source)
+        maintype, subtype = file.type
+        message.add_related(
+            file.data,
+            maintype=maintype,
+            subtype=subtype,
+            filename=file.name,
+            disposition="inline",
+            cid=f"<{content_id}>",
+        )
+
+
+def _set_text(part: MIMEPart, text: str | None, html: str | None) -> None:
+    for value in (text, html):
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"text and html must be str, not {shown(value)}")
+    if html is None:
+        part.set_content(text or "")
+    elif text is None:
+        part.set_content(html, subtype="html")
+    else:
+        part.set_content(text)
+        part.add_alternative(html, subtype="html")
+
+
+def _attachments(value: object) -> Iterable[object]:
+    if isinstance(value, (str, os.PathLike)):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        raise ConfigError(f"attachments are a sequence, not {shown(value)}")
+    return value
+
+
+def _file(source: object) -> _File:
+    match source:
+        case str() | os.PathLike():
+            return _read(Path(source))
+        case (str(name), bytes(data)):
+            return _File(_filename(name), data, _guess(name))
+        case (str(name), bytes(data), str(given)):
+            return _File(_filename(name), data, _given(given))
+    raise ConfigError(
+        f"not an attachment: {shown(source)}",
+        hint="give a path, (filename, bytes) or (filename, bytes, 'type/subtype')",
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        return _File(_filename(path.name), path.read_bytes(), _guess(path.name))
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise ConfigError(
+            f"cannot read the attachment {shown(str(path))}: {reason}",
+            hint="check the path; a relative one starts at the current directory",
+        ) from None
+
+
+def _filename(name: str) -> str:
+    if not name or not all(char.isprintable() or char == "\u3000" for char in name):
+        raise ConfigError(f"not a file name for an attachment: {shown(name)}")
+    return name
+
+
+def _guess(name: str) -> tuple[str, str]:
+    # "./": a name such as "data:x" is no URL.
+    guessed, encoding = mimetypes.guess_type(f"./{name}")
+    maintype, _, subtype = (guessed or "").partition("/")
+    if encoding or not subtype or maintype in ("message", "multipart"):
+        return _ANY
+    return maintype, subtype
+
+
+def _given(text: str) -> tuple[str, str]:
+    match = _TYPE.fullmatch(text)
+    if match is None or match[1].lower() in ("message", "multipart"):
+        raise ConfigError(
+            f"not a type for an attachment: {shown(text)}",
+            hint="write type/subtype, such as application/pdf; message/ and multipart/ "
+            "cannot be attached as bytes (RFC 2046 section 5)",
+        )
+    return match[1], match[2]
