@@ -129,7 +129,9 @@ def test_document() -> None:
     """docs/policy.md holds the same table as the code, row by row."""
     table_text = DOCUMENT.read_text("utf-8").partition("## What follows what")[2]
     rows = re.findall(
-        r"^\| (.+?) \| (.+?) \| (.+?) \|$", table_text.partition("## Time")[0], re.MULTILINE
+        r"^\| (.+?) \| (.+?) \| (.+?) \|$",
+        table_text.partition("## Time")[0],
+        re.MULTILINE,
     )
     assert rows[0] == ("what happened on a method", "then", "why")
     table = [(row.what, str(row.then), row.why) for row in TABLE.values()]
@@ -189,7 +191,13 @@ def test_refused_policies(options: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("port", "security"),
-    [(0, "starttls"), (65536, "implicit"), ("587", "starttls"), (True, "starttls"), (587, "")],
+    [
+        (0, "starttls"),
+        (65536, "implicit"),
+        ("587", "starttls"),
+        (True, "starttls"),
+        (587, ""),
+    ],
 )
 def test_refused_methods(port: object, security: object) -> None:
     """A method is a real port and a known kind of security."""

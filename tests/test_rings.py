@@ -66,7 +66,8 @@ def test_the_model_is_pure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "owner"), [("aiosmtplib", "_wire/session.py"), ("certifi", "_wire/tls.py")]
+    ("library", "owner"),
+    [("aiosmtplib", "_wire/session.py"), ("certifi", "_wire/tls.py")],
 )
 def test_one_importer(library: str, owner: str) -> None:
     """Each dependency is imported in one place."""
@@ -86,5 +87,7 @@ def test_sizes(path: Path) -> None:
 
 def test_the_walk_sees_an_import() -> None:
     """The walk finds imports in functions, and leaves those for type checking out."""
-    code = "def f():\n    from smtpsend._client import x\nif TYPE_CHECKING:\n    import a\n"
+    code = (
+        "def f():\n    from smtpsend._client import x\nif TYPE_CHECKING:\n    import a\n"
+    )
     assert set(imports(ast.parse(code))) == {"smtpsend._client", "smtpsend._client.x"}

@@ -60,10 +60,11 @@ _PLAIN = re.compile(
     r"@([A-Za-z0-9.-]++)"
 )
 _TOKEN = re.compile(
-    rf"""(?P<blank>[ \t]++)
-    |(?P<special>[<>,:;])
-    |(?P<word>"(?:[^"\\]++|\\.)*+"|[{_ATEXT}.]++)
-     (?P<domain>@(?:\[[^][\\]*+\]|[{_ATEXT}.]*+))?+""",
+    rf"""[ \t]*+(?:
+        (?P<special>[<>,:;])
+        |(?P<word>"(?:[^"\\]++|\\.)*+"|[{_ATEXT}.]++)
+         (?P<domain>@(?:\[[^][\\]*+\]|[{_ATEXT}.]*+))?+
+        |(?=\()|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
@@ -97,7 +98,7 @@ def mailbox(text: str) -> Mailbox:
 
 
 def mailboxes(text: str) -> list[Mailbox]:
-    """All mailboxes of a header's value, those in groups included; empty for an empty one.
+    """All mailboxes of a header's value, those in groups too; none if it is empty.
 
     Raises:
         ConfigError: any part of it is malformed.
@@ -162,19 +163,19 @@ def _tokens(text: str) -> Iterator[_Token]:
     """Words, addr-specs and specials; white space and comments are left out."""
     at = 0
     while at < len(text):
-        if text[at] == "(":
-            at = _after_comment(text, at)
-            continue
         match = _TOKEN.match(text, at)
         if match is None:
             raise _malformed(text, at)
-        if match["special"]:
-            yield _Token(match["special"], match["special"], "", at)
-        elif match["domain"] is not None:
-            yield _Token("a", match["word"], match["domain"][1:], at)
-        elif match["word"] is not None:
-            yield _Token("w", match["word"], "", at)
         at = match.end()
+        kind = match.lastgroup
+        if kind == "domain":
+            yield _Token("a", match["word"], match["domain"][1:], match.start())
+        elif kind == "word":
+            yield _Token("w", match["word"], "", match.start())
+        elif kind == "special":
+            yield _Token(match["special"], "", "", match.start())
+        elif at < len(text):
+            at = _after_comment(text, at)
 
 
 def _after_comment(text: str, start: int) -> int:

@@ -53,7 +53,7 @@ class Addresses:
             )
         if len(senders) != 1 or senders[0].name is not None:
             raise ConfigError(
-                f"the message names not exactly one sender in {title}Sender or {title}From",
+                f"{title}Sender and {title}From do not name exactly one sender",
                 hint="several mailboxes in From need a Sender with one, or give sender=",
             )
         return senders[0].members[0].address
@@ -82,7 +82,7 @@ class Addresses:
         return ""
 
     def wanted(self) -> list[list[Group] | None]:
-        """For each header that is sent what addresses it names, None where none matter."""
+        """For each header that is sent the addresses it names, None if it names none."""
         return [
             found if isinstance(found, list) else None
             for name, found in self.headers

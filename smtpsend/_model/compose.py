@@ -6,15 +6,15 @@ import mimetypes
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from smtpsend._model.address import Group, Mailbox, mailbox
+from smtpsend._model.address import Mailbox, mailbox
 from smtpsend._model.domain import shown
 from smtpsend._model.flatten import typed
-from smtpsend._model.headers import address_list, check_header
+from smtpsend._model.headers import check_header, mailbox_text
 from smtpsend.errors import ConfigError
 
 
@@ -23,8 +23,7 @@ __all__ = ["Address", "Attachment", "compose"]
 Address = str | Mailbox
 Attachment = str | os.PathLike[str] | tuple[str, bytes] | tuple[str, bytes, str]
 
-_TOKEN = r"[A-Za-z0-9!#$&^_.+-]+"
-_TYPE = re.compile(rf"({_TOKEN})/({_TOKEN})")
+_TYPE = re.compile(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,200}")
 _OWN = frozenset(
     {"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version"}
@@ -123,8 +122,7 @@ def _add_addresses(message: EmailMessage, name: str, boxes: Sequence[Mailbox]) -
         return
     for box in boxes:
         check_header(name, box.display)
-    folded = address_list(name, [Group(None, [box]) for box in boxes]).decode()
-    message[name] = folded.partition(":")[2].replace("\r\n", "").strip()
+    message[name] = ", ".join(map(mailbox_text, boxes))
 
 
 def _add(message: EmailMessage, name: str, value: object) -> None:
@@ -158,10 +156,12 @@ def _add_body(
         raise ConfigError(
             "inline= needs html=, which shows it", hint="or use attachments="
         )
-    body = MIMEPart(message.policy)
+    body = EmailMessage(message.policy)
     _set_text(body, text, html)
     message.make_related()
     message.set_param("type", body.get_content_type())
+    message["MIME-Version"] = body["MIME-Version"]
+    del body["MIME-Version"]
     message.attach(body)
     for content_id, source in inline.items():
         if not isinstance(content_id, str) or not _CONTENT_ID.fullmatch(content_id):
@@ -181,7 +181,7 @@ def _add_body(
         )
 
 
-def _set_text(part: MIMEPart, text: str | None, html: str | None) -> None:
+def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
     for value in (text, html):
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"text and html must be str, not {shown(value)}")

@@ -123,9 +123,6 @@ def message_id_of(value: object) -> str | None:
     return text if _MESSAGE_ID.fullmatch(text) else None
 
 
-def unfolded(value: bytes) -> str | None:
-    """A field's value on one line, or None if it is not UTF-8."""
-    try:
-        return _FOLD.sub(b"", value).strip().decode()
-    except UnicodeDecodeError:
-        return None
+def unfolded(value: bytes) -> str:
+    """A field's value on one line; what is not UTF-8 becomes U+FFFD."""
+    return _FOLD.sub(b"", value).strip().decode("utf-8", "replace")

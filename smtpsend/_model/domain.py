@@ -91,16 +91,17 @@ def address_literal(text: str) -> str:
         ConfigError: not an IPv4 or IPv6 address in the form of RFC 5321 section 4.1.3.
     """
     inside = text[1:-1]
+    bracketed = text[:1] == "[" and text[-1:] == "]"
     try:
-        if text[:1] != "[" or text[-1:] != "]" or not text.isascii() or "%" in text:
-            raise ValueError
         if inside[:5].lower() == "ipv6:":
-            ipaddress.IPv6Address(inside[5:])
+            plain = ipaddress.IPv6Address(inside[5:]).scope_id is None
         else:
-            ipaddress.IPv4Address(inside)
+            plain = bool(ipaddress.IPv4Address(inside))
     except ValueError:
+        plain = False
+    if not (bracketed and plain and text.isascii()):
         raise ConfigError(
             f"not an address literal: {shown(text)}",
             hint="write [192.0.2.1] or [IPv6:2001:db8::1]",
-        ) from None
+        )
     return text

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.generator import BytesGenerator
 from email.message import Message
+from email.policy import EmailPolicy
 from io import BytesIO
+from typing import cast
 
 from smtpsend._model.address import Group
 from smtpsend._model.content import crlf, ended, fields
@@ -17,9 +19,8 @@ from smtpsend.errors import ConfigError
 
 __all__ = ["own_copy", "seven_bit", "to_bytes", "typed"]
 
-# No message has a header of this name: to delete it gives a copy a header list of its own.
+# No message has such a header: deleting it gives a copy a header list of its own.
 _NO_HEADER = "\0"
-_ADDED_BY_GENERATOR = "content-transfer-encoding"
 
 
 @contextmanager
@@ -29,9 +30,9 @@ def typed() -> Iterator[None]:
         yield
     except (ConfigError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is typed here
         raise ConfigError(
-            f"the message cannot be written as bytes: {type(error).__name__}",
+            f"the message cannot be built or written: {type(error).__name__}",
             hint="see whether message.as_bytes() works, and what it raises",
         ) from None
 
@@ -45,7 +46,9 @@ def own_copy(message: Message) -> Message:
     clone = copy.copy(message)
     del clone[_NO_HEADER]
     if message.is_multipart():
-        clone.set_payload([own_copy(part) for part in message.get_payload()])
+        clone.set_payload(
+            [own_copy(cast("Message", part)) for part in message.get_payload()]
+        )
     return clone
 
 
@@ -68,11 +71,10 @@ def to_bytes(
         ConfigError: it cannot be written, or its headers would not be the ones it has.
     """
     policy = message.policy.clone(linesep="\r\n")
-    if utf8 and hasattr(policy, "utf8"):
-        policy = policy.clone(utf8=True)
     if seven:
         policy = policy.clone(cte_type="7bit")
-        policy = policy.clone(utf8=False) if hasattr(policy, "utf8") else policy
+    if isinstance(policy, EmailPolicy):
+        policy = policy.clone(utf8=(utf8 or policy.utf8) and not seven)
     with typed():
         buffer = BytesIO()
         BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(message)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from email.errors import InvalidHeaderDefect
+from email.errors import InvalidHeaderDefect, NonASCIILocalPartDefect
 from email.header import Header
+from email.headerregistry import BaseHeader
 from email.message import Message
 from email.policy import SMTPUTF8
 
@@ -26,6 +27,7 @@ __all__ = [
     "address_list",
     "check_header",
     "check_headers",
+    "mailbox_text",
     "meant",
     "says",
 ]
@@ -37,11 +39,13 @@ ADDRESS_HEADERS = frozenset(
 )
 _NAME = re.compile(r"[!-9;-~]+")
 _FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
-# Line breaks, and what str.splitlines (by which the standard library folds) takes for one.
+# Line breaks, and all that str.splitlines, by which email folds, takes for one.
 _BREAK = re.compile("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
+_SPEC = re.compile(r'[^\s<>(),;:"@]+@[^\s<>(),;:"@]+')
 _WIDTH = 76
+_QUOTE = "quote names that hold any of ()<>[]:;@, and write addresses as user@host"
 _AS_WRITTEN = SMTPUTF8.clone(max_line_length=0)
 
 
@@ -49,7 +53,7 @@ def check_header(name: object, value: object) -> None:
     """Refuse a header that could become more than one header, or end the headers.
 
     Raises:
-        ConfigError: the name or the value cannot stand in a header (RFC 5322 section 2.2).
+        ConfigError: the name or the value cannot stand in a header (RFC 5322, 2.2).
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
@@ -78,14 +82,11 @@ def check_headers(message: Message) -> None:
             if part is not message:  # the top's own are looked at on the wire
                 folded = policy.fold_binary(name, value)
                 found = next(fields(folded), None)
-                if found is None or found.end != len(folded) or b"\r" in unbroken(folded):
+                crlf_less = folded.replace(b"\r\n", b"")
+                if found is None or found.end != len(folded) or b"\r" in crlf_less:
                     raise ConfigError(
                         f"the header {shown(name)} of a part would not stay one header"
                     )
-
-
-def unbroken(folded: bytes) -> bytes:
-    return folded.replace(b"\r\n", b"")
 
 
 def meant(value: object) -> list[Group]:
@@ -99,31 +100,59 @@ def meant(value: object) -> list[Group]:
     """
     if isinstance(value, Header):
         return groups(str(value))
-    if not hasattr(value, "fold"):
+    if not isinstance(value, BaseHeader):
         text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return groups(_FOLD.sub(" ", text))
-    defects = getattr(value, "defects", ())
-    if any(isinstance(defect, InvalidHeaderDefect) for defect in defects):
-        raise ConfigError(f"malformed address: {shown(str(value))}")
-    written = value.fold(policy=_AS_WRITTEN).partition(":")[2].removesuffix("\r\n")
+        found = groups(_FOLD.sub(" ", text))
+        if any("\ufffd" in address for address in _addresses(found)):
+            raise ConfigError("an address is not UTF-8", hint=_QUOTE)
+        return found
+    return _of_object(value)
+
+
+def _of_object(value: BaseHeader) -> list[Group]:
+    """The addresses of a header object, which keeps no record of what it was made from.
+
+    What is left of that are its defects, how it folds and how it prints: a parse that
+    repaired something, or decoded an encoded word into an address, shows in one of them.
+    Where only the folded text cannot be read (an encoded word in a name, decoded without
+    the quotes that it then needs), what it prints is right if the addresses are in both.
+    """
+    malformed = ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
+    defects = {type(defect) for defect in value.defects} - {NonASCIILocalPartDefect}
+    if InvalidHeaderDefect in defects:
+        raise malformed
+    folded = value.fold(policy=_AS_WRITTEN).partition(":")[2].removesuffix("\r\n")
+    printed, written = _reading(str(value)), _reading(folded)
+    if printed is None or written is None:
+        found = printed or written
+        if found is None or defects or not (written or _spelt_out(value, folded, found)):
+            raise malformed
+        return found
+    if _addresses(printed) != _addresses(written):
+        raise malformed
+    return printed
+
+
+def _spelt_out(printed: str, folded: str, found: list[Group]) -> bool:
+    """Whether all addresses found stand in the folded text too, without a gap."""
+    specs = _SPEC.findall(printed)
+    return len(specs) == len(_addresses(found)) and {*specs} <= {*_SPEC.findall(folded)}
+
+
+def _reading(text: str) -> list[Group] | None:
     try:
-        return groups(written)
+        return groups(text)
     except ConfigError:
-        if defects:
-            raise
-        # Encoded words, decoded without the quotes that their text then needs.
-        return groups(str(value))
+        return None
 
 
 def says(value: bytes, wanted: list[Group]) -> bool:
-    """Whether a field's value on the wire names the addresses wanted, in ASCII domains."""
+    """Whether a field on the wire names the addresses wanted, with ASCII domains."""
     text = unfolded(value)
-    if text is None or _IDN.search(text):
+    if _IDN.search(text):
         return False
-    try:
-        return _addresses(groups(text)) == _addresses(wanted)
-    except ConfigError:
-        return False
+    found = _reading(text)
+    return found is not None and _addresses(found) == _addresses(wanted)
 
 
 def _addresses(found: list[Group]) -> list[str]:
@@ -176,6 +205,17 @@ def _name_tokens(display: str) -> list[str]:
     if not display.isascii():
         encoded = Header(" ".join(words), "utf-8", maxlinelen=_WIDTH - 1).encode()
         return encoded.split()
+    return _phrase(words).split(" ") if words else []
+
+
+def _phrase(words: list[str]) -> str:
+    text = " ".join(words)
     if all(map(_ATOM.fullmatch, words)):
-        return words
-    return ('"' + re.sub(r'(["\\])', r"\\\1", " ".join(words)) + '"').split(" ")
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+
+
+def mailbox_text(box: Mailbox) -> str:
+    """A mailbox as a person writes it, which an `EmailMessage` takes for a header."""
+    name = _phrase(box.display.split())
+    return f"{name} <{box.address}>" if name else box.address

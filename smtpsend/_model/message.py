@@ -79,7 +79,7 @@ def envelope(
         message = _ascii(message)
     if not isinstance(message, bytes):
         raise ConfigError(
-            f"a message is an EmailMessage, a Message, bytes or a str, not {shown(message)}"
+            f"a message is an EmailMessage, a Message, bytes or str, not {shown(message)}"
         )
     if given is None or listed is None:
         raise ConfigError(

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from typing import NoReturn, cast
+from typing import cast
 
 from smtpsend._wire.replies import Garbage, Redactor, ReplyReader
 from smtpsend.errors import Reply
@@ -52,6 +52,15 @@ class Deadline:
     def left(self) -> float:
         """Seconds that are left; 0 when it is over."""
         return max(0.0, self._end - self._clock())
+
+    def check(self) -> None:
+        """Raise if it is over.
+
+        Raises:
+            TimedOut: nothing is left.
+        """
+        if not self.left:
+            raise TimedOut("the deadline ran out")
 
     def within(self, seconds: float) -> float:
         """`seconds`, or what is left where that is less."""
@@ -191,6 +200,9 @@ class Channel(asyncio.Protocol):
         Raises:
             TimedOut: nothing moved for `timeout` seconds, or the deadline ran out.
         """
+        # Also where nothing has to wait: what came in meanwhile is seen only when the
+        # loop runs, and writing on after a loss is an error logged for each write.
+        await asyncio.sleep(0)
         waiting = self.transport.get_write_buffer_size()
         until = self._loop.time() + deadline.within(timeout)
         while self._paused and not self._replies and self._lost is None:
@@ -203,14 +215,6 @@ class Channel(asyncio.Protocol):
                 if now >= waiting or not deadline.left:
                     raise
                 waiting, until = now, self._loop.time() + deadline.within(timeout)
-
-    def expired(self) -> NoReturn:
-        """Raise what the end of the deadline is.
-
-        Raises:
-            TimedOut: always.
-        """
-        raise TimedOut("the deadline ran out")
 
     @property
     def fit(self) -> bool:

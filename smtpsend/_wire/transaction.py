@@ -162,18 +162,20 @@ class Transaction:
 
     async def _content(self) -> None:
         """Write the content and then, if no answer came before it, the end."""
-        channel, policy = self.session.channel, self.session.target.policy
-        deadline = self.session.deadline
-        chunks = pieces(dot_stuff(self.envelope.content))
-        for chunk in chunks:
+        channel, deadline = self.session.channel, self.session.deadline
+        timeout = self.session.target.policy.reply_timeout
+        content = dot_stuff(self.envelope.content)
+        end = b".\r\n"
+        if len(content) < _CHUNK:
+            # One write, one TLS record, often one packet.
+            content, end = b"", content + end
+        for chunk in pieces(content):
             self._no_answer_yet()
             channel.write(chunk)
-            await channel.drained(policy.reply_timeout, deadline)
-            self.session.track.progress()
+            await channel.drained(timeout, deadline)
         self._no_answer_yet()
-        if not deadline.left:
-            channel.expired()
-        channel.write(b".\r\n")
+        deadline.check()
+        channel.write(end)
 
     def _no_answer_yet(self) -> None:
         """Raise if the server answered before the end of the message."""

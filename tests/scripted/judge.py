@@ -1,0 +1,94 @@
+"""The judges: what a careful client never does, found in the records of the server."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from scripted.records import Connection
+
+
+_CLEAR = re.compile(rb"(?i)((EHLO|HELO) .*|STARTTLS|QUIT|NOOP|RSET)\r?")
+_BARE = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n")
+_PATH = rb'<(("(\\[\x20-\x7e]|[^\x00-\x1f\x7f"\\])*"@)?[^<>\x00-\x20\x7f]*)>'
+_HONEST = re.compile(
+    rb"(?i)(EHLO|HELO) (\[[0-9a-z.:]+\]|[0-9a-z.-]+)|STARTTLS|DATA|RSET|NOOP|QUIT"
+    rb"|AUTH [A-Z0-9_-]+( [A-Za-z0-9+/]+=*| =)?|BDAT \d+( LAST)?"
+    rb"|MAIL FROM: ?" + _PATH + rb"( (SIZE=\d+|BODY=(7BIT|8BITMIME)|SMTPUTF8|AUTH=<>))*"
+    rb"|RCPT TO: ?" + _PATH
+)
+"""The commands that a client of this library has a reason to send, in full."""
+
+
+def secret_forms(secret: str) -> set[bytes]:
+    """A secret in clear and in base64, wherever in a base64 text it may begin."""
+    raw = secret.encode()
+    forms = {raw}
+    for before in range(3):
+        text = base64.b64encode(b"\0" * before + raw).rstrip(b"=")
+        tail = 1 if (before + len(raw)) % 3 else 0  # shares its bits with what follows
+        forms.add(text[(0, 2, 3)[before] : len(text) - tail])
+    return forms
+
+
+def plaintext(connections: Iterable[Connection], secret: str) -> list[str]:
+    """Anything but a greeting before TLS; a secret in any byte on the wire."""
+    found = []
+    for name, record in _named(connections):
+        lines = bytes(record.plaintext).split(b"\n")
+        bad = [line for line in lines if line and not _CLEAR.fullmatch(line)]
+        found += [f"plaintext: {name} {line[:80]!r}" for line in bad]
+        forms = [form for form in secret_forms(secret) if form in record.raw]
+        found += [f"plaintext: {name} the secret, as {form!r}" for form in forms]
+    return found
+
+
+def duplicates(connections: Iterable[Connection]) -> list[str]:
+    """A Message-ID that was accepted, or may have been, more than once."""
+    ids = Counter(
+        message.message_id
+        for record in connections
+        for message in record.messages
+        if message.state in ("accepted", "unknown") and message.message_id
+    )
+    return [f"duplicate: {key} {n} times" for key, n in ids.items() if n > 1]
+
+
+def injection(connections: Iterable[Connection]) -> list[str]:
+    """Commands that nobody meant to send, bare CR and LF, replies not waited for."""
+    found = []
+    for name, record in _named(connections):
+        lines = [line for _, line in record.commands if not _HONEST.fullmatch(line)]
+        found += [f"injection: {name} {line[:80]!r}" for line in lines]
+        for data in (bytes(record.plaintext), bytes(record.received)):
+            bare = _BARE.search(data)
+            if bare:
+                around = data[max(0, bare.start() - 20) : bare.end() + 20]
+                found.append(f"bare CR or LF: {name} {around!r}")
+        found += [f"not waited: {name} behind {line[:80]!r}" for line in record.early]
+    return found
+
+
+def logins(connections: Iterable[Connection], most: int) -> list[str]:
+    """More AUTH commands than allowed, over all connections."""
+    count = sum(record.verbs.count("AUTH") for record in connections)
+    return [f"auth: {count} times, not {most}"] if count > most else []
+
+
+def judge(
+    connections: Sequence[Connection], secret: str, *, auths: int | None = 1
+) -> list[str]:
+    """All that is wrong, in words; `auths` is how many AUTH commands are right."""
+    found = plaintext(connections, secret) + duplicates(connections)
+    found += injection(connections)
+    return found + (logins(connections, auths) if auths is not None else [])
+
+
+def _named(connections: Iterable[Connection]) -> Iterable[tuple[str, Connection]]:
+    return ((f"#{n} {c.port_kind}", c) for n, c in enumerate(connections, 1))

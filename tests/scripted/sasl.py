@@ -1,0 +1,117 @@
+"""The server's side of SASL: one generator a mechanism.
+
+It yields challenges, is sent responses (both without base64), and returns whether the
+user and the password, or the token, are right.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Generator
+
+
+Exchange = Generator[bytes, bytes, bool]
+
+
+def plain(user: bytes, password: bytes) -> Exchange:
+    """RFC 4616."""
+    response = yield b""
+    return response.split(b"\0")[1:] == [user, password]
+
+
+def login(user: bytes, password: bytes) -> Exchange:
+    """The LOGIN that everybody speaks and nobody specified."""
+    given_user = yield b"Username:"
+    given_password = yield b"Password:"
+    return (given_user, given_password) == (user, password)
+
+
+def cram_md5(user: bytes, password: bytes) -> Exchange:
+    """RFC 2195."""
+    challenge = b"<1896.697170952@scripted.example>"
+    response = yield challenge
+    digest = hmac.new(password, challenge, hashlib.md5).hexdigest().encode()
+    return response == user + b" " + digest
+
+
+def xoauth2(user: bytes, password: bytes) -> Exchange:
+    """What Google and Microsoft speak; a refusal comes as a challenge first."""
+    response = yield b""
+    if response == b"user=" + user + b"\x01auth=Bearer " + password + b"\x01\x01":
+        return True
+    yield b'{"status":"401","schemes":"bearer","scope":"https://mail.example/"}'
+    return False
+
+
+def oauthbearer(user: bytes, password: bytes) -> Exchange:
+    """RFC 7628; a refusal comes as a challenge first."""
+    response = yield b""
+    head, *fields = response.split(b"\x01")
+    right_user = head in (b"n,,", b"n,a=" + user.replace(b",", b"=2C") + b",")
+    if right_user and b"auth=Bearer " + password in fields:
+        return True
+    yield b'{"status":"invalid_token"}'
+    return False
+
+
+MECHANISMS: dict[str, Callable[[bytes, bytes], Exchange]] = {
+    "PLAIN": plain,
+    "LOGIN": login,
+    "CRAM-MD5": cram_md5,
+    "XOAUTH2": xoauth2,
+    "OAUTHBEARER": oauthbearer,
+}
+CLIENT_FIRST = {"PLAIN", "XOAUTH2", "OAUTHBEARER", "LOGIN"}
+"""The mechanisms whose first response may stand in the AUTH line."""
+
+Answer = tuple[int, str, str]
+"""Code, enhanced code, text."""
+
+
+class Dialogue:
+    """The answers to one AUTH command and the lines that follow it."""
+
+    def __init__(self, offered: list[str], mechanism: str) -> None:
+        self.mechanism = mechanism.upper()
+        self._refusal: Answer | None = None
+        if self.mechanism not in offered or self.mechanism not in MECHANISMS:
+            self._refusal = (504, "5.5.4", "Mechanism not offered")
+
+    def refuse(self, *answer: int | str) -> None:
+        """Whatever comes, this is the answer."""
+        self._refusal = answer
+
+    def first(self, initial: bytes, user: bytes, password: bytes) -> Answer:
+        """The answer to the AUTH line, with its initial response."""
+        if self._refusal:
+            return self._refusal
+        self._exchange = MECHANISMS[self.mechanism](user, password)
+        challenge = next(self._exchange)
+        if initial and self.mechanism in CLIENT_FIRST:
+            return self.answer(b"" if initial == b"=" else initial)
+        if initial:
+            return self._end(501, "5.7.0", "This mechanism has no initial response")
+        return 334, "", base64.b64encode(challenge).decode()
+
+    def answer(self, line: bytes) -> Answer:
+        """The answer to a response, still in base64."""
+        if self._refusal:
+            return self._refusal
+        if line == b"*":
+            return self._end(501, "5.7.0", "Cancelled")
+        try:
+            challenge = self._exchange.send(base64.b64decode(line, validate=True))
+        except binascii.Error:
+            return self._end(501, "5.5.2", "That is no base64")
+        except StopIteration as end:
+            if end.value:
+                return self._end(235, "2.7.0", "Authentication successful")
+            return self._end(535, "5.7.8", "Authentication credentials invalid")
+        return 334, "", base64.b64encode(challenge).decode()
+
+    def _end(self, *answer: int | str) -> Answer:
+        self._refusal = answer
+        return answer

@@ -1,0 +1,81 @@
+"""What a server delivered, and how it compares with what was sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# The fields that a server may put on top of a message.
+_TRACE = re.compile(
+    rb"(?:received|return-path|delivered-to|x-original-to)[ \t]*:"
+    rb"[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*",
+    re.IGNORECASE,
+)
+
+
+def canonical(content: bytes) -> bytes:
+    """The content with CRLF line ends, the last line's included."""
+    content = re.sub(rb"\r?\n", b"\r\n", content)
+    return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
+
+
+def strip_trace(content: bytes) -> bytes:
+    """The content, in canonical form, without the trace fields on top of it."""
+    content = canonical(content)
+    start = 0
+    while found := _TRACE.match(content, start):
+        start = found.end()
+    return content[start:]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message as one server handed it on."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    path: Path
+    header: bytes = field(repr=False)
+
+    @classmethod
+    def load(cls, envelope: Path) -> Delivery:
+        described = json.loads(envelope.read_text(encoding="utf-8"))
+        path = envelope.with_suffix(".eml")
+        header = re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1)[0]
+        return cls(described["sender"], tuple(described["recipients"]), path, header)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes as stored. Read anew each time: a session stores many large ones."""
+        return self.path.read_bytes()
+
+    @property
+    def message(self) -> bytes:
+        """The content with CRLF line ends and without the server's trace fields."""
+        return strip_trace(self.content)
+
+    def difference(self, sent: bytes) -> str | None:
+        """None if the stored message is `sent`, byte for byte; else where they part.
+
+        A sentence and not a comparison left to `assert`: pytest takes minutes to show
+        how two messages of 5 MB differ.
+        """
+        wanted, stored = canonical(sent), canonical(self.content)
+        # By the end first, so that trace fields of the message's own count too.
+        if stored.endswith(wanted) and not strip_trace(stored[: -len(wanted)]):
+            return None
+        got = strip_trace(stored)
+        shorter = min(len(wanted), len(got))
+        at = next((i for i in range(shorter) if wanted[i] != got[i]), shorter)
+        near = slice(max(0, at - 40), at + 40)
+        return (
+            f"byte {at}: sent {wanted[near]!r} (of {len(wanted)}), "
+            f"stored {got[near]!r} (of {len(got)})"
+        )

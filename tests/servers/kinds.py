@@ -1,0 +1,26 @@
+"""The kinds of server, by name.
+
+Each is a module with CAPABILITIES and MECHANISMS (what EHLO offers inside TLS),
+REFUSES_SENDER_AT ("MAIL" or "DATA"), `missing()` (what to install; None if nothing)
+and `prepare(setup)`, which runs in the supervisor and gives the program to start,
+or None where the server runs in the supervisor itself; some have `oauth_token`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from servers import aiosmtpd_server, chasquid, dovecot, postfix, smtp_server
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+KINDS: dict[str, ModuleType] = {
+    "postfix": postfix,
+    "dovecot": dovecot,
+    "chasquid": chasquid,
+    "smtp-server": smtp_server,
+    "aiosmtpd": aiosmtpd_server,
+}

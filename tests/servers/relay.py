@@ -1,0 +1,66 @@
+"""The end of the line: an SMTP server that stores what it is given.
+
+Postfix and Dovecot hand their messages to it, and the aiosmtpd server is made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiosmtpd.smtp import SMTP
+
+from servers.store import store
+
+
+if TYPE_CHECKING:
+    from servers.setup import Setup
+
+
+class Policy:
+    """Who may send and who may receive, and where the message goes."""
+
+    def __init__(self, out: str) -> None:
+        self.out = out
+
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        if address.startswith("banned@"):
+            return "550 5.7.1 Sender refused"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("unknown"):
+            return "550 5.1.1 User unknown"
+        if address.startswith("later"):
+            return "450 4.2.0 Try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(self, server, session, envelope):
+        store(self.out, envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
+        return "250 2.0.0 Stored"
+
+
+class Relay(SMTP):
+    # Lines longer than SMTP allows are the front server's to judge.
+    line_length_limit = 1 << 20
+
+
+async def listen(setup: Setup) -> int:
+    """Start a relay on a free port of the server's address; its port."""
+    policy = Policy(setup.out)
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: Relay(
+            policy,
+            # Not the front server's name: Postfix takes that for a mail loop.
+            hostname="relay.invalid",
+            data_size_limit=setup.max_size + (1 << 20),  # what a server adds on top
+            enable_SMTPUTF8=True,
+            timeout=3600,  # Dovecot keeps its connection as long as its client does
+        ),
+        setup.host,
+        0,
+    )
+    return listener.sockets[0].getsockname()[1]
