@@ -1,7 +1,7 @@
 """Send mail to a submission server: verified TLS, port fallback, honest errors."""
 
-from smtpsend._client.aio import send_async
-from smtpsend._client.sync import send
+from smtpsend._client.aio import AsyncClient, send_async
+from smtpsend._client.sync import Client, send
 from smtpsend._model.auth import OAuth2, Password
 from smtpsend._model.compose import compose
 from smtpsend._model.policy import Method, Policy
@@ -11,6 +11,8 @@ from smtpsend.errors import DeliveryUnknown, SendError
 
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "DeliveryUnknown",
     "Method",
     "OAuth2",

@@ -51,7 +51,7 @@ NEXT = {
     "black hole": ("blackhole", Event.ABANDONED, Phase.CONNECT),
     "silent": ("silent", Event.ABANDONED, Phase.GREETING),
     "closed": (bad("greeting", close()), Event.NO_GREETING, Phase.GREETING),
-    "reset": (bad("greeting", rst()), Event.NO_GREETING, Phase.GREETING),
+    "reset": (bad("ehlo", rst()), Event.EHLO_REFUSED, Phase.EHLO),
     "garbage": (bad("greeting", garbage()), Event.NO_GREETING, Phase.GREETING),
     "greeting 421": (
         bad("greeting", reply(421, "", "busy") + close()),
@@ -192,9 +192,19 @@ STOP = {
         Event.CLOSING_AT_END,
         Phase.FINAL,
     ),
-    "MAIL 354": (bad("mail", say(b"354 go\r\n")), Rejected, Event.WRONG_CLASS, Phase.MAIL),
+    "MAIL 354": (
+        bad("mail", say(b"354 go\r\n")),
+        Rejected,
+        Event.WRONG_CLASS,
+        Phase.MAIL,
+    ),
     "RCPT 334": (bad("rcpt", say(b"334 x\r\n")), Rejected, Event.WRONG_CLASS, Phase.RCPT),
-    "DATA 250": (bad("data", say(b"250 ok\r\n")), Rejected, Event.WRONG_CLASS, Phase.DATA),
+    "DATA 250": (
+        bad("data", say(b"250 ok\r\n")),
+        Rejected,
+        Event.WRONG_CLASS,
+        Phase.DATA,
+    ),
     "354 at the end": (
         bad("final", say(b"354 more\r\n")),
         Rejected,
@@ -213,7 +223,12 @@ STOP = {
         Event.UNKNOWN,
         Phase.FINAL,
     ),
-    "reset at the end": (bad("final", rst()), DeliveryUnknown, Event.UNKNOWN, Phase.FINAL),
+    "reset at the end": (
+        bad("final", rst()),
+        DeliveryUnknown,
+        Event.UNKNOWN,
+        Phase.FINAL,
+    ),
     "silence at the end": (
         bad("final", hang()),
         DeliveryUnknown,

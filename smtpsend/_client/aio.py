@@ -1,13 +1,17 @@
-"""The async face: `send_async`."""
+"""The async face: `send_async` and `AsyncClient`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from email.message import EmailMessage, Message
-from typing import Any
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
-from smtpsend._client.submit import order_of, submit
-from smtpsend._model.receipt import Receipt
+from smtpsend._client.many import one, outcomes
+from smtpsend._client.pool import Limits, Pool
+from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
 
 
@@ -30,3 +34,74 @@ async def send_async(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
     return await submit(where, order)
+
+
+class AsyncClient:
+    """Verified connections to one server, kept between sends; see `Client`.
+
+    Belongs to the event loop that uses it first.
+    """
+
+    def __init__(
+        self,
+        server: Server | str,
+        *,
+        max_connections: int = 4,
+        max_messages: int = 100,
+        idle_timeout: float = 30.0,
+        max_age: float = 300.0,
+    ) -> None:
+        limits = Limits(
+            max_connections=max_connections,
+            max_messages=max_messages,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+        )
+        self._pool = Pool(server_of(server), limits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def send(
+        self,
+        message: EmailMessage | Message[Any, Any] | bytes | str,
+        *,
+        sender: str | None = None,
+        recipients: Sequence[str] | None = None,
+        require_all: bool = False,
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Send one message over a kept connection; see `send`."""
+        server = self._pool.server
+        order = order_of(
+            server, message, sender, recipients, require_all=require_all, timeout=timeout
+        )
+        return await submit(server, order, self._pool)
+
+    def send_many(
+        self,
+        messages: Iterable[Any] | AsyncIterable[Any],
+        *,
+        require_all: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Send many messages; see `Client.send_many`. Also takes an async iterable."""
+        start = partial(one, self._pool, require_all=require_all, timeout=timeout)
+        return outcomes(messages, start, self._pool.limits.max_connections)
+
+    async def check(self, *, timeout: float | None = None) -> None:
+        """Connect, verify and log in as `send` would; see `Client.check`."""
+        server = self._pool.server
+        await check(server, checked_timeout(server, timeout), self._pool)
+
+    async def aclose(self) -> None:
+        """Let running sends finish, and hang up."""
+        await self._pool.close()

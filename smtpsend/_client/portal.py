@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from smtpsend._wire.dial import OPEN
 from smtpsend.errors import ConfigError
@@ -61,14 +61,35 @@ _portal = _Portal()
 _forgotten: list[_Portal] = []
 
 
-def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, run on the process's loop.
+class Call(Generic[T]):
+    """A coroutine that runs on the process's loop."""
 
-    If waiting is interrupted (Ctrl-C), the coroutine is cancelled, and its end waited
-    for, so that nothing goes out behind the caller's back.
+    def __init__(
+        self, make: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._make = make
+        self._ended = threading.Event()
+        self.future = asyncio.run_coroutine_threadsafe(self._work(), loop)
+
+    async def _work(self) -> T:
+        try:
+            return await self._make()
+        finally:
+            self._ended.set()
+
+    def cancel(self) -> None:
+        """Cancel it, and wait for its end, so that nothing goes out behind our back."""
+        if not self.future.done():
+            self.future.cancel()
+            self._ended.wait(_GRACE)
+
+
+def start(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
+    """Start a coroutine on the process's loop.
 
     Raises:
         ConfigError: called from the loop's own thread, which would wait for itself.
+        RuntimeError: the interpreter is ending and starts no more threads.
     """
     if _portal.inside():
         raise ConfigError(
@@ -76,26 +97,26 @@ def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
             "smtpsend itself runs",
             hint="use send_async there",
         )
+    return Call(make, _portal.loop())
+
+
+def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of a coroutine, run on the process's loop.
+
+    If waiting is interrupted (Ctrl-C), the coroutine is cancelled.
+
+    Raises:
+        ConfigError: called from the loop's own thread, which would wait for itself.
+    """
     try:
-        loop = _portal.loop()
+        call = start(make)
     except RuntimeError:
         # No thread starts while the interpreter ends: a loop for this one call.
         return asyncio.run(make())
-    ended = threading.Event()
-
-    async def work() -> T:
-        try:
-            return await make()
-        finally:
-            ended.set()
-
-    future = asyncio.run_coroutine_threadsafe(work(), loop)
     try:
-        return future.result()
+        return call.future.result()
     except BaseException:
-        if not future.done():
-            future.cancel()
-            ended.wait(_GRACE)
+        call.cancel()
         raise
 
 

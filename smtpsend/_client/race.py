@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpsend._client import memory
+from smtpsend._model.host import check_private
 from smtpsend._model.policy import Policy, Running, Stop, Try, Wait, decide
 from smtpsend._model.rules import Then, follows
+from smtpsend._wire.dial import resolve
 from smtpsend._wire.faults import Track
 from smtpsend._wire.session import Session, Target, open_session
 from smtpsend.errors import (
@@ -28,7 +30,10 @@ from smtpsend.errors import (
 
 
 if TYPE_CHECKING:
+    import ssl
+
     from smtpsend._model.policy import Method
+    from smtpsend._model.server import Server
     from smtpsend._wire.channel import Deadline
 
 # Where every method failed, the error of the one that got furthest is raised.
@@ -47,13 +52,18 @@ _METHOD_WORKED = {
 class Race:
     """What one call has tried, and what is running for it."""
 
-    target: Target
+    server: Server
+    context: ssl.SSLContext
     deadline: Deadline
-    order: Policy  # the policy, the remembered method in front
     attempts: list[Attempt] = field(default_factory=list)
+    _order: Policy = field(init=False)  # the remembered method in front
+    _target: Target | None = None
     _errors: list[tuple[Method, SendError]] = field(default_factory=list)
     _running: dict[asyncio.Task[Session], Track] = field(default_factory=dict)
     _abandoned: set[asyncio.Task[Session]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._order = memory.in_order(self.server.host, self.server.policy)
 
     async def ready(self) -> Session:
         """The first session that is ready, by any method that is still to be tried.
@@ -67,7 +77,7 @@ class Race:
                     case Stop():
                         raise self.failure()
                     case Try(method):
-                        self._start(method)
+                        self._start(method, await self._found())
                     case Wait(seconds):
                         if (session := await self._next(seconds)) is not None:
                             return session
@@ -77,14 +87,37 @@ class Race:
 
     def _decide(self) -> Try | Wait | Stop:
         running = [Running(t.method, t.idle) for t in self._running.values()]
-        choice = decide(self.order, self.attempts, running)
+        choice = decide(self._order, self.attempts, running)
         if isinstance(choice, Try) and self.attempts and not self.deadline.left:
             return Wait(None) if running else Stop()
         return choice
 
-    def _start(self, method: Method) -> None:
+    async def _found(self) -> Target:
+        """Where the server is: looked up once, when a connection is needed."""
+        if self._target is None:
+            server = self.server
+            limit = self.deadline.within(server.policy.connect_timeout)
+            try:
+                addresses = await resolve(server.host, limit)
+            except SendError as error:
+                error.attempts = tuple(self.attempts)
+                raise
+            if server.plaintext:
+                for _, address in addresses:
+                    check_private(str(address[0]))
+            self._target = Target(
+                server.host,
+                addresses,
+                self.context,
+                server.auth,
+                server.ehlo_name,
+                server.policy,
+            )
+        return self._target
+
+    def _start(self, method: Method, target: Target) -> None:
         track = Track(method, self.deadline.elapsed)
-        task = asyncio.create_task(open_session(self.target, track, self.deadline))
+        task = asyncio.create_task(open_session(target, track, self.deadline))
         self._running[task] = track
 
     async def _next(self, seconds: float | None) -> Session | None:
@@ -112,7 +145,7 @@ class Race:
         """Add what ended on one method to what was tried."""
         assert error.event is not None  # noqa: S101  # each error of the wire has its row
         if error.event not in _METHOD_WORKED:
-            memory.failed(self.target.host, self.target.policy, track.method)
+            memory.failed(self.server.host, self.server.policy, track.method)
         self._errors.append((track.method, error))
         elapsed = self.deadline.elapsed - track.started
         self.attempts.append(
@@ -150,10 +183,10 @@ class Race:
         """The error to raise, now that nothing more is tried."""
         last = self._errors[-1][1]
         assert last.event is not None  # noqa: S101
-        if follows(last.event, self.order.on_certificate_error) is Then.STOP:
+        if follows(last.event, self._order.on_certificate_error) is Then.STOP:
             last.attempts = tuple(self.attempts)
             return last
-        order = self.target.policy.methods
+        order = self.server.policy.methods
         _, error = min(
             self._errors,
             key=lambda entry: (_rank(entry[1]), order.index(entry[0])),

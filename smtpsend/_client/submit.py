@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import memory, report
 from smtpsend._client.race import Race
-from smtpsend._model.host import check_private
 from smtpsend._model.message import Envelope, envelope
 from smtpsend._model.policy import check_seconds
 from smtpsend._model.receipt import Receipt
 from smtpsend._wire.channel import Deadline
-from smtpsend._wire.dial import resolve
 from smtpsend._wire.login import login
-from smtpsend._wire.session import Session, Target
+from smtpsend._wire.session import Session
 from smtpsend._wire.tls import context_for
 from smtpsend._wire.transaction import Transaction
 from smtpsend.errors import Event, Phase, SendError
 
 
 if TYPE_CHECKING:
+    from smtpsend._client.pool import Pool
     from smtpsend._model.server import Server
 
 # After these the two sides may not agree on what was said: nothing more goes out.
@@ -62,21 +61,31 @@ def order_of(
     Raises:
         ConfigError: they cannot be used.
     """
+    seconds = checked_timeout(server, timeout)
+    return Order(envelope(message, sender, recipients), bool(require_all), seconds)
+
+
+def checked_timeout(server: Server, timeout: float | None) -> float:
+    """The seconds that a call may take.
+
+    Raises:
+        ConfigError: `timeout` is no usable number of seconds.
+    """
     if timeout is None:
-        timeout = server.policy.deadline
+        return server.policy.deadline
     check_seconds("timeout", timeout)
-    return Order(envelope(message, sender, recipients), bool(require_all), timeout)
+    return timeout
 
 
-async def submit(server: Server, order: Order) -> Receipt:
-    """Send one message over a connection of its own.
+async def submit(server: Server, order: Order, pool: Pool | None = None) -> Receipt:
+    """Send one message, over a connection of `pool` or one of its own.
 
     Raises:
         SendError: it was not sent, or it is unknown whether it was.
     """
     message_id = order.envelope.message_id
     try:
-        receipt = await _submit(server, order, Deadline(order.timeout))
+        receipt = await _within(server, order, Deadline(order.timeout), pool)
     except SendError as error:
         error.message_id = message_id
         report.failure(error, server.host, len(order.envelope.recipients))
@@ -87,24 +96,50 @@ async def submit(server: Server, order: Order) -> Receipt:
     return receipt
 
 
-async def _submit(server: Server, order: Order, deadline: Deadline) -> Receipt:
+async def _within(
+    server: Server, order: Order, deadline: Deadline, pool: Pool | None
+) -> Receipt:
+    if pool is None:
+        return await _send(_race(server, deadline), order, None)
+    async with pool.slot(deadline):
+        return await _send(_race(server, deadline), order, pool)
+
+
+def _race(server: Server, deadline: Deadline) -> Race:
     # Reads files and looks at the caller's context: before any network.
     cafile = None if server.cafile is None else str(server.cafile)
-    context = context_for(cafile, server.ssl_context)
-    limit = deadline.within(server.policy.connect_timeout)
-    addresses = await resolve(server.host, limit)
-    if server.plaintext:
-        for _, address in addresses:
-            check_private(str(address[0]))
-    target = Target(
-        server.host, addresses, context, server.auth, server.ehlo_name, server.policy
-    )
-    race = Race(target, deadline, memory.in_order(server.host, server.policy))
+    return Race(server, context_for(cafile, server.ssl_context), deadline)
+
+
+async def check(server: Server, timeout: float, pool: Pool) -> None:
+    """Come as far as a login, as `submit` would, and keep the connection.
+
+    Raises:
+        SendError: what a send would raise.
+    """
+    deadline = Deadline(timeout)
+    async with pool.slot(deadline):
+        race = _race(server, deadline)
+        try:
+            pool.give(await _logged_in(race))
+        finally:
+            await race.settle()
+
+
+async def _send(race: Race, order: Order, pool: Pool | None) -> Receipt:
     try:
-        while True:
-            session = await race.ready()
+        while pool is not None and (kept := pool.take(race.deadline)) is not None:
             try:
-                return await _send_over(session, race, order)
+                return await _send_over(kept, race, order, pool)
+            except SendError as error:
+                # Found dead before anything was said: replaced in silence.
+                if error.event is not Event.LOST or error.phase is not Phase.MAIL:
+                    race.record(error, kept.track)
+                    break
+        while True:
+            session = await _logged_in(race)
+            try:
+                return await _send_over(session, race, order, pool)
             except SendError as error:
                 # What follows, if anything does, is decided by the race.
                 race.record(error, session.track)
@@ -112,18 +147,44 @@ async def _submit(server: Server, order: Order, deadline: Deadline) -> Receipt:
         await race.settle()
 
 
-async def _send_over(session: Session, race: Race, order: Order) -> Receipt:
-    """Log in and run the transaction; however it ends, the connection ends well."""
+async def _logged_in(race: Race) -> Session:
+    """A session that the server let in, by the methods that are still to be tried."""
+    while True:
+        session = await race.ready()
+        try:
+            await login(session)
+        except SendError as error:
+            _hang_up(session, error)
+            race.record(error, session.track)
+        except BaseException:
+            session.channel.abort()
+            raise
+        else:
+            memory.worked(race.server.host, race.server.policy, session.method)
+            return session
+
+
+def _hang_up(session: Session, error: SendError) -> None:
+    if error.event in _IN_DOUBT or error.phase is Phase.CONTENT:
+        session.channel.abort()
+    else:
+        session.channel.hang_up()
+
+
+async def _send_over(
+    session: Session, race: Race, order: Order, pool: Pool | None
+) -> Receipt:
+    """Run the transaction; however it ends, the connection ends well."""
     transaction = Transaction(session, order.envelope, order.require_all)
     try:
-        await login(session)
-        memory.worked(race.target.host, race.target.policy, session.method)
         reply = await transaction.run()
     except SendError as error:
-        if error.event in _IN_DOUBT or error.phase is Phase.CONTENT:
+        if pool is None or error.event is not Event.REFUSED:
+            _hang_up(session, error)
+        elif error.phase is Phase.CONTENT:
             session.channel.abort()
         else:
-            session.channel.hang_up()
+            pool.give(session)
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
         session.channel.abort()
@@ -134,7 +195,10 @@ async def _send_over(session: Session, race: Race, order: Order) -> Receipt:
         session.channel.abort()
         raise
     # P8: the server has the message, and nothing below here raises.
-    session.channel.hang_up()
+    if pool is None:
+        session.channel.hang_up()
+    else:
+        pool.give(session)
     return Receipt(
         message_id=order.envelope.message_id,
         method=session.method,

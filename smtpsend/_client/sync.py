@@ -1,14 +1,18 @@
-"""The sync face: `send`."""
+"""The sync face: `send` and `Client`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from email.message import EmailMessage, Message
-from typing import Any
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
 from smtpsend._client import portal
-from smtpsend._client.submit import order_of, submit
-from smtpsend._model.receipt import Receipt
+from smtpsend._client.many import one, outcomes_sync
+from smtpsend._client.pool import Limits, Pool
+from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
 
 
@@ -56,3 +60,108 @@ def send(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
     return portal.run(lambda: submit(where, order))
+
+
+class Client:
+    """Verified connections to one server, kept between sends.
+
+    A context manager; it can be used from many threads at once, and in a forked child,
+    which opens connections of its own.
+
+    Args:
+        server: a `Server`, a host name, or a URL.
+        max_connections: how many connections are open at once; a send that finds all in
+            use waits, which counts against its deadline.
+        max_messages: how many messages a connection is used for.
+        idle_timeout: seconds that an unused connection is kept; 0 keeps none.
+        max_age: seconds that a connection is used at most.
+
+    Raises:
+        ConfigError: one of these cannot be used.
+    """
+
+    def __init__(
+        self,
+        server: Server | str,
+        *,
+        max_connections: int = 4,
+        max_messages: int = 100,
+        idle_timeout: float = 30.0,
+        max_age: float = 300.0,
+    ) -> None:
+        limits = Limits(
+            max_connections=max_connections,
+            max_messages=max_messages,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+        )
+        self._pool = Pool(server_of(server), limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def send(
+        self,
+        message: EmailMessage | Message[Any, Any] | bytes | str,
+        *,
+        sender: str | None = None,
+        recipients: Sequence[str] | None = None,
+        require_all: bool = False,
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Send one message over a kept connection; arguments and errors as of `send`.
+
+        A kept connection that turns out to be dead before anything was said is replaced
+        in silence.
+        """
+        server = self._pool.server
+        order = order_of(
+            server, message, sender, recipients, require_all=require_all, timeout=timeout
+        )
+        return portal.run(lambda: submit(server, order, self._pool))
+
+    def send_many(
+        self,
+        messages: Iterable[Any],
+        *,
+        require_all: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Outcome]:
+        """Send many messages, and yield an `Outcome` for each as it comes.
+
+        One bad message never stops the rest. Messages are taken from the iterable as
+        connections become free, so that a generator of any length will do. If the
+        caller leaves early, what is in flight is finished, and nothing more is begun.
+
+        Args:
+            messages: messages, or tuples of (message, sender, recipients).
+            require_all: send a message to nobody unless all its recipients are accepted.
+            timeout: seconds for each message, in place of ``policy.deadline``.
+        """
+        start = partial(one, self._pool, require_all=require_all, timeout=timeout)
+        return outcomes_sync(messages, start, self._pool.limits.max_connections)
+
+    def check(self, *, timeout: float | None = None) -> None:
+        """Connect, verify and log in the way `send` would; send nothing.
+
+        Args:
+            timeout: seconds for all of it, in place of ``policy.deadline``.
+
+        Raises:
+            SendError: what `send` would raise.
+        """
+        server = self._pool.server
+        seconds = checked_timeout(server, timeout)
+        portal.run(lambda: check(server, seconds, self._pool))
+
+    def close(self) -> None:
+        """Let running sends finish, and hang up; no send begins after this."""
+        portal.run(self._pool.close)

@@ -78,6 +78,7 @@ class Channel(asyncio.Protocol):
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self._gone = self._loop.create_future()
         self.transport: asyncio.Transport
 
     # what asyncio calls
@@ -104,6 +105,8 @@ class Channel(asyncio.Protocol):
             "the connection was reset" if reset else "the connection was closed"
         )
         self._paused = False
+        if not self._gone.done():
+            self._gone.set_result(None)
         self._wake()
 
     def pause_writing(self) -> None:
@@ -234,6 +237,10 @@ class Channel(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection at once; nothing more goes out."""
         self.transport.abort()
+
+    async def gone(self, timeout: float) -> None:
+        """Wait until the socket is closed, `timeout` seconds at most."""
+        await asyncio.wait([self._gone], timeout=timeout)
 
     def hang_up(self) -> None:
         """Say QUIT, and close_notify inside TLS, and end the connection without waiting.

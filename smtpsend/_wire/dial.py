@@ -114,9 +114,9 @@ async def dial(
     try:
         async with asyncio.timeout(limit):
             if len(targets) == 1:
-                sock = await _connect(*targets[0])
+                sock, address = await _connect(*targets[0])
             else:
-                sock = await _race(targets)
+                sock, address = await _race(targets)
     except TimeoutError as error:
         if error.errno is not None:
             # The kernel's own ETIMEDOUT is a TimeoutError, too.
@@ -125,7 +125,8 @@ async def dial(
         raise lost(Phase.CONNECT, why, timed_out=True) from None
     except OSError as error:
         raise _unreachable(error) from None
-    track.address = str(sock.getpeername()[0])
+    # Not getpeername(): where the peer has reset the connection by now, it raises.
+    track.address = address
     track.progress()
     return sock
 
@@ -135,9 +136,13 @@ def _unreachable(error: OSError) -> SendError:
     return lost(Phase.CONNECT, why)
 
 
+Dialled = tuple[socket.socket, str]
+"""A socket, and the address that it is connected to."""
+
+
 async def _connect(
     family: socket.AddressFamily, address: tuple[str | int, ...]
-) -> socket.socket:
+) -> Dialled:
     # IPPROTO_TCP, not 0: asyncio sets TCP_NODELAY only where it sees that it is TCP, and
     # without it each small write can wait 40 ms for a delayed ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -148,15 +153,15 @@ async def _connect(
     except BaseException:
         sock.close()
         raise
-    return sock
+    return sock, str(address[0])
 
 
 async def _race(
     targets: Sequence[tuple[socket.AddressFamily, tuple[str | int, ...]]],
-) -> socket.socket:
+) -> Dialled:
     """Start the targets one by one, a failure at once followed by the next."""
     waiting = list(targets)
-    running: set[asyncio.Task[socket.socket]] = set()
+    running: set[asyncio.Task[Dialled]] = set()
     errors: list[OSError] = []
     try:
         while True:
@@ -184,7 +189,7 @@ async def _race(
             task.add_done_callback(_close_late)
 
 
-def _close_late(task: asyncio.Task[socket.socket]) -> None:
+def _close_late(task: asyncio.Task[Dialled]) -> None:
     """Close the socket of a connect that came through when it was no longer wanted."""
     if not task.cancelled() and task.exception() is None:
-        task.result().close()
+        task.result()[0].close()

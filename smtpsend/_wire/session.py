@@ -8,7 +8,9 @@ channel, whose replies are strict in form and bounded in time and size. After th
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,15 +80,34 @@ class Session:
     """A connection that is ready: TLS verified, EHLO answered, AUTH offered if wanted."""
 
     def __init__(
-        self, target: Target, track: Track, channel: Channel, deadline: Deadline
+        self,
+        target: Target,
+        track: Track,
+        channel: Channel,
+        deadline: Deadline,
+        sock: socket.socket,
     ) -> None:
         self.target = target
         self.deadline = deadline  # of the call that uses the session now
         self.track = track
         self.channel = channel
         self.tls: str | None = None
+        self.messages = 0  # transactions begun
+        self.dirty = False  # a transaction was begun and refused: RSET comes first
+        self._born = asyncio.get_running_loop().time()
+        self._sock = sock
         self._smtp: SMTP
         self._replies: _Replies
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was opened."""
+        return asyncio.get_running_loop().time() - self._born
+
+    def forget(self) -> None:
+        """Drop the connection of a loop that runs no more: only its socket is left."""
+        if (fd := self._sock.detach()) >= 0:
+            os.close(fd)
 
     @property
     def method(self) -> Method:
@@ -269,7 +290,7 @@ async def open_session(target: Target, track: Track, deadline: Deadline) -> Sess
     loop = asyncio.get_running_loop()
     # From here on the socket is the transport's, which closes it on a cancellation, too.
     _, channel = await loop.create_connection(Channel, sock=sock)
-    session = Session(target, track, channel, deadline)
+    session = Session(target, track, channel, deadline, sock)
     try:
         await session.handshake()
     except BaseException:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from smtpsend._model.message import Envelope, dot_stuff
-from smtpsend._wire.faults import at, closing, positive, temporary
+from smtpsend._wire.faults import at, closing, lost, positive, temporary
 from smtpsend.errors import (
     DeliveryUnknown,
     Event,
@@ -49,6 +49,10 @@ class Transaction:
             DeliveryUnknown: it did, and no answer came.
         """
         self.envelope = self._fitted()
+        if self.session.dirty:
+            await self._reset()
+        self.session.messages += 1
+        self.session.dirty = True
         await self._mail()
         await self._rcpt()
         await self._data()
@@ -59,6 +63,8 @@ class Transaction:
             reply = await self.session.channel.reply(
                 self.session.deadline.within(timeout)
             )
+        # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
+        self.session.dirty = False
         if not positive(reply):
             event = Event.CLOSING_AT_END if reply.code == 421 else Event.REFUSED
             self._refuse("the server did not take the message", reply, event)
@@ -109,6 +115,13 @@ class Transaction:
         if reply.code == 421:
             raise closing(phase, reply)
         return reply
+
+    async def _reset(self) -> None:
+        """End the transaction that was refused before this one."""
+        reply = await self._command(Phase.MAIL, b"RSET\r\n")
+        if not positive(reply):
+            raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
+        self.session.dirty = False
 
     async def _mail(self) -> None:
         envelope, offers = self.envelope, self.session.offers

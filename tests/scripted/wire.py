@@ -63,6 +63,8 @@ class Wire:
     def send(self, data: bytes) -> None:
         """Send all of `data` in one TLS record or segment, if it is not too long."""
         self.record.add_sent(data)
+        if not data:
+            return
         if self._tls is None:
             self._send_raw(data)
         else:

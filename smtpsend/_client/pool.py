@@ -1,0 +1,189 @@
+"""Idle sessions kept for the next message: how many, how long, how often.
+
+A pool belongs to one event loop and one process. What it kept in a loop that has ended,
+or in the process that this one was forked from, is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from smtpsend._model.policy import check_seconds
+from smtpsend._model.server import Server
+from smtpsend._wire.channel import Deadline
+from smtpsend._wire.faults import Track, lost
+from smtpsend._wire.session import Session
+from smtpsend.errors import ConfigError, Phase
+
+
+# How long `close` waits for its connections to be gone; QUIT is not waited for.
+_GOODBYE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many connections, and how long each is kept; see `Client`."""
+
+    max_connections: int = 4
+    max_messages: int = 100
+    idle_timeout: float = 30.0
+    max_age: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_connections", "max_messages"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"{name} is a whole number, at least 1")
+        check_seconds("idle_timeout", self.idle_timeout, zero=True)
+        check_seconds("max_age", self.max_age)
+
+
+@dataclass(slots=True)
+class _Idle:
+    session: Session
+    timer: asyncio.TimerHandle
+
+
+class Pool:
+    """The connections of one client."""
+
+    def __init__(self, server: Server, limits: Limits) -> None:
+        self.server = server
+        self.limits = limits
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._closed = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._idle: list[_Idle] = []
+        self._busy = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._drained: asyncio.Future[None] | None = None
+
+    def _enter(self) -> None:
+        """Bind to the running loop, or see that it is the one we are bound to.
+
+        Raises:
+            ConfigError: the client is closed, or another running loop has it.
+        """
+        if self._closed:
+            raise ConfigError("the client is closed")
+        here = (os.getpid(), asyncio.get_running_loop())
+        if self._home == here:
+            return
+        if self._home is not None:
+            pid, loop = self._home
+            if pid == here[0] and loop.is_running():
+                raise ConfigError(
+                    "the client is in use in another event loop",
+                    hint="make one AsyncClient for each event loop",
+                )
+            for idle in self._idle:
+                # Their loop will never close them; after a fork the hook has.
+                idle.session.forget()
+        self._forget()
+        self._home = here
+
+    @asynccontextmanager
+    async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
+        """The right to use one connection; waits for it while all are in use.
+
+        Raises:
+            ConnectError: none became free before the deadline.
+            ConfigError: the client is closed.
+        """
+        self._enter()
+        await self._wait(deadline)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _wait(self, deadline: Deadline) -> None:
+        if self._busy < self.limits.max_connections and not self._waiting:
+            self._busy += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(deadline.left):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            else:
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                why = f"all {self.limits.max_connections} connections were in use"
+                raise lost(Phase.CONNECT, why, timed_out=True) from None
+            raise
+
+    def _leave(self) -> None:
+        """Hand the right on to who waits longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy -= 1
+        if not self._busy and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def take(self, deadline: Deadline) -> Session | None:
+        """The healthy idle session that was used last; None if there is none."""
+        while self._idle:
+            idle = self._idle.pop()
+            idle.timer.cancel()
+            session = idle.session
+            if self._good(session):
+                track = Track(session.method, deadline.elapsed)
+                track.address = session.track.address
+                session.track, session.deadline = track, deadline
+                return session
+            session.channel.hang_up()
+        return None
+
+    def _good(self, session: Session) -> bool:
+        return session.channel.fit and session.age < self.limits.max_age
+
+    def give(self, session: Session) -> None:
+        """Keep a session for the next message, or hang up."""
+        limits = self.limits
+        full = session.messages >= limits.max_messages
+        if self._closed or full or not limits.idle_timeout or not self._good(session):
+            session.channel.hang_up()
+            return
+        loop = asyncio.get_running_loop()
+        left = min(limits.idle_timeout, limits.max_age - session.age)
+        timer = loop.call_later(left, self._expire, session)
+        self._idle.append(_Idle(session, timer))
+
+    def _expire(self, session: Session) -> None:
+        self._idle = [idle for idle in self._idle if idle.session is not session]
+        session.channel.hang_up()
+
+    async def close(self) -> None:
+        """Let what is running finish, and hang up; no send begins after this."""
+        if self._closed:
+            return
+        here = (os.getpid(), asyncio.get_running_loop())
+        self._closed = True
+        if self._home != here:
+            for idle in self._idle:
+                idle.session.forget()
+            self._forget()
+            return
+        if self._busy:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        kept, self._idle = self._idle, []
+        for one in kept:
+            one.timer.cancel()
+            one.session.channel.hang_up()
+        for one in kept:
+            await one.session.channel.gone(_GOODBYE)
