@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Iterator
 from typing import cast
@@ -18,6 +19,8 @@ from smtpsend.errors import Reply
 
 
 __all__ = ["FAULTS", "Channel", "Deadline", "Garbage", "Lost", "TimedOut"]
+
+log = logging.getLogger("smtpsend.wire")
 
 # How much may wait in the transport before the writer has to.
 _HIGH_WATER = 65536
@@ -72,6 +75,7 @@ class Channel(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.name = "?"  # in the transcript
         self.redact = Redactor()
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
@@ -157,7 +161,18 @@ class Channel(asyncio.Protocol):
         while not self._replies:
             self._check()
             await self._wait(until, f"no answer within {timeout:.3g} s")
-        return self._replies.popleft()
+        return self._next()
+
+    def _next(self) -> Reply:
+        reply = self._replies.popleft()
+        hidden = self._reader.challenges and reply.code == 334
+        self._tell("<", "334 ***" if hidden else str(reply))
+        return reply
+
+    def _tell(self, arrow: str, text: str) -> None:
+        """One line of the transcript; nothing secret, whatever the peer repeats."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %s", self.name, arrow, self.redact(text))
 
     @contextlib.contextmanager
     def challenges(self) -> Iterator[None]:
@@ -173,7 +188,7 @@ class Channel(asyncio.Protocol):
         if not self._replies:
             self._check()
             return None
-        return self._replies.popleft()
+        return self._next()
 
     def command(self, line: bytes) -> None:
         """Write one command, or one group of them, if nothing stands unread before it.
@@ -191,10 +206,19 @@ class Channel(asyncio.Protocol):
         self._check()
         if not self._reader.idle:
             raise Garbage("a reply began that answers nothing")
+        self._tell(">", self._shown(line))
         self.transport.write(line)
+
+    def _shown(self, line: bytes) -> str:
+        text = line.decode("utf-8", "replace").strip()
+        if not self._reader.challenges:
+            return text
+        words = text.split(" ")
+        return " ".join([*words[:2], "***"]) if words[0] == "AUTH" else "***"
 
     def write(self, data: bytes | memoryview) -> None:
         """Write content; see `drained` for the pace."""
+        self._tell(">", f"({len(data)} bytes of content)")
         self.transport.write(data)
 
     async def drained(self, timeout: float, deadline: Deadline) -> None:
@@ -251,6 +275,7 @@ class Channel(asyncio.Protocol):
         # Whatever goes wrong here, the message's fate is known.
         with contextlib.suppress(Exception):
             if self.fit and not self._paused:
+                self._tell(">", "QUIT")
                 self.transport.write(b"QUIT\r\n")
                 self.transport.close()
         self.transport.abort()

@@ -91,6 +91,7 @@ class Session:
         self.deadline = deadline  # of the call that uses the session now
         self.track = track
         self.channel = channel
+        channel.name = f"{track.address} {track.method}"
         self.tls: str | None = None
         self.messages = 0  # transactions begun
         self.dirty = False  # a transaction was begun and refused: RSET comes first

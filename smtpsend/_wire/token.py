@@ -23,8 +23,9 @@ async def fetch(auth: OAuth2, timeout: float) -> str:
     if isinstance(auth.token, str):
         return auth.token
     provider = auth.token
+    timer = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout) as timer:
+        async with timer:
             return check_token(await _ask(provider))
     except TimeoutError:
         ours = timer.expired()

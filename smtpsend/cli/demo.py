@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from smtpsend import Receipt, SendError, compose, send
@@ -18,6 +19,9 @@ def demo() -> int:
             file=sys.stderr,
         )
         return 2
+    # All that the logs say is shown below, in full.
+    for name in ("smtpsend", "mail.log"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with LocalServer(refuse=["starttls"]) as local:
         print(
             "An SMTP server with TLS and login runs on this machine; its first port\n"
