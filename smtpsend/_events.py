@@ -21,12 +21,12 @@ class Event(StrEnum):
     AUTH_LOST = "auth-lost"
     REFUSED = "refused"
     LOST = "lost"
+    NO_BDAT = "no-bdat"
     CLOSING_AT_END = "closing-at-end"
     WRONG_CLASS = "wrong-class"
     ACCEPTED_EARLY = "accepted-early"
     UNKNOWN = "unknown"
     ABANDONED = "abandoned"
-    DEADLINE = "deadline"
 
 
 HINTS: dict[Event, str] = {
@@ -49,6 +49,8 @@ HINTS: dict[Event, str] = {
     Event.AUTH_REFUSED: "check user name and password; many providers want an "
     "app password or OAuth2 in place of the account's password",
     Event.AUTH_LOST: "nothing was sent: try again later",
+    Event.REFUSED: "the server's own words say why; a 4yz reply may pass later, a 5yz "
+    "one asks for another sender, recipient or message",
     Event.LOST: "nothing was delivered: it is safe to send again later",
     Event.CLOSING_AT_END: "the server did not take the message: send again later",
     Event.WRONG_CLASS: "the server does not follow the protocol",

@@ -136,6 +136,9 @@ class SendError(smtplib.SMTPException):
         event: the row of the policy table that decided, or None.
     """
 
+    # Whether sending again later may ever be right for this class.
+    _can_be_temporary = True
+
     def __init__(
         self,
         message: str = "",
@@ -153,7 +156,7 @@ class SendError(smtplib.SMTPException):
         self.phase = phase
         self.event = event
         self.reply = reply
-        self.temporary = temporary
+        self.temporary = temporary and self._can_be_temporary
         self.timed_out = timed_out
         self.hint = hint or (HINTS.get(event, "") if event is not None else "")
         self.message_id = message_id
@@ -187,6 +190,8 @@ class ConfigError(SendError, ValueError):
     Raised before any network; never temporary.
     """
 
+    _can_be_temporary = False
+
 
 class ConnectError(SendError):
     """No method gave a verified session. Nothing of the message left.
@@ -197,6 +202,8 @@ class ConnectError(SendError):
 
 class CertificateError(ConnectError):
     """We refused the peer's certificate. Nothing was sent; never temporary."""
+
+    _can_be_temporary = False
 
 
 class TLSError(ConnectError):
@@ -257,3 +264,5 @@ class DeliveryUnknown(SendError):
     The server may have taken it or not (RFC 5321 section 4.5.3.2.6, RFC 1047), so
     nothing is sent again by itself; `temporary` is always False.
     """
+
+    _can_be_temporary = False

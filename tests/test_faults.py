@@ -28,8 +28,8 @@ from smtpsend.errors import (
     DeliveryUnknown,
     Event,
     Phase,
-    Rejected,
     RecipientsRefused,
+    Rejected,
     TLSError,
 )
 

@@ -22,7 +22,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpsend._model.address import mailboxes
+from smtpsend._model.address import groups, mailboxes
+from smtpsend._model.flatten import own_copy
+from smtpsend._model.headers import says
 from smtpsend._model.message import Envelope, dot_stuff, envelope
 from smtpsend.errors import ConfigError
 
@@ -129,6 +131,8 @@ def test_groups_give_recipients() -> None:
 def test_sender_header_goes_before_from() -> None:
     """Sender is the sender, else From; two mailboxes in From need a Sender."""
     assert envelope(plain(Sender="s@x.y"), None, None).sender == "s@x.y"
+    with pytest.raises(ConfigError, match="no From"):
+        envelope(plain(Sender="s@x.y", From=None), None, None)
     assert envelope(plain(From=f"{A}, {B}", Sender="s@x.y"), None, None).sender == "s@x.y"
     with pytest.raises(ConfigError, match="Sender"):
         envelope(plain(From=f"{A}, {B}"), None, None)
@@ -271,6 +275,16 @@ def test_message_id_is_bounded_and_printable(value: str, shown: str | None) -> N
     assert envelope(f"Message-ID: {value}\r\n\r\n", A, [B]).message_id == shown
 
 
+def test_copies_own_their_headers() -> None:
+    """A header set in the copy of a part is not set in the part."""
+    message = MIMEMultipart(_subparts=[MIMEText("x")])
+    for part in own_copy(message).walk():
+        part["X-New"] = "x"
+        part.replace_header("MIME-Version", "2.0")
+    assert all("X-New" not in part for part in message.walk())
+    assert all(part["MIME-Version"] == "1.0" for part in message.walk())
+
+
 def test_same_message_from_many_threads() -> None:
     """One message with no boundaries yet may be sent by many threads at once."""
     message = MIMEMultipart(_subparts=[MIMEMultipart(_subparts=[MIMEText("x")] * 3)] * 3)
@@ -410,6 +424,52 @@ def test_malformed_addresses_are_refused(text: str, kind: str) -> None:
         envelope(message, None, None)
 
 
+def test_separator_is_never_encoded() -> None:
+    """The comma between two folded recipients stays a comma (CVE-2025-1795)."""
+    long = "x" * 60 + "@example.org"
+    message = plain(To=f'{long}, "Hübsch Kaktus" <h@example.org>, ü <u@example.org>')
+    found = envelope(message, None, None)
+    assert wire_addresses(found, "To") == [long, "h@example.org", "u@example.org"]
+    assert list(found.recipients) == wire_addresses(found, "To")
+
+
+@pytest.mark.parametrize(
+    ("value", "same"),
+    [
+        (b" Name <a@b>,\r\n\tc@d", True),
+        (b"g: a@b, c@d;", True),
+        (b"a@b", False),
+        (b"a@b, c@e", False),
+        (b"c@d, a@b", False),
+        (b"a@b, c@d, e@f", False),
+        (b"a@b c@d", False),
+        ("a@b, c@ü".encode(), False),
+        (b"", False),
+    ],
+)
+def test_what_a_header_on_the_wire_says(value: bytes, same: bool) -> None:
+    """A header on the wire is kept only if it names the same addresses in order."""
+    assert says(value, groups("a@b, c@d")) is same
+
+
+class NewPolicy(policy.EmailPolicy):
+    """What newer Pythons do: an address that is not ASCII cannot be folded."""
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        if re.search("@[^ ]*[^\0-\x7f]|[^\0-\x7f][^ ]*@", value):
+            raise ValueError
+        return super().fold_binary(name, value)
+
+
+@pytest.mark.parametrize("text", ["x@bücher.de", "jörg@x.y", "Jörg <x@bücher.de>"])
+def test_addresses_that_newer_pythons_do_not_fold(text: str) -> None:
+    """An address that is not ASCII is never given to the standard library to fold."""
+    message = EmailMessage(policy=NewPolicy())
+    message["From"], message["To"] = A, text
+    found = envelope(message, None, None)
+    assert wire_addresses(found, "To") == [box.address for box in mailboxes(text)]
+
+
 def test_encoded_word_with_an_address_in_it() -> None:
     """An encoded word that decodes to an address and a comma never adds a recipient."""
     text = "=?utf-8?q?evil=40x=2C?= <x@y>"
@@ -452,32 +512,33 @@ def test_address_objects() -> None:
 
 
 def test_raw_utf8_headers_of_a_parsed_message() -> None:
-    """Raw UTF-8 headers go out as they came, need SMTPUTF8, and can be made ASCII."""
+    """Raw UTF-8 headers go out as policy.SMTP writes them, and can be made ASCII."""
     source = f"From: Jörg <{A}>\r\nTo: {B}\r\nSubject: Grüße\r\n\r\nhi\r\n".encode()
-    found = envelope(email.message_from_bytes(source, policy=policy.default), None, None)
-    assert (found.sender, found.recipients) == (A, (B,))
-    assert found.content.startswith(source[:-6])
-    assert found.utf8
-    assert found.seven_bit is not None
-    ascii_only = found.seven_bit()
-    assert ascii_only is not None
-    assert ascii_only.isascii()
-    assert wire_addresses(Envelope(A, (B,), ascii_only, None, False, False), "From") == [
-        A
-    ]
+    for rules in (policy.default, policy.compat32):
+        message = email.message_from_bytes(source, policy=rules)
+        found = envelope(message, None, None)
+        assert (found.sender, found.recipients) == (A, (B,))
+        as_is = message.as_bytes(policy=rules.clone(linesep="\r\n"))
+        assert found.content.startswith(as_is[: -len("\r\nhi\r\n")])
+        assert found.utf8 is found.eight_bit is not as_is.isascii()
+        again = found.seven_bit() if found.seven_bit else found.content
+        assert again is not None
+        assert again.isascii()
+        assert wire_addresses(Envelope(A, (B,), again, None, False, False), "From") == [A]
 
 
 def test_raw_latin1_headers() -> None:
     """Headers in another charset are 8-bit, and nothing that SMTPUTF8 would help."""
     source = f"From: J\xf6rg <{A}>\r\nTo: {B}\r\nDate: x\r\n\r\nhi\r\n".encode("latin-1")
-    found = envelope(email.message_from_bytes(source, policy=policy.default), None, None)
+    found = envelope(email.message_from_bytes(source), None, None)
     assert (found.sender, found.eight_bit, found.utf8) == (A, True, False)
     assert found.content.startswith(source[:20])
     raw = envelope(source, A, [B])
     assert (raw.content, raw.eight_bit, raw.utf8) == (source, True, False)
     bad = f"From: j\xf6rg@x.y\r\nTo: {B}\r\n\r\nhi\r\n".encode("latin-1")
-    with pytest.raises(ConfigError, match="UTF-8"):
-        envelope(email.message_from_bytes(bad, policy=policy.default), None, None)
+    for rules in (policy.default, policy.compat32):
+        with pytest.raises(ConfigError, match="UTF-8"):
+            envelope(email.message_from_bytes(bad, policy=rules), None, None)
 
 
 def test_policy_with_utf8() -> None:
@@ -527,13 +588,26 @@ def test_seven_bit(make: Callable[..., Message]) -> None:
             assert texts[0] == texts[1]
 
 
+def test_seven_bit_adds_the_encoding_header() -> None:
+    """A text without a Content-Transfer-Encoding gets one when it is made ASCII."""
+    source = (
+        f"From: {A}\r\nTo: {B}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\xfc\r\n"
+    )
+    found = envelope(email.message_from_bytes(source.encode()), None, None)
+    assert found.seven_bit is not None
+    parsed = email.message_from_bytes(found.seven_bit() or b"")
+    assert parsed["Content-Transfer-Encoding"] == "base64"
+    assert parsed.get_payload(decode=True) == b"\xc3\xbc\r\n"
+
+
 def test_seven_bit_impossible() -> None:
     """Where 8-bit content has no charset, or is signed, there is no ASCII form."""
     source = f"From: {A}\r\nTo: {B}\r\n".encode()
     unknown = source + b"Content-Type: application/x\r\n\r\n\xff\r\n"
     signed = source + (
         b"Content-Type: multipart/signed; boundary=x\r\n\r\n--x\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xbc\r\n--x--\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: 8bit\r\n\r\n\xc3\xbc\r\n--x--\r\n"
     )
     for content in (unknown, signed):
         found = envelope(email.message_from_bytes(content), None, None)
@@ -613,9 +687,9 @@ def test_injection_by_encoded_word(encoded: str, long: int) -> None:
         email.message_from_string(source, policy=policy.default),
         email.message_from_string(source),
     ]
-    outer = MIMEMultipart(
-        _subparts=[email.message_from_string(source, policy=policy.default)]
-    )
+    outer = EmailMessage()
+    outer.make_mixed()
+    outer.attach(email.message_from_string(source, policy=policy.default))
     for message in [*sources, outer]:
         try:
             content = envelope(message, A, [B]).content

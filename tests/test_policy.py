@@ -39,12 +39,12 @@ AFTER_ONE = {
     Event.AUTH_LOST: NEXT,
     Event.REFUSED: Stop(),
     Event.LOST: NEXT,
+    Event.NO_BDAT: Try(A),
     Event.CLOSING_AT_END: Stop(),
     Event.WRONG_CLASS: Stop(),
     Event.ACCEPTED_EARLY: Stop(),
     Event.UNKNOWN: Stop(),
     Event.ABANDONED: NEXT,
-    Event.DEADLINE: Stop(),
 }
 
 
@@ -77,7 +77,7 @@ def test_stop_while_others_run() -> None:
     assert stopped == Stop()
 
 
-@pytest.mark.parametrize("event", [Event.AUTH_LOST, Event.LOST])
+@pytest.mark.parametrize("event", [Event.AUTH_LOST, Event.LOST, Event.NO_BDAT])
 def test_once(event: Event) -> None:
     """What goes on once stops the second time."""
     assert decide(Policy(), [ended(A, event), ended(B, event)]) == Stop()

@@ -1,4 +1,4 @@
-"""The method that worked, remembered in the process: a blocked port costs once.
+"""What the process remembers of a server: the method that worked, and its quirks.
 
 Keyed by host and methods, never by an object or by credentials, so that one-shot sends
 and clients share it.
@@ -11,12 +11,14 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from smtpsend._model.policy import Method, Policy
+from smtpsend._wire.target import Quirks
 
 
 _MOST = 1000
 
 _Key = tuple[str, tuple[Method, ...]]
 _worked: OrderedDict[_Key, tuple[Method, float]] = OrderedDict()
+_quirks: OrderedDict[_Key, Quirks] = OrderedDict()
 
 
 def in_order(host: str, policy: Policy) -> Policy:
@@ -44,3 +46,11 @@ def failed(host: str, policy: Policy, method: Method) -> None:
     key = (host, policy.methods)
     if (found := _worked.get(key)) is not None and found[0] == method:
         _worked.pop(key, None)
+
+
+def quirks(host: str, policy: Policy) -> Quirks:
+    """What is known of the server; what a session adds to it is known from then on."""
+    found = _quirks.setdefault((host, policy.methods), Quirks())
+    if len(_quirks) > _MOST:
+        _quirks.popitem(last=False)
+    return found

@@ -148,13 +148,21 @@ class Pool:
             session.channel.hang_up()
         return None
 
+    def make_room(self) -> None:
+        """Hang up what is idle beyond the limit, for who opens a connection anew."""
+        while self._idle and len(self._idle) + self._busy > self.limits.max_connections:
+            idle = self._idle.pop(0)
+            idle.timer.cancel()
+            idle.session.channel.hang_up()
+
     def _good(self, session: Session) -> bool:
         return session.channel.fit and session.age < self.limits.max_age
 
     def give(self, session: Session) -> None:
         """Keep a session for the next message, or hang up."""
         limits = self.limits
-        full = session.messages >= limits.max_messages
+        most = min(limits.max_messages, session.message_limit or limits.max_messages)
+        full = session.spent or session.messages >= most
         if self._closed or full or not limits.idle_timeout or not self._good(session):
             session.channel.hang_up()
             return

@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpsend._client import memory
+from smtpsend._model.auth import known_secret
 from smtpsend._model.host import check_private
 from smtpsend._model.policy import Policy, Running, Stop, Try, Wait, decide
 from smtpsend._model.rules import Then, follows
 from smtpsend._wire.dial import resolve
 from smtpsend._wire.faults import Track
-from smtpsend._wire.session import Session, Target, open_session
+from smtpsend._wire.handshake import open_session
+from smtpsend._wire.redact import Redactor
+from smtpsend._wire.session import Session
+from smtpsend._wire.target import Target
 from smtpsend.errors import (
     Attempt,
     AuthError,
@@ -105,6 +109,9 @@ class Race:
             if server.plaintext:
                 for _, address in addresses:
                     check_private(str(address[0]))
+            redact = Redactor()
+            if (secret := known_secret(server.auth)) is not None:
+                redact.add(secret)
             self._target = Target(
                 server.host,
                 addresses,
@@ -112,6 +119,8 @@ class Race:
                 server.auth,
                 server.ehlo_name,
                 server.policy,
+                memory.quirks(server.host, server.policy),
+                redact,
             )
         return self._target
 

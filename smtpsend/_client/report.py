@@ -16,6 +16,7 @@ from smtpsend.errors import DeliveryUnknown, Phase, SendError
 
 
 if TYPE_CHECKING:
+    from smtpsend._model.message import Envelope
     from smtpsend._model.receipt import Receipt
     from smtpsend._wire.session import Session
 
@@ -49,7 +50,7 @@ def _fallback(receipt: Receipt, host: str) -> None:
         )
 
 
-def failure(error: SendError, host: str, recipients: int) -> None:
+def failure(error: SendError, host: str, envelope: Envelope) -> None:
     """Log that a message was not sent, or that nobody knows."""
     with contextlib.suppress(Exception):
         unknown = isinstance(error, DeliveryUnknown)
@@ -58,7 +59,7 @@ def failure(error: SendError, host: str, recipients: int) -> None:
             "%s %s for %d recipient(s) by %s: %s: %s",
             "unknown whether delivered:" if unknown else "not sent:",
             error.message_id or "a message",
-            recipients,
+            len(envelope.recipients),
             host,
             type(error).__name__,
             error,
@@ -84,13 +85,12 @@ def cancelled(session: Session, message_id: str | None) -> None:
             log.warning("delivered all the same: %s was cancelled after: %s", name, reply)
 
 
-def unexpected(error: Exception, phase: Phase, message_id: str | None) -> SendError:
+def unexpected(error: Exception, phase: Phase) -> SendError:
     """A typed error for one that should not be: a defect of ours or of a library."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
     # Not the text of `error`: nobody knows what it holds.
     typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
-    typed.message_id = message_id
     typed.hint = "please report this as a defect of smtpsend"
     with contextlib.suppress(Exception):
         log.error("%s", typed)

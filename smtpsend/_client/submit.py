@@ -7,11 +7,13 @@ receipt or a typed error, and no connection is left in doubt.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._client import memory, report
+from smtpsend._client.delivery import Delivery
 from smtpsend._client.race import Race
 from smtpsend._model.message import Envelope, envelope
 from smtpsend._model.policy import check_seconds
@@ -20,7 +22,6 @@ from smtpsend._wire.channel import Deadline
 from smtpsend._wire.login import login
 from smtpsend._wire.session import Session
 from smtpsend._wire.tls import context_for
-from smtpsend._wire.transaction import Transaction
 from smtpsend.errors import Event, Phase, SendError
 
 
@@ -83,26 +84,21 @@ async def submit(server: Server, order: Order, pool: Pool | None = None) -> Rece
     Raises:
         SendError: it was not sent, or it is unknown whether it was.
     """
-    message_id = order.envelope.message_id
+    delivery = Delivery(order.envelope, order.require_all)
+    deadline = Deadline(order.timeout)
     try:
-        receipt = await _within(server, order, Deadline(order.timeout), pool)
+        if pool is None:
+            receipt = await _send(_race(server, deadline), delivery, None)
+        else:
+            async with pool.slot(deadline):
+                receipt = await _send(_race(server, deadline), delivery, pool)
     except SendError as error:
-        error.message_id = message_id
-        report.failure(error, server.host, len(order.envelope.recipients))
+        report.failure(delivery.close(error), server.host, order.envelope)
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-        raise report.unexpected(error, Phase.CONNECT, message_id) from None
+        raise delivery.close(report.unexpected(error, Phase.CONNECT)) from None
     report.success(receipt, server.host)
     return receipt
-
-
-async def _within(
-    server: Server, order: Order, deadline: Deadline, pool: Pool | None
-) -> Receipt:
-    if pool is None:
-        return await _send(_race(server, deadline), order, None)
-    async with pool.slot(deadline):
-        return await _send(_race(server, deadline), order, pool)
 
 
 def _race(server: Server, deadline: Deadline) -> Race:
@@ -120,17 +116,21 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     deadline = Deadline(timeout)
     async with pool.slot(deadline):
         race = _race(server, deadline)
+        pool.make_room()
         try:
             pool.give(await _logged_in(race))
         finally:
             await race.settle()
 
 
-async def _send(race: Race, order: Order, pool: Pool | None) -> Receipt:
+async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
     try:
+        # One turn of the loop: it may have stood still since the last send, and what
+        # came meanwhile (an end, a 421) is not seen before it looks at the sockets.
+        await asyncio.sleep(0)
         while pool is not None and (kept := pool.take(race.deadline)) is not None:
             try:
-                return await _send_over(kept, race, order, pool)
+                return await _send_over(kept, race, delivery, pool)
             except SendError as error:
                 # Found dead before anything was said: replaced in silence.
                 if error.event is not Event.LOST or error.phase is not Phase.MAIL:
@@ -139,7 +139,7 @@ async def _send(race: Race, order: Order, pool: Pool | None) -> Receipt:
         while True:
             session = await _logged_in(race)
             try:
-                return await _send_over(session, race, order, pool)
+                return await _send_over(session, race, delivery, pool)
             except SendError as error:
                 # What follows, if anything does, is decided by the race.
                 race.record(error, session.track)
@@ -172,12 +172,11 @@ def _hang_up(session: Session, error: SendError) -> None:
 
 
 async def _send_over(
-    session: Session, race: Race, order: Order, pool: Pool | None
+    session: Session, race: Race, delivery: Delivery, pool: Pool | None
 ) -> Receipt:
-    """Run the transaction; however it ends, the connection ends well."""
-    transaction = Transaction(session, order.envelope, order.require_all)
+    """Run the transactions; however they end, the connection ends well."""
     try:
-        reply = await transaction.run()
+        reply = await delivery.run(session)
     except SendError as error:
         if pool is None or error.event is not Event.REFUSED:
             _hang_up(session, error)
@@ -188,10 +187,9 @@ async def _send_over(
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
         session.channel.abort()
-        message_id = order.envelope.message_id
-        raise report.unexpected(error, session.track.phase, message_id) from None
+        raise report.unexpected(error, session.track.phase) from None
     except BaseException:
-        report.cancelled(session, order.envelope.message_id)
+        report.cancelled(session, delivery.envelope.message_id)
         session.channel.abort()
         raise
     # P8: the server has the message, and nothing below here raises.
@@ -200,13 +198,13 @@ async def _send_over(
     else:
         pool.give(session)
     return Receipt(
-        message_id=order.envelope.message_id,
+        message_id=delivery.envelope.message_id,
         method=session.method,
         address=str(session.track.address),
         tls=session.tls,
         reply=reply,
-        accepted=tuple(transaction.accepted),
-        refused=dict(transaction.refused),
+        accepted=tuple(delivery.accepted),
+        refused=dict(delivery.refused),
         attempts=tuple(race.attempts),
         elapsed=race.deadline.elapsed,
         started=session.track.started,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from email.message import Message
 
 from smtpsend._model.address import Group, Mailbox
-from smtpsend._model.headers import ADDRESS_HEADERS, meant
+from smtpsend._model.headers import ADDRESS_HEADERS, NEVER_SENT, meant
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["Addresses"]
 
-_NEVER_SENT = ("bcc", "resent-bcc")
 _RESENT = tuple(
     f"resent-{name}" for name in ("date", "from", "sender", "to", "cc", "bcc")
 )
@@ -86,17 +85,8 @@ class Addresses:
         return [
             found if isinstance(found, list) else None
             for name, found in self.headers
-            if name not in _NEVER_SENT
+            if name not in NEVER_SENT
         ]
-
-    def need_utf8(self) -> bool:
-        """Whether a header that is sent names an address that is not ASCII."""
-        return any(
-            not box.ascii
-            for groups in self.wanted()
-            for group in groups or ()
-            for box in group.members
-        )
 
     def _prefix(self) -> str:
         names = [name for name, _ in self.headers]

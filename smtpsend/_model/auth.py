@@ -8,7 +8,6 @@ the initial response; None means that the server speaks first.
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass, field
 
@@ -154,14 +153,8 @@ def exchange(mechanism: str, auth: Auth, secret: str) -> Exchange:
     return _MECHANISMS[type(auth)][mechanism](auth.username, secret)
 
 
-def secrets_of(auth: Auth, secret: str) -> list[str]:
-    """What must never be seen: the secret, and the forms in which it goes out."""
-    forms = [secret]
-    forms += [b64encode(secret.encode()).decode()]
-    for make in _MECHANISMS[type(auth)].values():
-        if make in (_cram_md5, _login):
-            continue
-        first = next(make(auth.username, secret))
-        if first:
-            forms.append(b64encode(first).decode())
-    return forms
+def known_secret(auth: Auth | None) -> str | None:
+    """The secret, where it is known before anything is asked for it."""
+    if isinstance(auth, Password):
+        return auth.password
+    return auth.token if auth is not None and isinstance(auth.token, str) else None

@@ -101,12 +101,9 @@ def compose(
 def _mailbox(address: object) -> Mailbox:
     if isinstance(address, Mailbox):
         # Made by hand, it may hold anything: the parser says.
-        return Mailbox(address.display, *_sides(mailbox(address.address)))
+        box = mailbox(address.address)
+        return Mailbox(address.display, box.local, box.domain)
     return mailbox(cast("str", address))
-
-
-def _sides(box: Mailbox) -> tuple[str, str]:
-    return box.local, box.domain
 
 
 def _mailboxes(value: object) -> list[Mailbox]:

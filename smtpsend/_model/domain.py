@@ -14,7 +14,8 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NAME = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*")
 _LONGEST_NAME = 253
 _LONGEST_SHOWN = 60
-# What IDNA 2003 (the standard library) sends to another domain than IDNA 2008 does.
+# What IDNA 2003 (the standard library) sends to another domain than IDNA 2008 does; its
+# codec gives none of them back, but that is nothing to rely on.
 _DEVIATIONS = frozenset("ßς\u200c\u200d")
 
 

@@ -13,14 +13,15 @@ from typing import cast
 
 from smtpsend._model.address import Group
 from smtpsend._model.content import crlf, ended, fields
-from smtpsend._model.headers import address_list, says
+from smtpsend._model.headers import NEVER_SENT, address_list, foldable, says
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["own_copy", "seven_bit", "to_bytes", "typed"]
+__all__ = ["own_copy", "seven_bit", "to_bytes", "typed", "wire_copy"]
 
 # No message has such a header: deleting it gives a copy a header list of its own.
 _NO_HEADER = "\0"
+_PLACEHOLDER = "-"
 
 
 @contextmanager
@@ -52,19 +53,30 @@ def own_copy(message: Message) -> Message:
     return clone
 
 
+def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
+    """A copy of ours without Bcc, in which no address is left that cannot be folded.
+
+    Newer Pythons refuse to fold an address that is not ASCII, older ones encode it
+    wrongly: a placeholder stands for it until the header is written by `address_list`.
+    """
+    clone = own_copy(message)
+    for name in message.keys():  # noqa: SIM118 - iteration over a message is by index
+        del clone[name]
+    sent = [item for item in message.raw_items() if item[0].lower() not in NEVER_SENT]
+    for (name, value), want in zip(sent, wanted, strict=True):
+        anew = want is not None and not foldable(value, want)
+        clone.set_raw(name, _PLACEHOLDER if anew else value)
+    return clone
+
+
 def to_bytes(
-    message: Message,
-    wanted: list[list[Group] | None],
-    *,
-    utf8: bool = False,
-    seven: bool = False,
+    message: Message, wanted: list[list[Group] | None], *, seven: bool = False
 ) -> tuple[bytes, bytes]:
     """What goes on the wire for a message object, and its header block.
 
     Args:
-        message: a copy of ours, complete and without Bcc.
+        message: a `wire_copy`, complete.
         wanted: for each header what addresses it names; None where it does not matter.
-        utf8: write headers as UTF-8 (for SMTPUTF8) where the policy knows how.
         seven: encode anew what is not ASCII, for a server without 8BITMIME.
 
     Raises:
@@ -74,7 +86,7 @@ def to_bytes(
     if seven:
         policy = policy.clone(cte_type="7bit")
     if isinstance(policy, EmailPolicy):
-        policy = policy.clone(utf8=(utf8 or policy.utf8) and not seven)
+        policy = policy.clone(utf8=policy.utf8 and not seven)
     with typed():
         buffer = BytesIO()
         BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(message)

@@ -24,9 +24,11 @@ from smtpsend.errors import ConfigError
 
 __all__ = [
     "ADDRESS_HEADERS",
+    "NEVER_SENT",
     "address_list",
     "check_header",
     "check_headers",
+    "foldable",
     "mailbox_text",
     "meant",
     "says",
@@ -37,6 +39,7 @@ ADDRESS_HEADERS = frozenset(
     for prefix in ("", "resent-")
     for name in ("from", "sender", "to", "cc", "bcc", "reply-to")
 )
+NEVER_SENT = frozenset({"bcc", "resent-bcc"})
 _NAME = re.compile(r"[!-9;-~]+")
 _FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
 # Line breaks, and all that str.splitlines, by which email folds, takes for one.
@@ -146,6 +149,11 @@ def _reading(text: str) -> list[Group] | None:
         return None
 
 
+def foldable(value: object, wanted: list[Group]) -> bool:
+    """Whether the standard library may be asked to fold these addresses."""
+    return _addresses_ascii(wanted) and not _IDN.search(str(value))
+
+
 def says(value: bytes, wanted: list[Group]) -> bool:
     """Whether a field on the wire names the addresses wanted, with ASCII domains."""
     text = unfolded(value)
@@ -153,6 +161,10 @@ def says(value: bytes, wanted: list[Group]) -> bool:
         return False
     found = _reading(text)
     return found is not None and _addresses(found) == _addresses(wanted)
+
+
+def _addresses_ascii(found: list[Group]) -> bool:
+    return all(box.ascii for group in found for box in group.members)
 
 
 def _addresses(found: list[Group]) -> list[str]:

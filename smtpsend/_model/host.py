@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from smtpsend._model.address import ascii_domain
+from smtpsend._model.domain import address_literal, ascii_domain
 from smtpsend.errors import ConfigError
 
 
@@ -16,7 +16,6 @@ _HOST = re.compile(
     r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?",
     re.IGNORECASE,
 )
-_EHLO_LITERAL = re.compile(r"\[(?:IPv6:)?([0-9A-Fa-f.:]+)\]")
 
 
 def check_host(host: object) -> str:
@@ -28,11 +27,17 @@ def check_host(host: object) -> str:
     if not isinstance(host, str) or not host:
         raise ConfigError("the host is a host name or an IP address, as a str")
     try:
-        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         pass
-    if not host.isascii():
-        host = ascii_domain(host)
+    else:
+        if getattr(ip, "scope_id", None):
+            raise ConfigError("an IPv6 address with a zone is not supported")
+        return str(ip)
+    if not host.isascii() and not set(host) & set("@:/?#"):
+        # (What holds those may be a URL with a password, which no error may quote.)
+        absolute = "." if host.endswith(".") else ""
+        host = ascii_domain(host.removesuffix(".")) + absolute
     labels = host.removesuffix(".").rpartition(".")
     if not _HOST.fullmatch(host) or labels[2].isdigit():
         hint = (
@@ -85,19 +90,13 @@ def check_ehlo_name(name: object) -> str:
     Raises:
         ConfigError: it is neither.
     """
-    if isinstance(name, str):
-        literal = _EHLO_LITERAL.fullmatch(name)
-        if literal is not None:
-            try:
-                ipaddress.ip_address(literal[1])
-            except ValueError:
-                pass
-            else:
-                return name
-        elif name.isascii() and _HOST.fullmatch(name):
-            return name.removesuffix(".")
-        elif name and not name.isascii():
-            return ascii_domain(name)
+    if isinstance(name, str) and name:
+        if name.startswith("["):
+            return address_literal(name)
+        domain = name.removesuffix(".")
+        domain = domain if domain.isascii() else ascii_domain(domain)
+        if _HOST.fullmatch(domain) and not domain.rpartition(".")[2].isdigit():
+            return domain
     raise ConfigError(
         "ehlo_name is a domain or an address literal such as [192.0.2.1] "
         "(RFC 5321 section 4.1.3)"

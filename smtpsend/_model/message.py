@@ -17,7 +17,7 @@ from smtpsend._model.content import (
     unfolded,
 )
 from smtpsend._model.domain import shown
-from smtpsend._model.flatten import own_copy, seven_bit, to_bytes, typed
+from smtpsend._model.flatten import seven_bit, to_bytes, typed, wire_copy
 from smtpsend._model.headers import check_headers
 from smtpsend.errors import ConfigError
 
@@ -145,17 +145,15 @@ def _of_object(
     with typed():
         check_headers(message)
         addresses = Addresses.of(message)
-        clone = own_copy(message)
-        del clone["Bcc"]
-        del clone["Resent-Bcc"]
+        wanted = addresses.wanted()
+        clone = wire_copy(message, wanted)
     if sender is None:
         sender = addresses.sender()
     to = _each_once(addresses.recipients() if recipients is None else recipients)
     with typed():
         _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
         message_id = message_id_of(clone["Message-ID"])
-    wanted = addresses.wanted()
-    content, head = to_bytes(clone, wanted, utf8=addresses.need_utf8())
+    content, head = to_bytes(clone, wanted)
     eight_bit = not content.isascii()
     return Envelope(
         sender=sender,

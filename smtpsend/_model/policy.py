@@ -216,9 +216,10 @@ def decide(
     busy = {r.method for r in running}
     tried = busy | {a.method for a in attempts}
     fresh = next((m for m in policy.methods if m not in tried), None)
-    if fresh is None and attempts and not busy:
+    if attempts and not busy:
         last = attempts[-1]
-        if follows(last.event, policy.on_certificate_error) is Then.NEXT_OR_FRESH_ONCE:
+        then = follows(last.event, policy.on_certificate_error)
+        if then is Then.FRESH_ONCE or (fresh is None and then is Then.NEXT_OR_FRESH_ONCE):
             fresh = last.method
     if not busy:
         return Stop() if fresh is None else Try(fresh)
@@ -234,5 +235,5 @@ def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
     then = follows(event, policy.on_certificate_error)
     if then is Then.STOP:
         return True
-    once = then in (Then.NEXT_ONCE, Then.NEXT_OR_FRESH_ONCE)
+    once = then in (Then.NEXT_ONCE, Then.NEXT_OR_FRESH_ONCE, Then.FRESH_ONCE)
     return once and any(a.event is event for a in attempts[:n])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._model.policy import Method
-from smtpsend.errors import Attempt, Phase, RecipientsRefused, Reply, SendError
+from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Receipt:
                 "recipients were refused",
                 refused=dict(self.refused),
                 phase=Phase.RCPT,
+                event=Event.REFUSED,
                 message_id=self.message_id,
                 reply=next(iter(self.refused.values())),
             )

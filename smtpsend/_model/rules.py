@@ -20,6 +20,7 @@ class Then(StrEnum):
     NEXT_ONCE = "next, once"
     NEXT_OR_FRESH_ONCE = "next or a fresh connection, once"
     STOP = "stop"
+    FRESH_ONCE = "a fresh connection, once"
     GO_ON = "go on"
 
 
@@ -99,6 +100,11 @@ TABLE: dict[Event, Row] = {
         Then.NEXT_OR_FRESH_ONCE,
         "the server cannot have taken the message",
     ),
+    Event.NO_BDAT: Row(
+        "BDAT answered with 500 or 502 by a server that offers CHUNKING",
+        Then.FRESH_ONCE,
+        "by DATA; BDAT is not tried with that server again",
+    ),
     Event.CLOSING_AT_END: Row(
         "421 in answer to the end of the message",
         Then.STOP,
@@ -123,11 +129,6 @@ TABLE: dict[Event, Row] = {
         "another method was ready first",
         Then.NEXT,
         "the first to be ready wins; only the winner sees credentials",
-    ),
-    Event.DEADLINE: Row(
-        "the deadline of the call ran out",
-        Then.STOP,
-        "every call ends within its deadline",
     ),
 }
 

@@ -65,7 +65,7 @@ class Server:
             if not isinstance(self.cafile, str | os.PathLike):
                 raise ConfigError("cafile is the path of a PEM file")
             object.__setattr__(self, "cafile", os.fspath(self.cafile))
-            if not isinstance(self.cafile, str) or "\0" in self.cafile:
+            if not isinstance(self.cafile, str) or "\0" in self.cafile or not self.cafile:
                 raise ConfigError("cafile is the path of a PEM file, as text")
         if self.ssl_context is not None:
             if not isinstance(self.ssl_context, ssl.SSLContext):

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from smtpsend._wire.replies import Garbage, Redactor, ReplyReader
+from smtpsend._wire.redact import Redactor
+from smtpsend._wire.replies import Garbage, ReplyReader
 from smtpsend.errors import Reply
 
 
@@ -73,15 +74,17 @@ class Deadline:
 class Channel(asyncio.Protocol):
     """A connection that is written to, and read from reply by reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redactor) -> None:
         self._loop = asyncio.get_running_loop()
         self.name = "?"  # in the transcript
-        self.redact = Redactor()
+        self.redact = redact
+        self._in_login = False
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self.heard = self._loop.time()  # when the peer said something last
         self._gone = self._loop.create_future()
         self.transport: asyncio.Transport
 
@@ -96,6 +99,7 @@ class Channel(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
+        self.heard = self._loop.time()
         self._replies += self._reader.feed(data)
         self._wake()
 
@@ -165,7 +169,7 @@ class Channel(asyncio.Protocol):
 
     def _next(self) -> Reply:
         reply = self._replies.popleft()
-        hidden = self._reader.challenges and reply.code == 334
+        hidden = reply.code == 334
         self._tell("<", "334 ***" if hidden else str(reply))
         return reply
 
@@ -175,13 +179,18 @@ class Channel(asyncio.Protocol):
             log.debug("%s %s %s", self.name, arrow, self.redact(text))
 
     @contextlib.contextmanager
-    def challenges(self) -> Iterator[None]:
-        """While a login goes on: the text of a 334 is data, and left as it is."""
-        self._reader.challenges = True
+    def login(self) -> Iterator[None]:
+        """While a login goes on, the transcript shows nothing of it."""
+        self._in_login = True
         try:
             yield
         finally:
-            self._reader.challenges = False
+            self._in_login = False
+
+    @property
+    def challenge(self) -> bytes:
+        """The text of the last 334, as it came."""
+        return self._reader.challenge
 
     def early(self) -> Reply | None:
         """A reply that came before it was asked for; raises if none can follow."""
@@ -190,8 +199,10 @@ class Channel(asyncio.Protocol):
             return None
         return self._next()
 
-    def command(self, line: bytes) -> None:
-        """Write one command, or one group of them, if nothing stands unread before it.
+    def command(self, line: bytes, content: bytes = b"") -> None:
+        """Write a command or a group of them, if nothing stands unread before it.
+
+        `content` goes out behind it, in the same write.
 
         Raises:
             Garbage: a reply came that answers nothing, or what came is no reply.
@@ -207,11 +218,13 @@ class Channel(asyncio.Protocol):
         if not self._reader.idle:
             raise Garbage("a reply began that answers nothing")
         self._tell(">", self._shown(line))
-        self.transport.write(line)
+        if content:
+            self._tell(">", f"({len(content)} bytes of content)")
+        self.transport.write(line + content)
 
     def _shown(self, line: bytes) -> str:
         text = line.decode("utf-8", "replace").strip()
-        if not self._reader.challenges:
+        if not self._in_login:
             return text
         words = text.split(" ")
         return " ".join([*words[:2], "***"]) if words[0] == "AUTH" else "***"

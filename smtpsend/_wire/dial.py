@@ -53,7 +53,7 @@ async def resolve(host: str, timeout: float) -> list[Address]:
 
     def look_up() -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-        return [(entry[0], cast("tuple[str | int, ...]", entry[4])) for entry in found]
+        return [(family, _without_zone(address)) for family, _, _, _, address in found]
 
     try:
         async with asyncio.timeout(timeout):
@@ -79,6 +79,15 @@ async def resolve(host: str, timeout: float) -> list[Address]:
     if not addresses:
         raise _unresolved(f"the host name {host} has no address", temporary=False)
     return addresses
+
+
+def _without_zone(address: tuple[object, ...]) -> tuple[str | int, ...]:
+    """A socket address without the zone in its text, which its scope number has, too.
+
+    asyncio would take the text for a name, and look it up in the loop's executor.
+    """
+    host, *rest = cast("tuple[str | int, ...]", address)
+    return (str(host).partition("%")[0], *rest)
 
 
 def _unresolved(text: str, *, temporary: bool, timed_out: bool = False) -> ConnectError:

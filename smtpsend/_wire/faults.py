@@ -96,14 +96,17 @@ def closing(phase: Phase, reply: Reply) -> SendError:
 
 @contextmanager
 def at(track: Track, phase: Phase) -> Iterator[None]:
-    """Run one step; what breaks the connection during it leaves as a `SendError`."""
+    """Run one step; what breaks the connection during it leaves as a `SendError`.
+
+    A step that has several parts moves `track.phase` on.
+    """
     track.phase = phase
     try:
         yield
     except FAULTS as fault:
         timed_out = isinstance(fault, TimedOut)
         # The fault may hold what the server said; its text is redacted already.
-        raise lost(phase, str(fault), timed_out=timed_out) from None
+        raise lost(track.phase, str(fault), timed_out=timed_out) from None
     track.progress()
 
 

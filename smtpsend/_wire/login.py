@@ -10,7 +10,7 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange, secrets_of
+from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange
 from smtpsend._wire.channel import Garbage
 from smtpsend._wire.faults import at, closing, positive, temporary
 from smtpsend._wire.token import fetch
@@ -58,15 +58,15 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
     """None if the server let us in, else its refusal."""
     mechanism = session.mechanism
     assert mechanism is not None  # noqa: S101  # looked at before the session was ready
-    session.channel.redact.add(secrets_of(auth, secret))
+    session.channel.redact.add(secret)
     talk = exchange(mechanism, auth, secret)
     words = [b"AUTH", mechanism.encode()]
     if (first := next(talk)) is not None:
         words.append(b64encode(first) or b"=")
-    with at(session.track, Phase.AUTH), session.channel.challenges():
+    with at(session.track, Phase.AUTH), session.channel.login():
         reply = await session.ask(*words)
         while reply.code == 334:
-            answer = _next_answer(talk, reply)
+            answer = _next_answer(talk, session.channel.challenge)
             reply = await session.ask(answer)
         if 300 <= reply.code < 400:
             raise Garbage(f"a reply that has no place in a login: {reply}")
@@ -75,14 +75,14 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
     return None if positive(reply) else reply
 
 
-def _next_answer(talk: Exchange, reply: Reply) -> bytes:
+def _next_answer(talk: Exchange, text: bytes) -> bytes:
     """The client's next line, in base64.
 
     Raises:
         Garbage: the challenge is no base64, or the server asks for more than there is.
     """
     try:
-        challenge = b64decode(reply.text.strip(), validate=True)
+        challenge = b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise Garbage("a challenge that is not base64") from None
     try:

@@ -8,8 +8,8 @@ reply without end. What was complete before the garbage counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
+from smtpsend._wire.redact import Redactor
 from smtpsend.errors import Reply
 
 
@@ -29,39 +29,13 @@ class Garbage(Exception):
     """What came is no SMTP reply; the text says why, and shows nothing secret."""
 
 
-class Redactor:
-    """Hides secrets in whatever a person could come to see."""
-
-    def __init__(self) -> None:
-        self._secrets: list[str] = []
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, secrets: Iterable[str]) -> None:
-        """Hide these from now on."""
-        known = {*self._secrets, *(s for s in secrets if s)}
-        # The longest first: a secret inside another would leave the rest to be read.
-        self._secrets = sorted(known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._secrets)), re.IGNORECASE)
-
-    def __call__(self, text: str) -> str:
-        if self._pattern is None:
-            return text
-        text = self._pattern.sub("***", text)
-        # A server may break what it repeats over several lines.
-        joined = re.sub(r"\s", "", text).lower()
-        if any(re.sub(r"\s", "", s).lower() in joined for s in self._secrets):
-            return "(hidden: it repeated a secret)"
-        return text
+def show(line: bytes, redact: Redactor) -> str:
+    """A short, harmless picture of a line that is no reply."""
+    text = redact(line[:_LONGEST_LINE].decode("utf-8", "backslashreplace"))
+    return repr(text[:60]) + ("..." * (len(text) > 60))
 
 
-def show(data: bytes) -> str:
-    """A short, harmless picture of bytes that are no reply."""
-    return repr(data[:60].decode("ascii", "backslashreplace")) + (
-        "..." * (len(data) > 60)
-    )
-
-
-def reply_of(code: int, lines: list[bytes], redact: Callable[[str], str]) -> Reply:
+def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
     """One reply from the texts of its lines."""
     texts = [line.decode("utf-8", "replace") for line in lines]
     found = _ENHANCED.match(texts[0])
@@ -82,9 +56,9 @@ class ReplyReader:
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
-        # During a login the text of a 334 is data: redacting could change it. It is
-        # shown to nobody.
-        self.challenges = False
+        # The text of the last 334, as it came: in a login it is data, and redacting
+        # could change it. Shown to nobody.
+        self.challenge = b""
         self.clear()
 
     def clear(self) -> None:
@@ -128,7 +102,7 @@ class ReplyReader:
             raise Garbage("a reply line without end")
         match = _LINE.fullmatch(line)
         if match is None:
-            raise Garbage(f"not an SMTP reply: {self._redact(show(line))}")
+            raise Garbage(f"not an SMTP reply: {show(line, self._redact)}")
         code = int(match[1])
         if self._lines and code != self._code:
             raise Garbage(f"the lines of one reply disagree: {self._code} and {code}")
@@ -140,5 +114,6 @@ class ReplyReader:
         if match[2] == b"-":
             return None
         lines, self._lines, self._size = self._lines, [], 0
-        raw = self.challenges and code == 334
-        return reply_of(code, lines, str if raw else self._redact)
+        if code == 334:
+            self.challenge = lines[-1].strip()
+        return reply_of(code, lines, self._redact)

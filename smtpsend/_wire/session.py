@@ -1,6 +1,6 @@
-"""A verified session: greeting, EHLO, TLS, EHLO again.
+"""A session: one connection and what the server offers on it.
 
-aiosmtplib speaks these commands and reads what EHLO offers; it does so over our own
+aiosmtplib speaks the commands up to the login and reads what EHLO offers, over our own
 channel, whose replies are strict in form and bounded in time and size. After the login
 (login.py) the channel belongs to the transactions.
 """
@@ -11,35 +11,27 @@ import asyncio
 import os
 import re
 import socket
-import ssl
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
 
-from smtpsend._model.auth import Auth, choose, known
-from smtpsend._model.host import check_private
+from smtpsend._model.auth import choose
 from smtpsend._wire.channel import Channel, Deadline
-from smtpsend._wire.dial import Address, dial
-from smtpsend._wire.faults import Track, at, lost, positive, temporary
-from smtpsend._wire.names import own_name, tls_name
-from smtpsend._wire.tls import check
+from smtpsend._wire.faults import Track, at
+from smtpsend._wire.names import own_name
+from smtpsend._wire.target import Target
 from smtpsend.errors import (
-    AuthError,
-    CertificateError,
-    ConfigError,
     ConnectError,
     Event,
     Phase,
     Reply,
-    TLSError,
 )
 
 
 if TYPE_CHECKING:
-    from smtpsend._model.policy import Method, Policy
+    from smtpsend._model.policy import Method
 
 
 class _Replies(SMTPProtocol):
@@ -64,16 +56,8 @@ class _Replies(SMTPProtocol):
         return SMTPResponse(self.last.code, self.last.text)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a session is opened to."""
-
-    host: str
-    addresses: Sequence[Address]
-    context: ssl.SSLContext
-    auth: Auth | None
-    ehlo_name: str | None
-    policy: Policy
+# Within this many seconds a connection does not die unnoticed.
+_WARM = 1.0
 
 
 class Session:
@@ -95,6 +79,7 @@ class Session:
         self.tls: str | None = None
         self.messages = 0  # transactions begun
         self.dirty = False  # a transaction was begun and refused: RSET comes first
+        self.spent = False  # not to be used for another message
         self._born = asyncio.get_running_loop().time()
         self._sock = sock
         self._smtp: SMTP
@@ -119,6 +104,44 @@ class Session:
         """How long one reply may take now."""
         return self.deadline.within(self.target.policy.reply_timeout)
 
+    def final_timeout(self) -> float:
+        """How long the answer to the end of a message may take now."""
+        return self.deadline.within(self.target.policy.final_timeout)
+
+    @property
+    def pipelining(self) -> bool:
+        """Whether commands may go out in groups (RFC 2920)."""
+        return self.target.policy.pipelining and self.offers("pipelining")
+
+    @property
+    def chunking(self) -> bool:
+        """Whether the content may go out by BDAT (RFC 3030)."""
+        no_bdat = self.target.quirks.no_bdat
+        return self.target.policy.chunking and not no_bdat and self.offers("chunking")
+
+    @property
+    def warm(self) -> bool:
+        """Whether the server said something a moment ago."""
+        now = asyncio.get_running_loop().time()
+        return now - self.channel.heard < _WARM
+
+    @property
+    def recipient_limit(self) -> int | None:
+        """How many recipients a transaction may have (RFC 9422), if the server says."""
+        return self._limit("RCPTMAX")
+
+    @property
+    def message_limit(self) -> int | None:
+        """How many messages a session may have (RFC 9422), if the server says."""
+        return self._limit("MAILMAX")
+
+    def _limit(self, name: str) -> int | None:
+        limits = self._smtp.esmtp_extensions.get("limits", "")
+        found = re.search(
+            rf"(?<!\S){name}=([1-9][0-9]{{0,5}})(?!\S)", limits, re.IGNORECASE
+        )
+        return int(found[1]) if found else None
+
     def offers(self, extension: str) -> bool:
         """Whether the server's last EHLO offers `extension`."""
         return self._smtp.supports_extension(extension)
@@ -130,40 +153,22 @@ class Session:
         return int(value) if re.fullmatch("[0-9]{1,20}", value) and int(value) else None
 
     @property
+    def mechanisms(self) -> list[str]:
+        """The SASL mechanisms that the server offers, in lower case."""
+        return self._smtp.server_auth_methods
+
+    @property
     def mechanism(self) -> str | None:
         """The one mechanism to log in by; None if there is none that fits."""
         auth = self.target.auth
-        return None if auth is None else choose(auth, self._smtp.server_auth_methods)
+        return None if auth is None else choose(auth, self.mechanisms)
 
     async def ask(self, *words: bytes) -> Reply:
         """The reply to one command of the session."""
         await self._smtp.execute_command(*words)
         return self._replies.last
 
-    async def handshake(self) -> None:
-        """Greeting, EHLO, TLS, EHLO: until the session is ready."""
-        if self.method.security == "implicit":
-            await self._start_tls()
-        with at(self.track, Phase.GREETING):
-            greeting = await self.channel.reply(self.timeout())
-        if not positive(greeting):
-            raise ConnectError(
-                "the server does not take mail now",
-                phase=Phase.GREETING,
-                event=Event.NO_GREETING,
-                reply=greeting,
-                temporary=greeting.code < 500,
-            )
-        self._attach()
-        await self._ehlo()
-        if self.method.security == "starttls":
-            await self._ask_for_tls()
-            await self._start_tls()
-            self._attach()
-            await self._ehlo()
-        self._check_mechanism()
-
-    def _attach(self) -> None:
+    def attach(self) -> None:
         """Give aiosmtplib the connection as it is now."""
         # timeout=None: the channel's own timers decide; aiosmtplib's wait_for can
         # swallow a cancellation (CPython 3.11).
@@ -176,7 +181,7 @@ class Session:
         self._replies = _Replies(self.channel, self.timeout)
         self._smtp.protocol, self._smtp.transport = self._replies, self.channel.transport
 
-    async def _ehlo(self) -> None:
+    async def ehlo(self) -> None:
         with at(self.track, Phase.EHLO):
             try:
                 await self._smtp.ehlo()
@@ -189,112 +194,3 @@ class Session:
                     reply=reply,
                     temporary=reply.code < 500,
                 ) from None
-
-    async def _ask_for_tls(self) -> None:
-        if not self.offers("starttls"):
-            raise TLSError(
-                "the server does not offer STARTTLS",
-                phase=Phase.STARTTLS,
-                event=Event.NO_STARTTLS,
-            )
-        with at(self.track, Phase.STARTTLS):
-            reply = await self.ask(b"STARTTLS")
-        if not positive(reply):
-            raise TLSError(
-                "the server refused STARTTLS",
-                phase=Phase.STARTTLS,
-                event=Event.NO_STARTTLS,
-                reply=reply,
-                temporary=temporary(reply),
-            )
-        # RFC 3207 section 6: whatever stands in plaintext behind the 220 was never said.
-        self.channel.discard()
-
-    async def _start_tls(self) -> None:
-        """The handshake, on a port of either kind."""
-        loop = asyncio.get_running_loop()
-        context = check(self.target.context)
-        plain = self.channel.transport
-        limit = self.timeout()
-        self.track.phase = Phase.TLS
-        try:
-            async with asyncio.timeout(limit):
-                secure = await loop.start_tls(
-                    plain,
-                    self.channel,
-                    context,
-                    server_hostname=tls_name(self.target.host),
-                    ssl_handshake_timeout=limit + 1,
-                )
-        except BaseException as error:  # noqa: BLE001  # raised again, translated
-            plain.abort()
-            raise _handshake_error(error, self.target.host, limit) from None
-        if secure is None:
-            raise lost(Phase.TLS, "the connection was closed")
-        self.channel.use(secure)
-        self.tls = secure.get_extra_info("ssl_object").version()
-        self.track.progress()
-
-    def _check_mechanism(self) -> None:
-        auth = self.target.auth
-        if auth is None or self.mechanism is not None:
-            return
-        offered = ", ".join(m.upper() for m in self._smtp.server_auth_methods[:20])
-        what = f"offers only {offered}" if offered else "offers no login"
-        raise AuthError(
-            f"the server {what}, and the credentials fit {known(auth)}",
-            phase=Phase.AUTH,
-            event=Event.NO_MECHANISM,
-        )
-
-
-def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:
-    """What a failed handshake is: a refused certificate is an alarm, the rest is not."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return CertificateError(
-            f"the certificate of {host} was refused: {error.verify_message}",
-            phase=Phase.TLS,
-            event=Event.CERTIFICATE,
-        )
-    if isinstance(error, ssl.SSLError):
-        cut = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-        why = (
-            "the server cut it off"
-            if cut
-            else (error.reason or "").replace("_", " ").lower()
-        )
-        failure = lost(Phase.TLS, why or "protocol error")
-        failure.temporary = cut
-        return failure
-    if isinstance(error, TimeoutError | ConnectionAbortedError):
-        return lost(Phase.TLS, f"not done within {limit:.3g} s", timed_out=True)
-    if isinstance(error, OSError):
-        return lost(Phase.TLS, "the connection was cut")
-    return error
-
-
-async def open_session(target: Target, track: Track, deadline: Deadline) -> Session:
-    """A ready session to `target` by `track.method`.
-
-    Raises:
-        ConnectError, CertificateError, TLSError: it did not come about.
-        AuthError: credentials are wanted and the server takes none that fit.
-    """
-    limit = target.policy.connect_timeout
-    sock = await dial(target.addresses, limit, deadline, track)
-    if track.method.security == "plaintext":
-        try:
-            check_private(str(track.address))
-        except ConfigError:
-            sock.close()
-            raise
-    loop = asyncio.get_running_loop()
-    # From here on the socket is the transport's, which closes it on a cancellation, too.
-    _, channel = await loop.create_connection(Channel, sock=sock)
-    session = Session(target, track, channel, deadline, sock)
-    try:
-        await session.handshake()
-    except BaseException:
-        channel.abort()
-        raise
-    return session

@@ -23,7 +23,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     """
     if own is not None:
         return check(own)
-    path = Path(cafile if cafile is not None else certifi.where())
+    path = Path(certifi.where() if cafile is None else cafile)
     try:
         state = path.stat()
         # Reading a bundle takes some 17 ms, so once per process and file; a file that
@@ -31,6 +31,8 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         return _build(str(path), state.st_mtime_ns, state.st_size)
     except ssl.SSLError:
         raise ConfigError(f"cafile holds no PEM certificates: {path}") from None
+    except ValueError:
+        raise ConfigError("cafile is no path") from None
     except OSError as error:
         raise ConfigError(f"cafile cannot be read: {path}: {error.strerror}") from None
 
@@ -41,6 +43,8 @@ def check(context: ssl.SSLContext) -> ssl.SSLContext:
     Raises:
         ConfigError: it accepts any certificate, any name, or TLS older than 1.2.
     """
+    if context.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise ConfigError("ssl_context is one for a server: use PROTOCOL_TLS_CLIENT")
     if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
         raise ConfigError(
             "ssl_context does not verify: it needs verify_mode=CERT_REQUIRED and "

@@ -1,25 +1,40 @@
-"""One message over a ready session: MAIL, RCPT, DATA, the content, the end.
+"""One message over a ready session: MAIL, RCPT, then DATA or BDAT, in groups.
 
-At each moment it is known how far the message got: what breaks before the end of the
-message was written leaves it surely undelivered (`ConnectionLost`), what breaks after
-it leaves that open (`DeliveryUnknown`).
+Where the server offers PIPELINING (RFC 2920), commands go out in groups and the replies
+are paired with them one by one; where it offers CHUNKING (RFC 3030), the content goes
+out as it is. At each moment it is known how far the message got: what breaks before its
+end was written leaves it surely undelivered (`ConnectionLost`), what breaks after that
+leaves it open (`DeliveryUnknown`), unless the replies so far rule delivery out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
-from smtpsend._model.message import Envelope, dot_stuff
-from smtpsend._wire.faults import at, closing, lost, positive, temporary
+from smtpsend._model.message import dot_stuff
+from smtpsend._wire.channel import Garbage
+from smtpsend._wire.faults import at, closing, lost, positive
+from smtpsend._wire.fitting import Fitted
+from smtpsend._wire.refusals import (
+    no_bdat,
+    recipients_refused,
+    refusal,
+    too_many,
+    without_bdat,
+)
+from smtpsend._wire.upload import CHUNK, upload
 from smtpsend.errors import (
+    ConnectionLost,
     DeliveryUnknown,
-    Event,
     Phase,
-    RecipientsRefused,
     Rejected,
     Reply,
+    SendError,
 )
 
 
@@ -27,200 +42,195 @@ if TYPE_CHECKING:
     from smtpsend._wire.session import Session
 
 
-_CHUNK = 65536
+# Commands in one write: more would gain nothing, and the replies to so many take longer
+# than any round trip.
+_LARGEST_GROUP = 1000
+
+# Content that a server could take for commands, if it does not discard the chunk of a
+# BDAT that it refused: such content waits until the recipients are accepted.
+_LIKE_A_COMMAND = re.compile(
+    rb"^[ \t]*(?:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
+    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+class _Step(NamedTuple):
+    phase: Phase
+    line: bytes
+    address: str = ""
+
+
+_DATA = _Step(Phase.DATA, b"DATA\r\n")
+_RSET = b"RSET\r\n"
 
 
 @dataclass(slots=True)
 class Transaction:
-    """One message on its way over one session."""
+    """One message on its way over one session, to as many as the server takes at once."""
 
     session: Session
-    envelope: Envelope
+    message: Fitted
+    recipients: list[str]
     require_all: bool
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
+    put_off: list[str] = field(default_factory=list)  # beyond the server's limit
+    _mail_refused: Rejected | None = None
 
     async def run(self) -> Reply:
-        """The server's 2yz to the end of the message.
+        """The server's 2yz to the end of the message, for `accepted`.
 
         Raises:
-            Rejected: refused, or ruled out by what EHLO offers.
+            Rejected: refused.
             ConnectionLost: the end of the message never went out.
             DeliveryUnknown: it did, and no answer came.
         """
-        self.envelope = self._fitted()
-        if self.session.dirty:
-            await self._reset()
-        self.session.messages += 1
-        self.session.dirty = True
-        await self._mail()
-        await self._rcpt()
-        await self._data()
-        with at(self.session.track, Phase.CONTENT):
-            await self._content()
-        with at(self.session.track, Phase.FINAL):
-            timeout = self.session.target.policy.final_timeout
-            reply = await self.session.channel.reply(
-                self.session.deadline.within(timeout)
-            )
-        # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
-        self.session.dirty = False
-        if not positive(reply):
-            event = Event.CLOSING_AT_END if reply.code == 421 else Event.REFUSED
-            self._refuse("the server did not take the message", reply, event)
-        return reply
+        session = self.session
+        steps = self._steps(reset=session.dirty)
+        session.messages += 1
+        session.dirty = True
+        size = _LARGEST_GROUP if session.pipelining else 1
+        while group := list(islice(steps, size)):
+            last = group[-1].address == self.recipients[-1]
+            if last and session.pipelining and not self.require_all:
+                if not session.chunking:
+                    return await self._data(await self._ask([*group, _DATA]))
+                if self._may_share_a_group():
+                    return self._end(
+                        await self._ask([*group, self._bdat()], together=True)
+                    )
+            await self._ask(group)
+            if self._mail_refused is not None:
+                break
+        self._stop_if_refused()
+        if not session.chunking:
+            return await self._data(await self._ask([_DATA]))
+        bdat = self._bdat().line
+        return self._end(await upload(session, bdat, self.message.content, b""))
 
-    def _fitted(self) -> Envelope:
-        """The envelope as this server can carry it.
+    def _steps(self, *, reset: bool) -> Iterator[_Step]:
+        if reset:
+            yield _Step(Phase.MAIL, _RSET)
+        yield _Step(Phase.MAIL, self.message.mail)
+        for address in self.recipients:
+            line = f"RCPT TO:<{address}>\r\n".encode()
+            yield _Step(Phase.RCPT, line, address)
 
-        Raises:
-            Rejected: it cannot (`reply` is None: the server was not asked).
+    def _may_share_a_group(self) -> bool:
+        """Whether the content may go out before the recipients are accepted.
+
+        Not on a connection that was idle, which may be dead without our knowing: then
+        nobody could say whether the message arrived.
         """
-        envelope, offers = self.envelope, self.session.offers
-        if envelope.utf8 and not offers("smtputf8"):
-            # RFC 6531 section 3.2
-            raise self._ruled_out(
-                "an address is not ASCII, and the server does not offer SMTPUTF8",
-                "write the address in ASCII, or use a server with SMTPUTF8",
-            )
-        if envelope.eight_bit and not offers("8bitmime"):
-            # RFC 6152 section 3: what is not offered must be encoded, or not sent.
-            content = envelope.seven_bit() if envelope.seven_bit else None
-            if content is None:
-                raise self._ruled_out(
-                    "the message holds 8-bit bytes, and the server does not offer "
-                    "8BITMIME",
-                    "give an EmailMessage, which can be encoded anew, or encode the "
-                    "message as quoted-printable or base64",
-                )
-            envelope = replace(envelope, content=content, eight_bit=False)
-        limit = self.session.size_limit
-        if limit is not None and len(envelope.content) > limit:
-            # RFC 1870 section 6.1
-            raise self._ruled_out(
-                f"the message has {len(envelope.content):,} bytes, and the server takes "
-                f"at most {limit:,}",
-                "send a link in place of the attachment, or use another server",
-            )
-        return envelope
-
-    def _ruled_out(self, text: str, hint: str) -> Rejected:
-        return Rejected(text, phase=Phase.MAIL, event=Event.REFUSED, hint=hint)
-
-    async def _command(self, phase: Phase, line: bytes) -> Reply:
-        """The reply to one command; a 421 ends the session."""
-        with at(self.session.track, phase):
-            self.session.channel.command(line)
-            reply = await self.session.channel.reply(self.session.timeout())
-        if reply.code == 421:
-            raise closing(phase, reply)
-        return reply
-
-    async def _reset(self) -> None:
-        """End the transaction that was refused before this one."""
-        reply = await self._command(Phase.MAIL, b"RSET\r\n")
-        if not positive(reply):
-            raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
-        self.session.dirty = False
-
-    async def _mail(self) -> None:
-        envelope, offers = self.envelope, self.session.offers
-        line = f"MAIL FROM:<{envelope.sender}>"
-        if offers("size"):
-            line += f" SIZE={len(envelope.content)}"
-        if envelope.eight_bit:
-            line += " BODY=8BITMIME"
-        if envelope.utf8:
-            line += " SMTPUTF8"
-        reply = await self._command(Phase.MAIL, f"{line}\r\n".encode())
-        if not positive(reply):
-            self._refuse("the server refused the sender or the message", reply)
-
-    async def _rcpt(self) -> None:
-        for address in self.envelope.recipients:
-            reply = await self._command(Phase.RCPT, f"RCPT TO:<{address}>\r\n".encode())
-            if positive(reply):
-                self.accepted.append(address)
-            elif reply.code >= 400:
-                self.refused[address] = reply
-            else:
-                self._refuse("the answer to RCPT has no place there", reply)
-        if not self.accepted or (self.refused and self.require_all):
-            raise self.recipients_refused()
-
-    def recipients_refused(self) -> RecipientsRefused:
-        """The error where nobody is to get the message."""
-        first = next(iter(self.refused.values()))
-        if self.accepted:
-            text = (
-                f"{len(self.refused)} of {len(self.envelope.recipients)} recipients were "
-                "refused, and require_all=True sends to all or nobody"
-            )
-        elif len(self.refused) == 1:
-            text = f"the server refused the recipient {next(iter(self.refused))}"
-        else:
-            text = f"the server refused all {len(self.refused)} recipients"
-        return RecipientsRefused(
-            text,
-            refused=dict(self.refused),
-            event=Event.REFUSED,
-            reply=first,
-            temporary=all(map(temporary, self.refused.values())),
+        content = self.message.content
+        return (
+            self.session.warm
+            and len(content) < CHUNK
+            and not _LIKE_A_COMMAND.search(content)
         )
 
-    async def _data(self) -> None:
-        reply = await self._command(Phase.DATA, b"DATA\r\n")
-        if reply.code != 354:
-            self._refuse("the server did not ask for the message", reply)
+    def _bdat(self) -> _Step:
+        # RFC 3030 section 2; the content goes out as it is.
+        line = f"BDAT {len(self.message.content)} LAST\r\n"
+        return _Step(Phase.FINAL, line.encode())
 
-    async def _content(self) -> None:
-        """Write the content and then, if no answer came before it, the end."""
-        channel, deadline = self.session.channel, self.session.deadline
-        timeout = self.session.target.policy.reply_timeout
-        content = dot_stuff(self.envelope.content)
-        end = b".\r\n"
-        if len(content) < _CHUNK:
-            # One write, one TLS record, often one packet.
-            content, end = b"", content + end
-        for chunk in pieces(content):
-            self._no_answer_yet()
-            channel.write(chunk)
-            await channel.drained(timeout, deadline)
-        self._no_answer_yet()
-        deadline.check()
-        channel.write(end)
+    async def _ask(self, group: list[_Step], *, together: bool = False) -> Reply:
+        """Write a group, and read a reply for each of its steps; the last step's.
 
-    def _no_answer_yet(self) -> None:
-        """Raise if the server answered before the end of the message."""
-        reply = self.session.channel.early()
-        if reply is None:
+        With `together`, the content goes out in the same write: a loss leaves the
+        delivery open from there on, unless the replies before it rule it out.
+        """
+        session, content = self.session, self.message.content if together else b""
+        try:
+            with at(session.track, Phase.FINAL if together else group[0].phase):
+                session.deadline.check()
+                session.channel.command(b"".join(s.line for s in group), content)
+                for step in group:
+                    if not together:
+                        session.track.phase = step.phase
+                    final = step.phase is Phase.FINAL
+                    limit = session.final_timeout() if final else session.timeout()
+                    reply = await session.channel.reply(limit)
+                    self._take(step, reply, together=together)
+                return reply
+        except (ConnectionLost, DeliveryUnknown):
+            if (error := self._known_refusal()) is not None:
+                raise error from None
+            raise
+
+    def _take(self, step: _Step, reply: Reply, *, together: bool) -> None:
+        """Note what the reply to one step of a group means."""
+        if step.phase is Phase.FINAL or (step is _DATA and reply.code != 421):
             return
-        if positive(reply):
-            raise DeliveryUnknown(
-                "the server accepted the message before its end went out",
-                phase=Phase.CONTENT,
-                event=Event.ACCEPTED_EARLY,
-                reply=reply,
-            )
         if reply.code == 421:
-            raise closing(Phase.CONTENT, reply)
-        self._refuse("the server refused the message in the middle", reply)
+            raise closing(step.phase, reply)
+        if 300 <= reply.code < 400:
+            if together:
+                raise Garbage(f"a reply that has no place there: {reply}")
+            raise refusal(step.phase, reply)
+        if step.address:
+            self._take_recipient(step.address, reply)
+        elif not positive(reply):
+            if step.line == _RSET:
+                raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
+            self._mail_refused = refusal(Phase.MAIL, reply)
 
-    def _refuse(self, text: str, reply: Reply, event: Event = Event.REFUSED) -> NoReturn:
-        """Raise the refusal that `reply` is, at the phase where we are."""
-        if reply.code < 400:
-            event = Event.WRONG_CLASS
-        raise Rejected(
-            text,
-            phase=self.session.track.phase,
-            event=event,
-            reply=reply,
-            temporary=temporary(reply),
-        )
+    def _take_recipient(self, address: str, reply: Reply) -> None:
+        if positive(reply):
+            self.accepted.append(address)
+        elif too_many(reply, len(self.accepted)) and not self.require_all:
+            self.put_off.append(address)
+        else:
+            self.refused[address] = reply
 
+    def _refusal(self) -> Rejected | None:
+        """Why nobody is to get the message, if so; all recipients are answered."""
+        if self._mail_refused is not None:
+            return self._mail_refused
+        if self.accepted and not (self.refused and self.require_all):
+            return None
+        return recipients_refused(self.refused, len(self.accepted))
 
-def pieces(content: bytes) -> Iterator[memoryview]:
-    """`content` in pieces that the transport takes without a copy of the whole."""
-    view = memoryview(content)
-    for start in range(0, len(view), _CHUNK):
-        yield view[start : start + _CHUNK]
+    def _known_refusal(self) -> Rejected | None:
+        """The same where the connection broke: only what surely holds."""
+        answered = len(self.accepted) + len(self.refused) + len(self.put_off)
+        if self._mail_refused is None and answered < len(self.recipients):
+            return None
+        return self._refusal()
+
+    def _stop_if_refused(self) -> None:
+        if (error := self._refusal()) is not None:
+            raise error
+
+    async def _data(self, reply: Reply) -> Reply:
+        """What follows the answer to DATA."""
+        if reply.code != 354:
+            self._stop_if_refused()
+            raise refusal(Phase.DATA, reply)
+        if (error := self._refusal()) is not None:
+            # RFC 2920 section 3.1: a server that asks for content all the same gets
+            # none; whatever it answers, there is nobody whom it could go to.
+            with suppress(SendError):
+                await upload(self.session, b"", b"", b".\r\n")
+                self.session.dirty = False
+            raise error
+        content = dot_stuff(self.message.content)
+        return self._end(await upload(self.session, b"", content, b".\r\n"))
+
+    def _end(self, reply: Reply) -> Reply:
+        """What the answer to the end of the message means."""
+        session = self.session
+        if positive(reply) or not session.chunking:
+            # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
+            session.dirty = False
+        elif _LIKE_A_COMMAND.search(self.message.content):
+            # If the server took the chunk for commands, more answers are to come.
+            session.spent = True
+        self._stop_if_refused()
+        if positive(reply):
+            return reply
+        if session.chunking and no_bdat(reply):
+            session.target.quirks.no_bdat = True
+            raise without_bdat(reply)
+        raise refusal(Phase.FINAL, reply)

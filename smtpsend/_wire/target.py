@@ -1,0 +1,33 @@
+"""What a session is opened to, and what is known of it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smtpsend._model.auth import Auth
+from smtpsend._model.policy import Policy
+from smtpsend._wire.dial import Address
+from smtpsend._wire.redact import Redactor
+
+
+@dataclass(slots=True)
+class Quirks:
+    """What a server was found not to do as it says."""
+
+    no_bdat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a session is opened to."""
+
+    host: str
+    addresses: Sequence[Address]
+    context: ssl.SSLContext
+    auth: Auth | None
+    ehlo_name: str | None
+    policy: Policy
+    quirks: Quirks
+    redact: Redactor
