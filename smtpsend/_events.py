@@ -52,6 +52,7 @@ HINTS: dict[Event, str] = {
     Event.REFUSED: "the server's own words say why; a 4yz reply may pass later, a 5yz "
     "one asks for another sender, recipient or message",
     Event.LOST: "nothing was delivered: it is safe to send again later",
+    Event.NO_BDAT: "nothing was delivered; Policy(chunking=False) does without BDAT",
     Event.CLOSING_AT_END: "the server did not take the message: send again later",
     Event.WRONG_CLASS: "the server does not follow the protocol",
     Event.ACCEPTED_EARLY: "the server may have taken half of the message: "

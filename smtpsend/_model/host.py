@@ -49,6 +49,14 @@ def check_host(host: object) -> str:
     return host
 
 
+def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """`host` as an IP address, or None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def check_private(address: str) -> None:
     """Refuse to speak plaintext to an address that is neither loopback nor private.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from smtpsend._model.auth import Auth, OAuth2, Password
-from smtpsend._model.host import check_ehlo_name, check_host, check_private
+from smtpsend._model.host import check_ehlo_name, check_host, check_private, literal
 from smtpsend._model.policy import Policy
 from smtpsend._model.url import auth_from_env, auth_of, method_of, split
 from smtpsend.errors import ConfigError
@@ -76,8 +74,8 @@ class Server:
     def _check_sink(self) -> None:
         if self.auth is not None:
             raise ConfigError("a plaintext method never goes with credentials")
-        with contextlib.suppress(ValueError):
-            check_private(str(ipaddress.ip_address(self.host)))
+        if literal(self.host):
+            check_private(self.host)
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Server:

@@ -35,10 +35,14 @@ def split(url: str) -> SplitResult:
         raise ConfigError("the URL begins with smtp:// or smtps://")
     if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
         raise ConfigError(_URL_FORM)
-    if "?" in url or "#" in url or parts.netloc.rpartition("@")[2].endswith(":"):
+    host = parts.netloc.rpartition("@")[2]
+    if "?" in url or "#" in url or not _HOST_AND_PORT.fullmatch(host):
         raise ConfigError(_URL_FORM)
     return parts
 
+
+# Python's own parser drops what stands around an address in brackets.
+_HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _URL_FORM = (
     "the URL is not of the form smtp://user:password@host:port; "

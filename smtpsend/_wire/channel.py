@@ -176,7 +176,9 @@ class Channel(asyncio.Protocol):
     def _tell(self, arrow: str, text: str) -> None:
         """One line of the transcript; nothing secret, whatever the peer repeats."""
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s %s", self.name, arrow, self.redact(text))
+            # What a log handler does must not change what becomes of a message.
+            with contextlib.suppress(Exception):
+                log.debug("%s %s %s", self.name, arrow, self.redact(text))
 
     @contextlib.contextmanager
     def login(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import socket
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from itertools import chain, zip_longest
 from typing import cast
 from weakref import WeakSet
 
+from smtpsend._model.host import literal
 from smtpsend._wire.channel import Deadline
 from smtpsend._wire.faults import Track, lost
 from smtpsend._wire.threads import in_thread
@@ -30,14 +30,6 @@ OPEN: WeakSet[socket.socket] = WeakSet()
 """Every socket dialled in this process: a forked child closes its copies."""
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
-
-
-def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """`host` as an IP address, or None if it is a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 async def resolve(host: str, timeout: float) -> list[Address]:

@@ -36,7 +36,8 @@ async def login(session: Session) -> None:
     refusal = await _authenticate(session, auth, secret)
     if refusal is not None and isinstance(auth, OAuth2) and callable(auth.token):
         again = await _secret(session, auth)
-        if again != secret:
+        # A server that hung up with the refusal has said its last word here.
+        if again != secret and session.channel.fit:
             refusal = await _authenticate(session, auth, again)
     if refusal is not None:
         raise AuthError(

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 
-from smtpsend._wire.dial import literal
+from smtpsend._model.host import literal
 
 
 _DOMAIN = re.compile(

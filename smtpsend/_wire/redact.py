@@ -38,13 +38,14 @@ class Redactor:
     def __call__(self, text: str) -> str:
         if self._any is None:
             return text
-        text = self._any.sub("***", text)
-        # A server may break what it repeats over lines, with or without a code on each.
-        for lines in (text, _ENHANCED.sub("", text)):
+        shown = self._any.sub("***", text)
+        # A server may break what it repeats over lines, with or without a code on each,
+        # so that what ends a line may go on in the next.
+        broken = re.search(r"\*\*\*[ \t]*\n", shown) is not None
+        for lines in (shown, _ENHANCED.sub("", shown)):
             joined = _squeezed(lines)
-            if any(secret in joined for secret in self._plain if secret):
-                return "(hidden: it repeated a secret)"
-        return text
+            broken = broken or any(secret in joined for secret in self._plain if secret)
+        return "(hidden: it repeated a secret)" if broken else shown
 
 
 def _squeezed(text: str) -> str:

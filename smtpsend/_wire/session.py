@@ -120,6 +120,18 @@ class Session:
         return self.target.policy.chunking and not no_bdat and self.offers("chunking")
 
     @property
+    def content_in_group(self) -> bool:
+        """Whether BDAT may go out behind MAIL and RCPT, before they are answered.
+
+        Not to Dovecot's submission service, the one known to offer BURL: where MAIL is
+        refused, 2.3.19 dies of it ("Panic: file smtp-server-cmd-data.c: line 355
+        (cmd_data_next): assertion failed: (trans != NULL)") and a plain refusal
+        becomes an unknown delivery. Nor to a server where that has happened once.
+        """
+        known = self.target.quirks.no_content_in_group
+        return self.warm and not known and not self.offers("burl")
+
+    @property
     def warm(self) -> bool:
         """Whether the server said something a moment ago."""
         now = asyncio.get_running_loop().time()

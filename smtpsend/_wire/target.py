@@ -17,6 +17,7 @@ class Quirks:
     """What a server was found not to do as it says."""
 
     no_bdat: bool = False
+    no_content_in_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

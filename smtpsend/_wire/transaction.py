@@ -125,7 +125,7 @@ class Transaction:
         """
         content = self.message.content
         return (
-            self.session.warm
+            self.session.content_in_group
             and len(content) < CHUNK
             and not _LIKE_A_COMMAND.search(content)
         )
@@ -157,6 +157,8 @@ class Transaction:
         except (ConnectionLost, DeliveryUnknown):
             if (error := self._known_refusal()) is not None:
                 raise error from None
+            if together:
+                session.target.quirks.no_content_in_group = True
             raise
 
     def _take(self, step: _Step, reply: Reply, *, together: bool) -> None:
@@ -174,7 +176,9 @@ class Transaction:
         elif not positive(reply):
             if step.line == _RSET:
                 raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
+            # No transaction began, so that there is nothing to reset.
             self._mail_refused = refusal(Phase.MAIL, reply)
+            self.session.dirty = False
 
     def _take_recipient(self, address: str, reply: Reply) -> None:
         if positive(reply):
