@@ -111,8 +111,9 @@ def outcomes_sync(items: Iterable[Any], start: Start, width: int) -> Iterator[Ou
                 if pair is None:
                     more = False
                 else:
-                    call = portal.start(partial(start, *pair))
+                    call = portal.Call(partial(start, *pair))
                     running[call.future] = call
+                    call.start()
             if running:
                 done, _ = concurrent.futures.wait(
                     running, return_when=concurrent.futures.FIRST_COMPLETED
@@ -121,9 +122,28 @@ def outcomes_sync(items: Iterable[Any], start: Start, width: int) -> Iterator[Ou
                     running.pop(future)
                     yield future.result()
     except (Exception, GeneratorExit):
-        concurrent.futures.wait(running)
+        # The garbage collector may close a generator anywhere, on the background thread,
+        # too, which must not wait for itself; what is in flight finishes all the same.
+        if not portal.inside():
+            _finish(running)
         raise
     except BaseException:
-        for call in running.values():
-            call.cancel()
+        _cancel(running)
         raise
+
+
+def _finish(
+    running: dict[concurrent.futures.Future[Outcome], portal.Call[Outcome]],
+) -> None:
+    try:
+        concurrent.futures.wait(running)
+    except BaseException:
+        _cancel(running)
+        raise
+
+
+def _cancel(
+    running: dict[concurrent.futures.Future[Outcome], portal.Call[Outcome]],
+) -> None:
+    for call in running.values():
+        call.cancel()

@@ -7,6 +7,7 @@ or in the process that this one was forked from, is forgotten.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterator
@@ -117,7 +118,9 @@ class Pool:
             if turn.done() and not turn.cancelled():
                 self._leave()
             else:
-                self._waiting.remove(turn)
+                # (It is gone already if a turn came up in the same moment.)
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 why = f"all {self.limits.max_connections} connections were in use"
                 raise lost(Phase.CONNECT, why, timed_out=True) from None

@@ -9,6 +9,7 @@ connections.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -31,6 +32,7 @@ class _Portal:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._inline: asyncio.AbstractEventLoop | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop, started if need be.
@@ -56,48 +58,85 @@ class _Portal:
         """Whether the caller is the loop's own thread."""
         return self._thread is threading.current_thread()
 
+    def inline(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in this thread, where no other can be started any more.
+
+        One loop for all such calls, so that a client can keep its connections.
+        """
+        with self._lock:
+            if self._inline is None:
+                self._inline = asyncio.new_event_loop()
+            return self._inline.run_until_complete(make())
+
 
 _portal = _Portal()
 _forgotten: list[_Portal] = []
 
 
 class Call(Generic[T]):
-    """A coroutine that runs on the process's loop."""
+    """A coroutine that runs on the process's loop; nothing runs before `start`."""
 
-    def __init__(
-        self, make: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._make = make
-        self._ended = threading.Event()
-        self.future = asyncio.run_coroutine_threadsafe(self._work(), loop)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        self._cancelled = False
 
-    async def _work(self) -> T:
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            ConfigError: called from the loop's own thread, which would wait for itself.
+        """
+        if _portal.inside():
+            raise ConfigError(
+                "the sync functions cannot be called from a token function or a hook "
+                "that smtpsend itself runs",
+                hint="use send_async there",
+            )
         try:
-            return await self._make()
-        finally:
-            self._ended.set()
+            self._loop = _portal.loop()
+        except RuntimeError:
+            # The interpreter is ending.
+            self.future.set_result(_portal.inline(self._make))
+        else:
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if self._cancelled:
+            self._settle_cancelled()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._make())
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._settle_cancelled()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
+
+    def _settle_cancelled(self) -> None:
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     def cancel(self) -> None:
         """Cancel it, and wait for its end, so that nothing goes out behind our back."""
-        if not self.future.done():
-            self.future.cancel()
-            self._ended.wait(_GRACE)
+        self._cancelled = True
+        if self._loop is not None and not self.future.done():
+            self._loop.call_soon_threadsafe(self._stop)
+            concurrent.futures.wait([self.future], _GRACE)
 
 
-def start(make: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
-    """Start a coroutine on the process's loop.
-
-    Raises:
-        ConfigError: called from the loop's own thread, which would wait for itself.
-        RuntimeError: the interpreter is ending and starts no more threads.
-    """
-    if _portal.inside():
-        raise ConfigError(
-            "the sync functions cannot be called from a token function or a hook that "
-            "smtpsend itself runs",
-            hint="use send_async there",
-        )
-    return Call(make, _portal.loop())
+def inside() -> bool:
+    """Whether the caller is the background thread itself."""
+    return _portal.inside()
 
 
 def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -108,12 +147,9 @@ def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Raises:
         ConfigError: called from the loop's own thread, which would wait for itself.
     """
+    call = Call(make)
     try:
-        call = start(make)
-    except RuntimeError:
-        # No thread starts while the interpreter ends: a loop for this one call.
-        return asyncio.run(make())
-    try:
+        call.start()
         return call.future.result()
     except BaseException:
         call.cancel()

@@ -185,8 +185,8 @@ class Race:
 
     async def settle(self) -> None:
         """Wait until what was aborted is gone: a loop turn or two."""
-        if self._abandoned:
-            await asyncio.wait(self._abandoned)
+        if alive := {task for task in self._abandoned if not task.done()}:
+            await asyncio.wait(alive)
 
     def failure(self) -> SendError:
         """The error to raise, now that nothing more is tried."""

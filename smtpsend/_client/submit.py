@@ -152,6 +152,8 @@ async def _logged_in(race: Race) -> Session:
     while True:
         session = await race.ready()
         try:
+            # Here, and not after the message is taken, when nothing may be awaited.
+            await race.settle()
             await login(session)
         except SendError as error:
             _hang_up(session, error)

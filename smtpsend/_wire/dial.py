@@ -47,8 +47,9 @@ async def resolve(host: str, timeout: float) -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         return [(family, _without_zone(address)) for family, _, _, _, address in found]
 
+    timer = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with timer:
             found = await in_thread(look_up, f"smtpsend-resolve-{host[:40]}")
     except socket.gaierror as error:
         unknown = error.errno in _UNKNOWN_NAME
@@ -57,13 +58,13 @@ async def resolve(host: str, timeout: float) -> list[Address]:
             + ("is unknown" if unknown else "cannot be looked up"),
             temporary=not unknown,
         ) from None
-    except TimeoutError:
-        raise _unresolved(
-            f"the look-up of the host name {host} took longer than {timeout:.3g} s",
-            temporary=True,
-            timed_out=True,
-        ) from None
     except (OSError, UnicodeError):
+        if timer.expired():
+            raise _unresolved(
+                f"the look-up of the host name {host} took longer than {timeout:.3g} s",
+                temporary=True,
+                timed_out=True,
+            ) from None
         raise _unresolved(
             f"the host name {host} cannot be looked up", temporary=True
         ) from None
