@@ -54,6 +54,11 @@ class _Portal:
                 self._loop, self._thread = loop, thread
             return self._loop
 
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, if its thread runs."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return self._loop if alive else None
+
     def inside(self) -> bool:
         """Whether the caller is the loop's own thread."""
         return self._thread is threading.current_thread()
@@ -156,8 +161,42 @@ def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         raise
 
 
+class _Pause:
+    """Holds the background thread between two callbacks while the process forks.
+
+    A fork in the middle of a TLS handshake would copy OpenSSL's locks as they are at
+    that moment, and the child would wait for ever for a thread that it does not have.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._paused, self._resumed = threading.Event(), threading.Event()
+        loop.call_soon_threadsafe(self._hold)
+        self._paused.wait(_GRACE)
+
+    def _hold(self) -> None:
+        self._paused.set()
+        self._resumed.wait(_GRACE)
+
+    def end(self) -> None:
+        self._resumed.set()
+
+
+_pauses: dict[int, _Pause] = {}
+
+
+def _before_fork() -> None:
+    if (loop := _portal.running()) is not None and not _portal.inside():
+        _pauses[threading.get_ident()] = _Pause(loop)
+
+
+def _after_fork_in_parent() -> None:
+    if (pause := _pauses.pop(threading.get_ident(), None)) is not None:
+        pause.end()
+
+
 def _after_fork() -> None:
     global _portal
+    _pauses.clear()
     _forgotten.append(_portal)
     _portal = _Portal()
     # Only the child's copies: as long as they are open, the server would not see the
@@ -169,4 +208,8 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork,
+    )
