@@ -1,3 +1,3 @@
 """Fixtures for all tests."""
 
-pytest_plugins = ["servers.fixtures"]
+pytest_plugins = ["leaks", "servers.fixtures"]
