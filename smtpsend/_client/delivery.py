@@ -31,7 +31,7 @@ class Delivery:
     def __post_init__(self) -> None:
         self._left.extend(self.envelope.recipients)
 
-    async def run(self, session: Session) -> Reply:
+    async def run(self, session: Session, *, last: bool) -> Reply:
         """The server's answer to the last transaction, when no recipient is left.
 
         A break leaves the recipients of its transaction for the next session.
@@ -50,7 +50,9 @@ class Delivery:
         while self._left:
             count = min(limit or len(self._left), len(self._left))
             part = [self._left.popleft() for _ in range(count)]
-            transaction = Transaction(session, message, part, self.require_all)
+            transaction = Transaction(
+                session, message, part, self.require_all, last=last and not self._left
+            )
             try:
                 self.reply = await transaction.run()
             except RecipientsRefused as error:

@@ -75,7 +75,9 @@ def cancelled(session: Session, message_id: str | None) -> None:
         with contextlib.suppress(*FAULTS):
             reply = session.channel.early()
         name = message_id or "a message"
-        if reply is None:
+        if session.answered:
+            log.warning("delivered all the same: %s was cancelled after the answer", name)
+        elif reply is None:
             log.warning(
                 "unknown whether delivered: %s (cancelled before the server answered the "
                 "end of the message)",

@@ -178,7 +178,7 @@ async def _send_over(
 ) -> Receipt:
     """Run the transactions; however they end, the connection ends well."""
     try:
-        reply = await delivery.run(session)
+        reply = await delivery.run(session, last=pool is None)
     except SendError as error:
         if pool is None or error.event is not Event.REFUSED:
             _hang_up(session, error)

@@ -78,6 +78,7 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.name = "?"  # in the transcript
         self.redact = redact
+        self.said_quit = False
         self._in_login = False
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
@@ -289,7 +290,7 @@ class Channel(asyncio.Protocol):
         """
         # Whatever goes wrong here, the message's fate is known.
         with contextlib.suppress(Exception):
-            if self.fit and not self._paused:
+            if self.fit and not self._paused and not self.said_quit:
                 self._tell(">", "QUIT")
                 self.transport.write(b"QUIT\r\n")
                 self.transport.close()

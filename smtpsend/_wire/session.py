@@ -80,6 +80,7 @@ class Session:
         self.messages = 0  # transactions begun
         self.dirty = False  # a transaction was begun and refused: RSET comes first
         self.spent = False  # not to be used for another message
+        self.answered = False  # the message was taken, and only the 221 is missing
         self._born = asyncio.get_running_loop().time()
         self._sock = sock
         self._smtp: SMTP

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smtpsend._model.message import dot_stuff
 from smtpsend._wire.channel import Garbage
+from smtpsend._wire.farewell import QUIT, see_through
 from smtpsend._wire.faults import at, closing, lost, positive
 from smtpsend._wire.fitting import Fitted
 from smtpsend._wire.refusals import (
@@ -73,6 +74,7 @@ class Transaction:
     message: Fitted
     recipients: list[str]
     require_all: bool
+    last: bool  # the connection is not needed after this one
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
     put_off: list[str] = field(default_factory=list)  # beyond the server's limit
@@ -120,12 +122,13 @@ class Transaction:
     def _may_share_a_group(self) -> bool:
         """Whether the content may go out before the recipients are accepted.
 
-        Not on a connection that was idle, which may be dead without our knowing: then
-        nobody could say whether the message arrived.
+        Only where QUIT can follow it (farewell.py). A connection that is kept may have
+        died without our knowing, and nobody could say then whether the message arrived.
         """
         content = self.message.content
         return (
-            self.session.content_in_group
+            self.last
+            and self.session.content_in_group
             and len(content) < CHUNK
             and not _LIKE_A_COMMAND.search(content)
         )
@@ -141,11 +144,14 @@ class Transaction:
         With `together`, the content goes out in the same write: a loss leaves the
         delivery open from there on, unless the replies before it rule it out.
         """
-        session, content = self.session, self.message.content if together else b""
+        session = self.session
+        content = self.message.content + QUIT if together else b""
+        with at(session.track, group[0].phase):
+            session.deadline.check()
+            session.channel.command(b"".join(s.line for s in group), content)
+            session.channel.said_quit = together
         try:
             with at(session.track, Phase.FINAL if together else group[0].phase):
-                session.deadline.check()
-                session.channel.command(b"".join(s.line for s in group), content)
                 for step in group:
                     if not together:
                         session.track.phase = step.phase
@@ -153,12 +159,13 @@ class Transaction:
                     limit = session.final_timeout() if final else session.timeout()
                     reply = await session.channel.reply(limit)
                     self._take(step, reply, together=together)
+                if together and positive(reply):
+                    await see_through(session, refused=bool(self.refused))
                 return reply
         except (ConnectionLost, DeliveryUnknown):
             if (error := self._known_refusal()) is not None:
                 raise error from None
-            if together:
-                session.target.quirks.no_content_in_group = True
+            session.target.quirks.no_content_in_group |= together
             raise
 
     def _take(self, step: _Step, reply: Reply, *, together: bool) -> None:
