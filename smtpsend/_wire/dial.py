@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import socket
 from collections.abc import Sequence
@@ -42,6 +43,10 @@ async def resolve(host: str, timeout: float) -> list[Address]:
     if ip is not None:
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
+
+    # getaddrinfo loads this codec on first use; in a thread, a fork in the middle of that
+    # would leave the child with a module that is half there.
+    codecs.lookup("idna")
 
     def look_up() -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
