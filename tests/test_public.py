@@ -33,6 +33,8 @@ CLIENT = {
     "max_messages": 100,
     "idle_timeout": 30.0,
     "max_age": 300.0,
+    "on_attempt": None,
+    "on_outcome": None,
 }
 MANY = {"require_all": False, "timeout": None}
 
@@ -117,6 +119,8 @@ def test_server_and_policy() -> None:
         "cafile",
         "ssl_context",
         "ehlo_name",
+        "fingerprint",
+        "redirect_to",
     ]
     assert [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY] == list(
         parameters

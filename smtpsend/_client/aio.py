@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from email.message import EmailMessage, Message
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from smtpsend._client.hooks import Hooks
 from smtpsend._client.many import one, outcomes
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submit import check, checked_timeout, order_of, submit
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
+from smtpsend.errors import Attempt
 
 
 async def send_async(
@@ -50,6 +52,8 @@ class AsyncClient:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
+        on_attempt: Callable[[Attempt], object] | None = None,
+        on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         limits = Limits(
             max_connections=max_connections,
@@ -57,7 +61,8 @@ class AsyncClient:
             idle_timeout=idle_timeout,
             max_age=max_age,
         )
-        self._pool = Pool(server_of(server), limits)
+        hooks = Hooks(on_attempt, on_outcome)
+        self._pool = Pool(server_of(server), limits, hooks)
 
     async def __aenter__(self) -> Self:
         return self

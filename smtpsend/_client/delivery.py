@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smtpsend._wire.fitting import fit, ruled_out
 from smtpsend._wire.refusals import recipients_refused
 from smtpsend._wire.transaction import Transaction
-from smtpsend.errors import RecipientsRefused, Reply, SendError
+from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
 
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Delivery:
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
     reply: Reply | None = None
+    unknown: DeliveryUnknown | None = None  # where a cancellation left it open
     _left: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:

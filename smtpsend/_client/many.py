@@ -41,7 +41,13 @@ async def one(
     server = pool.server
     try:
         order = order_of(
-            server, message, sender, recipients, require_all=require_all, timeout=timeout
+            server,
+            message,
+            sender,
+            recipients,
+            require_all=require_all,
+            timeout=timeout,
+            index=index,
         )
         return Outcome(index, message, await submit(server, order, pool), None)
     except SendError as error:

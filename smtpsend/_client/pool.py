@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from smtpsend._client.hooks import Hooks
 from smtpsend._model.policy import check_seconds
 from smtpsend._model.server import Server
 from smtpsend._wire.channel import Deadline
@@ -53,8 +54,9 @@ class _Idle:
 class Pool:
     """The connections of one client."""
 
-    def __init__(self, server: Server, limits: Limits) -> None:
+    def __init__(self, server: Server, limits: Limits, hooks: Hooks) -> None:
         self.server = server
+        self.hooks = hooks
         self.limits = limits
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._closed = False

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from smtpsend._client import green
 from smtpsend._wire.dial import OPEN
 from smtpsend.errors import ConfigError
 
@@ -94,6 +95,7 @@ class Call(Generic[T]):
         Raises:
             ConfigError: called from the loop's own thread, which would wait for itself.
         """
+        green.check()
         if _portal.inside():
             raise ConfigError(
                 "the sync functions cannot be called from a token function or a hook "
@@ -201,9 +203,7 @@ def _after_fork() -> None:
     _portal = _Portal()
     # Only the child's copies: as long as they are open, the server would not see the
     # parent hang up.
-    for sock in list(OPEN):
-        if (fd := sock.detach()) >= 0:
-            os.close(fd)
+    green.forget(list(OPEN))
     OPEN.clear()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpsend._client import memory
+from smtpsend._client.hooks import Hooks
 from smtpsend._model.auth import known_secret
 from smtpsend._model.host import check_private
 from smtpsend._model.policy import Policy, Running, Stop, Try, Wait, decide
@@ -59,6 +60,7 @@ class Race:
     server: Server
     context: ssl.SSLContext
     deadline: Deadline
+    hooks: Hooks
     attempts: list[Attempt] = field(default_factory=list)
     _order: Policy = field(init=False)  # the remembered method in front
     _target: Target | None = None
@@ -116,6 +118,7 @@ class Race:
                 server.host,
                 addresses,
                 self.context,
+                server.fingerprint,
                 server.auth,
                 server.ehlo_name,
                 server.policy,
@@ -157,7 +160,7 @@ class Race:
             memory.failed(self.server.host, self.server.policy, track.method)
         self._errors.append((track.method, error))
         elapsed = self.deadline.elapsed - track.started
-        self.attempts.append(
+        self._add(
             Attempt(
                 track.method,
                 track.address,
@@ -169,13 +172,17 @@ class Race:
             )
         )
 
+    def _add(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        self.hooks.attempt(attempt)
+
     def _abandon(self) -> None:
         """Abort what still runs, and note how far it came."""
         for task, track in self._running.items():
             task.add_done_callback(_abort_late)
             task.cancel()
             elapsed = self.deadline.elapsed - track.started
-            self.attempts.append(
+            self._add(
                 Attempt(
                     track.method, track.address, track.phase, None, track.started, elapsed
                 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._wire.channel import FAULTS
 from smtpsend._wire.faults import lost, positive
-from smtpsend.errors import DeliveryUnknown, Phase, SendError
+from smtpsend.errors import DeliveryUnknown, Event, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -66,25 +66,38 @@ def failure(error: SendError, host: str, envelope: Envelope) -> None:
         )
 
 
-def cancelled(session: Session, message_id: str | None) -> None:
-    """Log what became of a message whose send was cancelled after its end went out."""
+def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | None:
+    """Log what became of a message whose send was cancelled after its end went out.
+
+    Returns:
+        The error that says so, where the server had not answered.
+    """
+    if session.track.phase is not Phase.FINAL:
+        return None
+    reply = None
+    with contextlib.suppress(*FAULTS):
+        reply = session.channel.early()
+    name = message_id or "a message"
+    if reply is None and not session.answered:
+        _warn(
+            "unknown whether delivered: %s (cancelled before the server answered the end "
+            "of the message)",
+            name,
+        )
+        return DeliveryUnknown(
+            "cancelled before the server answered the end of the message",
+            phase=Phase.FINAL,
+            event=Event.UNKNOWN,
+            message_id=message_id,
+        )
+    if session.answered or (reply is not None and positive(reply)):
+        _warn("delivered all the same: %s was cancelled after the answer", name)
+    return None
+
+
+def _warn(text: str, *facts: object) -> None:
     with contextlib.suppress(Exception):
-        if session.track.phase is not Phase.FINAL:
-            return
-        reply = None
-        with contextlib.suppress(*FAULTS):
-            reply = session.channel.early()
-        name = message_id or "a message"
-        if session.answered:
-            log.warning("delivered all the same: %s was cancelled after the answer", name)
-        elif reply is None:
-            log.warning(
-                "unknown whether delivered: %s (cancelled before the server answered the "
-                "end of the message)",
-                name,
-            )
-        elif positive(reply):
-            log.warning("delivered all the same: %s was cancelled after: %s", name, reply)
+        log.warning(text, *facts)
 
 
 def unexpected(error: Exception, phase: Phase) -> SendError:

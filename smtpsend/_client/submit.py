@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import memory, report
 from smtpsend._client.delivery import Delivery
+from smtpsend._client.hooks import Hooks
 from smtpsend._client.race import Race
 from smtpsend._model.message import Envelope, envelope
 from smtpsend._model.policy import check_seconds
-from smtpsend._model.receipt import Receipt
+from smtpsend._model.receipt import Outcome, Receipt
+from smtpsend._model.redirect import redirected
 from smtpsend._wire.channel import Deadline
 from smtpsend._wire.login import login
 from smtpsend._wire.session import Session
@@ -43,9 +45,11 @@ _IN_DOUBT = {
 class Order:
     """What to send, and how."""
 
+    message: object
     envelope: Envelope
     require_all: bool
     timeout: float
+    index: int = 0
 
 
 def order_of(
@@ -56,6 +60,7 @@ def order_of(
     *,
     require_all: bool,
     timeout: float | None,
+    index: int = 0,
 ) -> Order:
     """What the arguments of a send come to.
 
@@ -63,7 +68,10 @@ def order_of(
         ConfigError: they cannot be used.
     """
     seconds = checked_timeout(server, timeout)
-    return Order(envelope(message, sender, recipients), bool(require_all), seconds)
+    made = envelope(message, sender, recipients)
+    if server.redirect_to is not None:
+        made = redirected(made, server.redirect_to)
+    return Order(message, made, bool(require_all), seconds, index)
 
 
 def checked_timeout(server: Server, timeout: float | None) -> float:
@@ -84,27 +92,37 @@ async def submit(server: Server, order: Order, pool: Pool | None = None) -> Rece
     Raises:
         SendError: it was not sent, or it is unknown whether it was.
     """
+    hooks = pool.hooks if pool is not None else Hooks()
     delivery = Delivery(order.envelope, order.require_all)
     deadline = Deadline(order.timeout)
     try:
         if pool is None:
-            receipt = await _send(_race(server, deadline), delivery, None)
+            receipt = await _send(_race(server, deadline, hooks), delivery, None)
         else:
             async with pool.slot(deadline):
-                receipt = await _send(_race(server, deadline), delivery, pool)
+                receipt = await _send(_race(server, deadline, hooks), delivery, pool)
     except SendError as error:
         report.failure(delivery.close(error), server.host, order.envelope)
+        hooks.outcome(Outcome(order.index, order.message, None, error))
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-        raise delivery.close(report.unexpected(error, Phase.CONNECT)) from None
+        typed = delivery.close(report.unexpected(error, Phase.CONNECT))
+        hooks.outcome(Outcome(order.index, order.message, None, typed))
+        raise typed from None
+    except BaseException:
+        if delivery.unknown is not None:
+            unknown = delivery.close(delivery.unknown)
+            hooks.outcome(Outcome(order.index, order.message, None, unknown))
+        raise
     report.success(receipt, server.host)
+    hooks.outcome(Outcome(order.index, order.message, receipt, None))
     return receipt
 
 
-def _race(server: Server, deadline: Deadline) -> Race:
+def _race(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
     # Reads files and looks at the caller's context: before any network.
     cafile = None if server.cafile is None else str(server.cafile)
-    return Race(server, context_for(cafile, server.ssl_context), deadline)
+    return Race(server, context_for(cafile, server.ssl_context), deadline, hooks)
 
 
 async def check(server: Server, timeout: float, pool: Pool) -> None:
@@ -115,7 +133,7 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     """
     deadline = Deadline(timeout)
     async with pool.slot(deadline):
-        race = _race(server, deadline)
+        race = _race(server, deadline, pool.hooks)
         pool.make_room()
         try:
             pool.give(await _logged_in(race))
@@ -191,7 +209,7 @@ async def _send_over(
         session.channel.abort()
         raise report.unexpected(error, session.track.phase) from None
     except BaseException:
-        report.cancelled(session, delivery.envelope.message_id)
+        delivery.unknown = report.cancelled(session, delivery.envelope.message_id)
         session.channel.abort()
         raise
     # P8: the server has the message, and nothing below here raises.

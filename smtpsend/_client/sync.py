@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.message import EmailMessage, Message
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from smtpsend._client import portal
+from smtpsend._client.hooks import Hooks
 from smtpsend._client.many import one, outcomes_sync
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submit import check, checked_timeout, order_of, submit
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
+from smtpsend.errors import Attempt
 
 
 def send(
@@ -75,6 +77,10 @@ class Client:
         max_messages: how many messages a connection is used for.
         idle_timeout: seconds that an unused connection is kept; 0 keeps none.
         max_age: seconds that a connection is used at most.
+        on_attempt: called with each `Attempt` that failed or was abandoned.
+        on_outcome: called with the `Outcome` of each message, also of a cancelled one
+            that became unknown. Both are called in the background thread and must not
+            block; what they raise is logged and changes nothing.
 
     Raises:
         ConfigError: one of these cannot be used.
@@ -88,6 +94,8 @@ class Client:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
+        on_attempt: Callable[[Attempt], object] | None = None,
+        on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         limits = Limits(
             max_connections=max_connections,
@@ -95,7 +103,8 @@ class Client:
             idle_timeout=idle_timeout,
             max_age=max_age,
         )
-        self._pool = Pool(server_of(server), limits)
+        hooks = Hooks(on_attempt, on_outcome)
+        self._pool = Pool(server_of(server), limits, hooks)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Host names and addresses: what can stand in a `Server`, and what is private."""
+"""What can stand in a `Server`: host names, addresses, fingerprints; what is private."""
 
 from __future__ import annotations
 
@@ -108,4 +108,20 @@ def check_ehlo_name(name: object) -> str:
     raise ConfigError(
         "ehlo_name is a domain or an address literal such as [192.0.2.1] "
         "(RFC 5321 section 4.1.3)"
+    )
+
+
+def check_fingerprint(text: object) -> str:
+    """A certificate's SHA-256 as ``sha256:`` and 64 lower-case hexadecimal digits.
+
+    Raises:
+        ConfigError: it is none; colons between the digits and upper case are fine.
+    """
+    if isinstance(text, str) and text[:7].lower() == "sha256:":
+        digits = text[7:].replace(":", "").lower()
+        if re.fullmatch("[0-9a-f]{64}", digits):
+            return f"sha256:{digits}"
+    raise ConfigError(
+        "fingerprint is 'sha256:' and 64 hexadecimal digits",
+        hint="openssl x509 -noout -fingerprint -sha256 -in cert.pem prints it",
     )

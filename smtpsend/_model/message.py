@@ -19,6 +19,7 @@ from smtpsend._model.content import (
 from smtpsend._model.domain import shown
 from smtpsend._model.flatten import seven_bit, to_bytes, typed, wire_copy
 from smtpsend._model.headers import check_headers
+from smtpsend._model.prepared import Prepared
 from smtpsend.errors import ConfigError
 
 
@@ -73,6 +74,11 @@ def envelope(
     """
     given = None if sender is None else _sender(sender)
     listed = None if recipients is None else _recipients(recipients)
+    if isinstance(message, Prepared):
+        # Checked like any other: it may come from a queue that others write to.
+        given = _sender(message.sender) if given is None else given
+        listed = _recipients(message.recipients) if listed is None else listed
+        message = message.content
     if isinstance(message, Message):
         return _of_object(message, given, listed)
     if isinstance(message, str):

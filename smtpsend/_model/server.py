@@ -7,8 +7,15 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from smtpsend._model.address import mailbox
 from smtpsend._model.auth import Auth, OAuth2, Password
-from smtpsend._model.host import check_ehlo_name, check_host, check_private, literal
+from smtpsend._model.host import (
+    check_ehlo_name,
+    check_fingerprint,
+    check_host,
+    check_private,
+    literal,
+)
 from smtpsend._model.policy import Policy
 from smtpsend._model.url import auth_from_env, auth_of, method_of, split
 from smtpsend.errors import ConfigError
@@ -27,6 +34,10 @@ class Server:
             (``CERT_REQUIRED``, ``check_hostname``, TLS 1.2 or newer).
         ehlo_name: what to call ourselves in EHLO: a domain or an address literal. By
             default the machine's name if it is a domain, else its address.
+        fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal: trust
+            exactly this certificate, whoever signed it, whatever its names and dates.
+        redirect_to: for staging: every message goes to this one address in place of its
+            recipients, which stand in a header X-Original-Recipients.
 
     Raises:
         ConfigError: something of it cannot be used.
@@ -38,6 +49,8 @@ class Server:
     cafile: str | os.PathLike[str] | None = field(default=None, kw_only=True)
     ssl_context: ssl.SSLContext | None = field(default=None, kw_only=True)
     ehlo_name: str | None = field(default=None, kw_only=True)
+    fingerprint: str | None = field(default=None, kw_only=True)
+    redirect_to: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", check_host(self.host))
@@ -50,6 +63,8 @@ class Server:
         self._check_trust()
         if self.ehlo_name is not None:
             object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
+        if self.redirect_to is not None:
+            object.__setattr__(self, "redirect_to", mailbox(self.redirect_to).address)
         if self.plaintext:
             self._check_sink()
 
@@ -65,11 +80,13 @@ class Server:
             object.__setattr__(self, "cafile", os.fspath(self.cafile))
             if not isinstance(self.cafile, str) or "\0" in self.cafile or not self.cafile:
                 raise ConfigError("cafile is the path of a PEM file, as text")
-        if self.ssl_context is not None:
-            if not isinstance(self.ssl_context, ssl.SSLContext):
-                raise ConfigError("ssl_context is an ssl.SSLContext")
-            if self.cafile is not None:
-                raise ConfigError("give either cafile or ssl_context, not both")
+        if not isinstance(self.ssl_context, ssl.SSLContext | None):
+            raise ConfigError("ssl_context is an ssl.SSLContext")
+        if self.fingerprint is not None:
+            object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
+        given = (self.cafile, self.ssl_context, self.fingerprint)
+        if sum(trust is not None for trust in given) > 1:
+            raise ConfigError("give one of cafile, ssl_context and fingerprint")
 
     def _check_sink(self) -> None:
         if self.auth is not None:
@@ -87,7 +104,7 @@ class Server:
 
         Args:
             url: the URL. No error ever quotes it.
-            options: `policy`, `cafile`, `ssl_context` and `ehlo_name`, as in `Server`.
+            options: the keyword arguments of `Server`.
 
         Raises:
             ConfigError: the URL is malformed, or has parts that mean nothing here.
@@ -112,7 +129,7 @@ class Server:
 
         Args:
             environ: where to look, by default ``os.environ``.
-            options: `policy`, `cafile`, `ssl_context` and `ehlo_name`, as in `Server`.
+            options: the keyword arguments of `Server`.
 
         Raises:
             ConfigError: nothing is set, or what is set contradicts itself.

@@ -13,7 +13,7 @@ from smtpsend._wire.faults import Track, at, lost, positive, temporary
 from smtpsend._wire.names import tls_name
 from smtpsend._wire.session import Session
 from smtpsend._wire.target import Target
-from smtpsend._wire.tls import check
+from smtpsend._wire.tls import check, check_pin, pinning_context
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -100,7 +100,8 @@ async def _ask_for_tls(session: Session) -> None:
 async def _start_tls(session: Session) -> None:
     """The handshake, on a port of either kind."""
     loop = asyncio.get_running_loop()
-    context = check(session.target.context)
+    pin = session.target.fingerprint
+    context = check(session.target.context) if pin is None else pinning_context()
     plain = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
@@ -118,6 +119,8 @@ async def _start_tls(session: Session) -> None:
         raise _handshake_error(error, session.target.host, limit) from None
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
+    if pin is not None:
+        check_pin(secure.get_extra_info("ssl_object").getpeercert(binary_form=True), pin)
     session.channel.use(secure)
     session.tls = secure.get_extra_info("ssl_object").version()
     session.track.progress()

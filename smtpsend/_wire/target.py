@@ -27,6 +27,7 @@ class Target:
     host: str
     addresses: Sequence[Address]
     context: ssl.SSLContext
+    fingerprint: str | None
     auth: Auth | None
     ehlo_name: str | None
     policy: Policy

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ssl
 from functools import lru_cache
 from pathlib import Path
 
 import certifi
 
-from smtpsend.errors import ConfigError
+from smtpsend.errors import CertificateError, ConfigError, Event, Phase
 
 
 def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContext:
@@ -35,6 +37,36 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         raise ConfigError("cafile is no path") from None
     except OSError as error:
         raise ConfigError(f"cafile cannot be read: {path}: {error.strerror}") from None
+
+
+@lru_cache(maxsize=1)
+def pinning_context() -> ssl.SSLContext:
+    """A context that takes any certificate: for `check_pin`, and for nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.options |= ssl.OP_NO_COMPRESSION
+    return context
+
+
+def check_pin(certificate: bytes | None, fingerprint: str) -> None:
+    """Refuse a certificate (DER) that is not the pinned one.
+
+    That the peer has its private key was proved by the handshake.
+
+    Raises:
+        CertificateError: it is another one.
+    """
+    actual = "sha256:" + hashlib.sha256(certificate or b"").hexdigest()
+    if not hmac.compare_digest(actual, fingerprint):
+        raise CertificateError(
+            f"the server's certificate is not the pinned one, but {actual}",
+            phase=Phase.TLS,
+            event=Event.CERTIFICATE,
+            hint="if the server's certificate was renewed, check its new fingerprint by "
+            "another way before you change Server(fingerprint=...)",
+        )
 
 
 def check(context: ssl.SSLContext) -> ssl.SSLContext:

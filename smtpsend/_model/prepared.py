@@ -1,0 +1,55 @@
+"""A message as it goes out, fixed and serialisable."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from smtpsend.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A message made ready by `prepare`: `send` takes it like any other.
+
+    Attributes:
+        sender: the envelope sender.
+        recipients: the envelope recipients.
+        content: the bytes, with Date and Message-ID.
+        message_id: the Message-ID, the same at each try; None if it has none.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
+    message_id: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON, or any other serialiser of plain values, can carry."""
+        return {
+            "sender": self.sender,
+            "recipients": list(self.recipients),
+            "content": base64.b64encode(self.content).decode(),
+            "message_id": self.message_id,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The message that `to_dict` was called on.
+
+        Raises:
+            ConfigError: `data` is not what `to_dict` gives.
+        """
+        try:
+            content = base64.b64decode(data["content"], validate=True)
+            recipients = tuple(data["recipients"])
+            fits = all(isinstance(r, str) for r in (data["sender"], *recipients))
+            message_id = data["message_id"]
+        except (KeyError, TypeError, binascii.Error, ValueError):
+            fits = False
+        if not fits or not recipients:
+            raise ConfigError("not a prepared message")
+        return cls(data["sender"], recipients, content, message_id)
