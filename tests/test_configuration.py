@@ -1,4 +1,4 @@
-"""Trust in one certificate, redirected mail, prepared messages, hooks, the system store."""
+"""Trust in one certificate, redirected mail, prepared messages, hooks."""
 
 from __future__ import annotations
 

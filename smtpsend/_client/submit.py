@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smtpsend._client import memory, report
 from smtpsend._client.delivery import Delivery
@@ -50,6 +50,20 @@ class Order:
     require_all: bool
     timeout: float
     index: int = 0
+
+
+class Transport(Protocol):
+    """What takes the place of the network while a program is tested."""
+
+    async def send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
+        """What a send comes to."""
+
+    async def check(self, server: Server, hooks: Hooks) -> None:
+        """What a check comes to."""
+
+
+# Set by smtpsend.testing; None is the network.
+transport: Transport | None = None
 
 
 def order_of(
@@ -97,10 +111,10 @@ async def submit(server: Server, order: Order, pool: Pool | None = None) -> Rece
     deadline = Deadline(order.timeout)
     try:
         if pool is None:
-            receipt = await _send(_race(server, deadline, hooks), delivery, None)
+            receipt = await _carry(server, order, delivery, deadline, None)
         else:
             async with pool.slot(deadline):
-                receipt = await _send(_race(server, deadline, hooks), delivery, pool)
+                receipt = await _carry(server, order, delivery, deadline, pool)
     except SendError as error:
         report.failure(delivery.close(error), server.host, order.envelope)
         hooks.outcome(Outcome(order.index, order.message, None, error))
@@ -119,6 +133,19 @@ async def submit(server: Server, order: Order, pool: Pool | None = None) -> Rece
     return receipt
 
 
+async def _carry(
+    server: Server,
+    order: Order,
+    delivery: Delivery,
+    deadline: Deadline,
+    pool: Pool | None,
+) -> Receipt:
+    hooks = pool.hooks if pool is not None else Hooks()
+    if transport is not None:
+        return await transport.send(server, order, hooks)
+    return await _send(_race(server, deadline, hooks), delivery, pool)
+
+
 def _race(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
     # Reads files and looks at the caller's context: before any network.
     cafile = None if server.cafile is None else str(server.cafile)
@@ -133,6 +160,9 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     """
     deadline = Deadline(timeout)
     async with pool.slot(deadline):
+        if transport is not None:
+            await transport.check(server, pool.hooks)
+            return
         race = _race(server, deadline, pool.hooks)
         pool.make_room()
         try:

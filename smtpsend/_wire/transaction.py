@@ -62,6 +62,9 @@ class _Step(NamedTuple):
     address: str = ""
 
 
+# After these in answer to the lone dot, the connection is of no use.
+_NO_MORE = {421, *range(300, 400)}
+
 _DATA = _Step(Phase.DATA, b"DATA\r\n")
 _RSET = b"RSET\r\n"
 
@@ -216,18 +219,21 @@ class Transaction:
 
     async def _data(self, reply: Reply) -> Reply:
         """What follows the answer to DATA."""
+        session = self.session
         if reply.code != 354:
+            session.spent = reply.code < 400
             self._stop_if_refused()
             raise refusal(Phase.DATA, reply)
         if (error := self._refusal()) is not None:
             # RFC 2920 section 3.1: a server that asks for content all the same gets
             # none; whatever it answers, there is nobody whom it could go to.
+            session.spent = True
             with suppress(SendError):
-                await upload(self.session, b"", b"", b".\r\n")
-                self.session.dirty = False
+                answer = await upload(session, b"", b"", b".\r\n")
+                session.spent, session.dirty = answer.code in _NO_MORE, False
             raise error
         content = dot_stuff(self.message.content)
-        return self._end(await upload(self.session, b"", content, b".\r\n"))
+        return self._end(await upload(session, b"", content, b".\r\n"))
 
     def _end(self, reply: Reply) -> Reply:
         """What the answer to the end of the message means."""
