@@ -32,8 +32,10 @@ class Delivery:
     def __post_init__(self) -> None:
         self._left.extend(self.envelope.recipients)
 
-    async def run(self, session: Session, *, last: bool) -> Reply:
+    async def run(self, session: Session, *, last: bool) -> Reply | None:
         """The server's answer to the last transaction, when no recipient is left.
+
+        None where recipients are left and QUIT is out: they need a fresh connection.
 
         A break leaves the recipients of its transaction for the next session.
 
@@ -67,6 +69,10 @@ class Delivery:
                 self.accepted += transaction.accepted
                 self.refused |= transaction.refused
                 self._left.extendleft(reversed(transaction.put_off))
+                if self._left and session.channel.said_quit:
+                    # What was to be the last was not: see to it that it is not again.
+                    session.target.quirks.no_content_in_group = True
+                    return None
         if self.reply is None:
             raise recipients_refused(self.refused, 0)
         return self.reply

@@ -119,7 +119,11 @@ def outcomes_sync(items: Iterable[Any], start: Start, width: int) -> Iterator[Ou
                 else:
                     call = portal.Call(partial(start, *pair))
                     running[call.future] = call
-                    call.start()
+                    try:
+                        call.start()
+                    except Exception:
+                        del running[call.future]
+                        raise
             if running:
                 done, _ = concurrent.futures.wait(
                     running, return_when=concurrent.futures.FIRST_COMPLETED

@@ -178,7 +178,8 @@ async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
         await asyncio.sleep(0)
         while pool is not None and (kept := pool.take(race.deadline)) is not None:
             try:
-                return await _send_over(kept, race, delivery, pool)
+                if (receipt := await _send_over(kept, race, delivery, pool)) is not None:
+                    return receipt
             except SendError as error:
                 # Found dead before anything was said: replaced in silence.
                 if error.event is not Event.LOST or error.phase is not Phase.MAIL:
@@ -187,10 +188,13 @@ async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
         while True:
             session = await _logged_in(race)
             try:
-                return await _send_over(session, race, delivery, pool)
+                receipt = await _send_over(session, race, delivery, pool)
             except SendError as error:
                 # What follows, if anything does, is decided by the race.
                 race.record(error, session.track)
+            else:
+                if receipt is not None:
+                    return receipt
     finally:
         await race.settle()
 
@@ -223,8 +227,11 @@ def _hang_up(session: Session, error: SendError) -> None:
 
 async def _send_over(
     session: Session, race: Race, delivery: Delivery, pool: Pool | None
-) -> Receipt:
-    """Run the transactions; however they end, the connection ends well."""
+) -> Receipt | None:
+    """Run the transactions; however they end, the connection ends well.
+
+    None where recipients are left that need a fresh connection.
+    """
     try:
         reply = await delivery.run(session, last=pool is None)
     except SendError as error:
@@ -247,6 +254,8 @@ async def _send_over(
         session.channel.hang_up()
     else:
         pool.give(session)
+    if reply is None:
+        return None
     return Receipt(
         message_id=delivery.envelope.message_id,
         method=session.method,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 
 from smtpsend._model.auth import known
 from smtpsend._model.host import check_private
@@ -11,6 +12,7 @@ from smtpsend._wire.channel import Channel, Deadline
 from smtpsend._wire.dial import dial
 from smtpsend._wire.faults import Track, at, lost, positive, temporary
 from smtpsend._wire.names import tls_name
+from smtpsend._wire.redact import Redactor
 from smtpsend._wire.session import Session
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls import check, check_pin, pinning_context
@@ -25,8 +27,15 @@ from smtpsend.errors import (
 )
 
 
-async def open_session(target: Target, track: Track, deadline: Deadline) -> Session:
+async def open_session(
+    target: Target,
+    track: Track,
+    deadline: Deadline,
+    make: Callable[[Redactor], Channel] = Channel,
+) -> Session:
     """A ready session to `target` by `track.method`.
+
+    `make` gives the channel: another than ours for who wants to note what is said.
 
     Raises:
         ConnectError, CertificateError, TLSError: it did not come about.
@@ -42,7 +51,7 @@ async def open_session(target: Target, track: Track, deadline: Deadline) -> Sess
             raise
     loop = asyncio.get_running_loop()
     # From here on the socket is the transport's, which closes it on a cancellation, too.
-    _, channel = await loop.create_connection(lambda: Channel(target.redact), sock=sock)
+    _, channel = await loop.create_connection(lambda: make(target.redact), sock=sock)
     session = Session(target, track, channel, deadline, sock)
     try:
         await _handshake(session)
@@ -119,9 +128,9 @@ async def _start_tls(session: Session) -> None:
         raise _handshake_error(error, session.target.host, limit) from None
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
+    session.channel.use(secure)
     if pin is not None:
         check_pin(secure.get_extra_info("ssl_object").getpeercert(binary_form=True), pin)
-    session.channel.use(secure)
     session.tls = secure.get_extra_info("ssl_object").version()
     session.track.progress()
 

@@ -33,7 +33,6 @@ from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,
     Phase,
-    Rejected,
     Reply,
     SendError,
 )
@@ -81,7 +80,8 @@ class Transaction:
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
     put_off: list[str] = field(default_factory=list)  # beyond the server's limit
-    _mail_refused: Rejected | None = None
+    _mail_refused: SendError | None = None
+    _closing: SendError | None = None  # a 421 was the last that was read
 
     async def run(self) -> Reply:
         """The server's 2yz to the end of the message, for `accepted`.
@@ -161,25 +161,48 @@ class Transaction:
                     final = step.phase is Phase.FINAL
                     limit = session.final_timeout() if final else session.timeout()
                     reply = await session.channel.reply(limit)
-                    self._take(step, reply, together=together)
+                    self._closing = None
+                    if together:
+                        self._take_together(step, reply)
+                    else:
+                        self._take(step, reply)
                 if together and positive(reply):
                     await see_through(session, refused=bool(self.refused))
                 return reply
         except (ConnectionLost, DeliveryUnknown):
-            if (error := self._known_refusal()) is not None:
+            if (error := self._closing or self._known_refusal()) is not None:
                 raise error from None
             session.target.quirks.no_content_in_group |= together
             raise
 
-    def _take(self, step: _Step, reply: Reply, *, together: bool) -> None:
+    def _take_together(self, step: _Step, reply: Reply) -> None:
+        """The same where the content is out already: nothing may be sent again.
+
+        A server that hangs up right behind a 421 did not take the message (RFC 5321
+        section 3.8). One that goes on may have.
+        """
+        if reply.code == 221 or 300 <= reply.code < 400:
+            raise Garbage(f"a reply that has no place there: {reply}")
+        if reply.code == 421 and step.phase is not Phase.FINAL:
+            self._closing = closing(step.phase, reply)
+            if step.address:
+                self.refused[step.address] = reply
+            else:
+                self._mail_refused = self._closing
+            return
+        taken = step.phase is Phase.FINAL and positive(reply) and bool(self.accepted)
+        if taken and self._mail_refused is not None:
+            self._mail_refused = None
+            raise Garbage(f"the message was taken after MAIL was refused: {reply}")
+        self._take(step, reply)
+
+    def _take(self, step: _Step, reply: Reply) -> None:
         """Note what the reply to one step of a group means."""
         if step.phase is Phase.FINAL or (step is _DATA and reply.code != 421):
             return
         if reply.code == 421:
             raise closing(step.phase, reply)
         if 300 <= reply.code < 400:
-            if together:
-                raise Garbage(f"a reply that has no place there: {reply}")
             raise refusal(step.phase, reply)
         if step.address:
             self._take_recipient(step.address, reply)
@@ -198,7 +221,7 @@ class Transaction:
         else:
             self.refused[address] = reply
 
-    def _refusal(self) -> Rejected | None:
+    def _refusal(self) -> SendError | None:
         """Why nobody is to get the message, if so; all recipients are answered."""
         if self._mail_refused is not None:
             return self._mail_refused
@@ -206,7 +229,7 @@ class Transaction:
             return None
         return recipients_refused(self.refused, len(self.accepted))
 
-    def _known_refusal(self) -> Rejected | None:
+    def _known_refusal(self) -> SendError | None:
         """The same where the connection broke: only what surely holds."""
         answered = len(self.accepted) + len(self.refused) + len(self.put_off)
         if self._mail_refused is None and answered < len(self.recipients):
