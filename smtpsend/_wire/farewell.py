@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._wire.channel import Garbage, Lost, TimedOut
 from smtpsend._wire.faults import positive
+from smtpsend.errors import Reply
 
 
 if TYPE_CHECKING:
@@ -26,26 +27,25 @@ _PATIENCE = 1.0
 _MOST = 8
 
 
-async def see_through(session: Session, *, refused: bool) -> None:
-    """Read on until the 221, after a 2yz to the end of the message.
+async def see_through(session: Session, answer: Reply, *, sure: bool) -> Reply:
+    """The answer to the end of the message, when the 221 behind it is there.
 
-    Replies too many do no harm where all replies are positive: then everything was
-    accepted, whichever belongs to what. `refused` says that one was not.
+    Replies too many do no harm where all replies are positive (`sure`, so far): then
+    everything was accepted, whichever belongs to what.
 
     Raises:
         Garbage: it cannot be told what the server accepted.
     """
-    session.answered = session.spent = True
-    extra = 0
+    session.spent = True
     try:
-        while extra < _MOST:
+        for _ in range(_MOST):
             reply = await session.channel.reply(session.deadline.within(_PATIENCE))
             if reply.code == 221:
-                return
-            extra += 1
-            refused = refused or not positive(reply)
-            if refused:
-                raise Garbage(f"a reply too many, and one of them refuses: {reply}")
+                return answer
+            if not (sure and positive(reply)):
+                raise Garbage(f"a reply too many, and not all accept: {reply}")
+            answer = reply
+        raise Garbage("replies without end")
     except (Lost, TimedOut):
         # No more will come, or it is too late to count.
-        return
+        return answer

@@ -1,10 +1,12 @@
 """One message over a ready session: MAIL, RCPT, then DATA or BDAT, in groups.
 
 Where the server offers PIPELINING (RFC 2920), commands go out in groups and the replies
-are paired with them one by one; where it offers CHUNKING (RFC 3030), the content goes
-out as it is. At each moment it is known how far the message got: what breaks before its
-end was written leaves it surely undelivered (`ConnectionLost`), what breaks after that
-leaves it open (`DeliveryUnknown`), unless the replies so far rule delivery out.
+are paired with them one by one. Where it offers CHUNKING (RFC 3030), too, and nothing
+speaks against it, the content goes out in the group with BDAT, and a whole message costs
+one round trip; else with DATA, whose 354 shows that the pairing is right. At each moment
+it is known how far the message got: what breaks before its end was written leaves it
+surely undelivered (`ConnectionLost`), what breaks after that leaves it open
+(`DeliveryUnknown`), unless the replies so far rule delivery out.
 """
 
 from __future__ import annotations
@@ -99,20 +101,14 @@ class Transaction:
         while group := list(islice(steps, size)):
             last = group[-1].address == self.recipients[-1]
             if last and session.pipelining and not self.require_all:
-                if not session.chunking:
-                    return await self._data(await self._ask([*group, _DATA]))
                 if self._may_share_a_group():
-                    return self._end(
-                        await self._ask([*group, self._bdat()], together=True)
-                    )
+                    return self._end(await self._together([*group, self._bdat()]))
+                return await self._data(await self._ask([*group, _DATA]))
             await self._ask(group)
             if self._mail_refused is not None:
                 break
         self._stop_if_refused()
-        if not session.chunking:
-            return await self._data(await self._ask([_DATA]))
-        bdat = self._bdat().line
-        return self._end(await upload(session, bdat, self.message.content, b""))
+        return await self._data(await self._ask([_DATA]))
 
     def _steps(self, *, reset: bool) -> Iterator[_Step]:
         if reset:
@@ -131,6 +127,7 @@ class Transaction:
         content = self.message.content
         return (
             self.last
+            and self.session.chunking
             and self.session.content_in_group
             and len(content) < CHUNK
             and not _LIKE_A_COMMAND.search(content)
@@ -141,39 +138,51 @@ class Transaction:
         line = f"BDAT {len(self.message.content)} LAST\r\n"
         return _Step(Phase.FINAL, line.encode())
 
-    async def _ask(self, group: list[_Step], *, together: bool = False) -> Reply:
-        """Write a group, and read a reply for each of its steps; the last step's.
+    async def _ask(self, group: list[_Step]) -> Reply:
+        """Write a group, and read a reply for each of its steps; the last step's."""
+        self._write(group)
+        try:
+            with at(self.session.track, group[0].phase):
+                for step in group:
+                    self.session.track.phase = step.phase
+                    reply = await self.session.channel.reply(self.session.timeout())
+                    self._take(step, reply)
+                return reply
+        except ConnectionLost:
+            if (error := self._known_refusal()) is not None:
+                raise error from None
+            raise
 
-        With `together`, the content goes out in the same write: a loss leaves the
-        delivery open from there on, unless the replies before it rule it out.
+    async def _together(self, group: list[_Step]) -> Reply:
+        """The same for a group with BDAT, the content and QUIT behind it.
+
+        A loss leaves the delivery open, unless the replies before it rule it out.
         """
         session = self.session
-        content = self.message.content + QUIT if together else b""
-        with at(session.track, group[0].phase):
-            session.deadline.check()
-            session.channel.command(b"".join(s.line for s in group), content)
-            session.channel.said_quit = together
+        self._write(group, self.message.content + QUIT)
+        session.channel.said_quit = True
         try:
-            with at(session.track, Phase.FINAL if together else group[0].phase):
+            with at(session.track, Phase.FINAL):
                 for step in group:
-                    if not together:
-                        session.track.phase = step.phase
                     final = step.phase is Phase.FINAL
                     limit = session.final_timeout() if final else session.timeout()
                     reply = await session.channel.reply(limit)
                     self._closing = None
-                    if together:
-                        self._take_together(step, reply)
-                    else:
-                        self._take(step, reply)
-                if together and positive(reply):
-                    await see_through(session, refused=bool(self.refused))
-                return reply
-        except (ConnectionLost, DeliveryUnknown):
+                    self._take_together(step, reply)
+        except DeliveryUnknown:
             if (error := self._closing or self._known_refusal()) is not None:
                 raise error from None
-            session.target.quirks.no_content_in_group |= together
+            session.target.quirks.no_content_in_group = True
             raise
+        session.answered = positive(reply)
+        with at(session.track, Phase.FINAL):
+            sure = not self.refused and self._mail_refused is None and positive(reply)
+            return await see_through(session, reply, sure=sure)
+
+    def _write(self, group: list[_Step], content: bytes = b"") -> None:
+        with at(self.session.track, group[0].phase):
+            self.session.deadline.check()
+            self.session.channel.command(b"".join(s.line for s in group), content)
 
     def _take_together(self, step: _Step, reply: Reply) -> None:
         """The same where the content is out already: nothing may be sent again.
@@ -181,17 +190,17 @@ class Transaction:
         A server that hangs up right behind a 421 did not take the message (RFC 5321
         section 3.8). One that goes on may have.
         """
-        if reply.code == 221 or 300 <= reply.code < 400:
+        final = step.phase is Phase.FINAL
+        if reply.code == 221 or (300 <= reply.code < 400 and not final):
             raise Garbage(f"a reply that has no place there: {reply}")
-        if reply.code == 421 and step.phase is not Phase.FINAL:
+        if reply.code == 421 and not final:
             self._closing = closing(step.phase, reply)
             if step.address:
                 self.refused[step.address] = reply
             else:
                 self._mail_refused = self._closing
             return
-        taken = step.phase is Phase.FINAL and positive(reply) and bool(self.accepted)
-        if taken and self._mail_refused is not None:
+        if final and self._mail_refused is not None and positive(reply) and self.accepted:
             self._mail_refused = None
             raise Garbage(f"the message was taken after MAIL was refused: {reply}")
         self._take(step, reply)
@@ -252,25 +261,21 @@ class Transaction:
             # none; whatever it answers, there is nobody whom it could go to.
             session.spent = True
             with suppress(SendError):
-                answer = await upload(session, b"", b"", b".\r\n")
+                answer = await upload(session, b"", b".\r\n")
                 session.spent, session.dirty = answer.code in _NO_MORE, False
             raise error
         content = dot_stuff(self.message.content)
-        return self._end(await upload(session, b"", content, b".\r\n"))
+        return self._end(await upload(session, content, b".\r\n"))
 
     def _end(self, reply: Reply) -> Reply:
         """What the answer to the end of the message means."""
+        # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
         session = self.session
-        if positive(reply) or not session.chunking:
-            # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
-            session.dirty = False
-        elif _LIKE_A_COMMAND.search(self.message.content):
-            # If the server took the chunk for commands, more answers are to come.
-            session.spent = True
+        session.dirty = False
         self._stop_if_refused()
         if positive(reply):
             return reply
-        if session.chunking and no_bdat(reply):
+        if session.channel.said_quit and no_bdat(reply):
             session.target.quirks.no_bdat = True
             raise without_bdat(reply)
         raise refusal(Phase.FINAL, reply)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 CHUNK = 65536
 
 
-async def upload(session: Session, head: bytes, content: bytes, end: bytes) -> Reply:
-    """Write `head`, `content` and `end`, and wait for the answer.
+async def upload(session: Session, content: bytes, end: bytes) -> Reply:
+    """Write `content` and `end`, and wait for the answer.
 
     The last write is the one after which the message may have been taken; nothing is
     waited for between the last look for an early answer and it.
@@ -31,13 +31,11 @@ async def upload(session: Session, head: bytes, content: bytes, end: bytes) -> R
     with at(session.track, Phase.CONTENT):
         if len(content) < CHUNK:
             # One write, one TLS record, often one packet.
-            last = head + content + end
+            last = content + end
         else:
             view = memoryview(content)
             starts = range(0, len(view), CHUNK)
             last = bytes(view[starts[-1] :]) + end
-            _stop_if_answered(session)
-            channel.write(head)
             for start in starts[:-1]:
                 _stop_if_answered(session)
                 channel.write(view[start : start + CHUNK])
