@@ -35,7 +35,8 @@ class Delivery:
     async def run(self, session: Session, *, last: bool) -> Reply | None:
         """The server's answer to the last transaction, when no recipient is left.
 
-        None where recipients are left and QUIT is out: they need a fresh connection.
+        None where recipients are left that need a fresh connection: QUIT is out, or the
+        server takes no more messages on this one.
 
         A break leaves the recipients of its transaction for the next session.
 
@@ -51,6 +52,8 @@ class Delivery:
                 "send to fewer recipients, or without require_all",
             )
         while self._left:
+            if session.messages >= (session.message_limit or session.messages + 1):
+                return None
             count = min(limit or len(self._left), len(self._left))
             part = [self._left.popleft() for _ in range(count)]
             transaction = Transaction(

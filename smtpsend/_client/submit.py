@@ -182,7 +182,8 @@ async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
                     return receipt
             except SendError as error:
                 # Found dead before anything was said: replaced in silence.
-                if error.event is not Event.LOST or error.phase is not Phase.MAIL:
+                dead = error.event is Event.LOST and error.phase is Phase.MAIL
+                if not dead or not race.deadline.left:
                     race.record(error, kept.track)
                     break
         while True:

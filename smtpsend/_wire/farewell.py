@@ -31,7 +31,8 @@ async def see_through(session: Session, answer: Reply, *, sure: bool) -> Reply:
     """The answer to the end of the message, when the 221 behind it is there.
 
     Replies too many do no harm where all replies are positive (`sure`, so far): then
-    everything was accepted, whichever belongs to what.
+    everything was accepted, whichever belongs to what. Nor do refusals behind a refusal:
+    a server may take the chunk that it refused for commands.
 
     Raises:
         Garbage: it cannot be told what the server accepted.
@@ -42,9 +43,9 @@ async def see_through(session: Session, answer: Reply, *, sure: bool) -> Reply:
             reply = await session.channel.reply(session.deadline.within(_PATIENCE))
             if reply.code == 221:
                 return answer
-            if not (sure and positive(reply)):
+            if positive(reply) != positive(answer) or (positive(reply) and not sure):
                 raise Garbage(f"a reply too many, and not all accept: {reply}")
-            answer = reply
+            answer = reply if positive(reply) else answer
         raise Garbage("replies without end")
     except (Lost, TimedOut):
         # No more will come, or it is too late to count.

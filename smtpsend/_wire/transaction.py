@@ -84,6 +84,7 @@ class Transaction:
     put_off: list[str] = field(default_factory=list)  # beyond the server's limit
     _mail_refused: SendError | None = None
     _closing: SendError | None = None  # a 421 was the last that was read
+    _hung_up: SendError | None = None  # a 421 was read
 
     async def run(self) -> Reply:
         """The server's 2yz to the end of the message, for `accepted`.
@@ -177,7 +178,10 @@ class Transaction:
         session.answered = positive(reply)
         with at(session.track, Phase.FINAL):
             sure = not self.refused and self._mail_refused is None and positive(reply)
-            return await see_through(session, reply, sure=sure)
+            reply = await see_through(session, reply, sure=sure)
+        if self._hung_up is not None and not positive(reply):
+            raise self._hung_up
+        return reply
 
     def _write(self, group: list[_Step], content: bytes = b"") -> None:
         with at(self.session.track, group[0].phase):
@@ -194,7 +198,7 @@ class Transaction:
         if reply.code == 221 or (300 <= reply.code < 400 and not final):
             raise Garbage(f"a reply that has no place there: {reply}")
         if reply.code == 421 and not final:
-            self._closing = closing(step.phase, reply)
+            self._closing = self._hung_up = closing(step.phase, reply)
             if step.address:
                 self.refused[step.address] = reply
             else:
