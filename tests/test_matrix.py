@@ -67,8 +67,7 @@ NORMAL = {
 `rset` and `kept` (its MAIL) are the first command on a kept connection of a Client."""
 
 MOMENT = {"content": "content:1000", "kept": "mail:2"}
-FIRST_REFUSED = b"550 5.1.1 unknown\r\n"
-"""What makes a Client say RSET before its next message: the first one's recipient."""
+FIRST_REFUSED = b"550 5.1.1 unknown\r\n"  # what makes a Client say RSET next
 
 STRAY = b"250 2.0.0 stray\r\n"
 LATER: dict[str, Action] = {
@@ -94,8 +93,7 @@ NONSENSE: dict[str, Action] = {
 }
 GONE: dict[str, Action] = {"close": close(), "cut": cut(), "rst": rst()}
 SLOW = {"hang", "drip"}
-IN_GROUP = {*NONSENSE, *GONE, *SLOW}
-"""What, where the message went out in one group with MAIL and RCPT, leaves it unknown."""
+IN_GROUP = {*NONSENSE, *GONE, *SLOW}  # these leave a message in one group unknown
 
 FAULTS = [*LATER, *NONSENSE, *GONE, *sorted(SLOW), "two", "early"]
 
@@ -134,7 +132,6 @@ AFTER = {**dict(itertools.pairwise(_ORDER)), "rset": "kept", "kept": "rcpt"}
 
 Then = Literal["go on", "silent", "next", "fresh", "stop"]
 """silent: a new connection, and no word of it. fresh: as next, else a new connection."""
-
 Fate = tuple[type[SendError], Then]
 LOST: dict[str, Fate] = {
     **dict.fromkeys(("greeting", "ehlo", "ehlo2"), (ConnectError, "next")),
@@ -214,7 +211,7 @@ CELLS = [
     for step in NORMAL
     for fault in FAULTS
     for ports in PORTS
-    if (step, fault) not in MAKES_NO_SENSE
+    if (step, fault) not in MAKES_NO_SENSE and (fault != "drip" or ports == "three")
 ]
 
 
@@ -249,10 +246,13 @@ def check(
         scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
     taken = [m for m in scripted.accepted if m.message_id != "<0@example.org>"]
     if isinstance(found, SendError):
-        facts = (found.temporary, found.timed_out, found.phase)
         assert way == "none", found
         assert type(found) is expected.kind
-        assert facts == (expected.temporary, expected.timed_out, expected.phase)
+        assert found.temporary is expected.temporary
+        assert found.timed_out is expected.timed_out
+        # A reset right after the accept may be seen before the connection is.
+        early = (step, fault, found.phase) == ("greeting", "rst", Phase.CONNECT)
+        assert early or found.phase is expected.phase
         assert found.message_id == "<1@example.org>"
         assert len(taken) <= (expected.kind is DeliveryUnknown)
         tries = 2 if expected.then == "fresh" else 1
@@ -284,18 +284,16 @@ def test_fault_in_a_loop(step: str, fault: str, ports: str) -> None:
 
 
 GROUPS = {"pipelining": ("PIPELINING",), "chunking": ("PIPELINING", "CHUNKING")}
-IN_GROUPS = [
+IN_GROUPS = [("auth", "two"), ("mail", "early")] + [
     (step, fault)
     for step, fault, ports in CELLS
     if ports == "three" and step in ("mail", "rcpt", "data", "content", "final")
-    if fault not in ("two", "early")
+    if fault not in ("two", "early", "drip")
 ]
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize(
-    ("step", "fault"), [*IN_GROUPS, ("auth", "two"), ("mail", "early")]
-)
+@pytest.mark.parametrize(("step", "fault"), IN_GROUPS)
 def test_fault_in_a_group(step: str, fault: str, group: str) -> None:
     """In groups of commands the same comes of it, but for what is unknown by then."""
     if (step, group) != ("data", "chunking"):

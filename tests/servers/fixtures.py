@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_servers" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
+            # Each server is started once: all its tests run in one process.
+            item.add_marker(pytest.mark.xdist_group("real"))
 
 
 class RealServers:
