@@ -1,14 +1,17 @@
 """Send mail to a submission server: verified TLS, port fallback, honest errors."""
 
-from smtpsend._client.aio import AsyncClient, send_async
-from smtpsend._client.sync import Client, send
-from smtpsend._model.auth import OAuth2, Password
-from smtpsend._model.compose import compose
-from smtpsend._model.policy import Method, Policy
-from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server import Server
-from smtpsend.errors import DeliveryUnknown, SendError
+import typing as _typing
 
+
+if _typing.TYPE_CHECKING:
+    from smtpsend._client.aio import AsyncClient, send_async
+    from smtpsend._client.sync import Client, send
+    from smtpsend._model.auth import OAuth2, Password
+    from smtpsend._model.compose import compose
+    from smtpsend._model.policy import Method, Policy
+    from smtpsend._model.receipt import Outcome, Receipt
+    from smtpsend._model.server import Server
+    from smtpsend.errors import DeliveryUnknown, SendError
 
 __all__ = [
     "AsyncClient",
@@ -26,3 +29,38 @@ __all__ = [
     "send",
     "send_async",
 ]
+
+# Imported when first asked for (PEP 562): a program that may never send a mail does not
+# pay for it when it starts.
+_HOMES = {
+    "AsyncClient": "_client.aio",
+    "send_async": "_client.aio",
+    "Client": "_client.sync",
+    "send": "_client.sync",
+    "OAuth2": "_model.auth",
+    "Password": "_model.auth",
+    "compose": "_model.compose",
+    "Method": "_model.policy",
+    "Policy": "_model.policy",
+    "Outcome": "_model.receipt",
+    "Receipt": "_model.receipt",
+    "Server": "_model.server",
+    "DeliveryUnknown": "errors",
+    "SendError": "errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in ("check", "errors", "prepared", "testing"):
+        return import_module(f"smtpsend.{name}")
+    if (home := _HOMES.get(name)) is None:
+        raise AttributeError(f"module 'smtpsend' has no attribute {name!r}")
+    value = getattr(import_module(f"smtpsend.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -109,6 +109,18 @@ def test_require_all_on_a_kept_connection(face: Face) -> None:
     assert len(scripted.connections) == 1
 
 
+@both
+def test_require_all_in_a_batch(face: Face) -> None:
+    """It counts for each message."""
+    two = ["bob@example.net", "eve@example.net"]
+    with one_port({"rcpt:2": reply(550, "5.1.1", "who?")}) as scripted:
+        with face(calm(scripted), max_connections=1) as client:
+            batch = [(letter(1), SENDER, two), (letter(2), SENDER, two[:1])]
+            first, second = client.send_many(batch, require_all=True)
+    assert isinstance(first.error, RecipientsRefused)
+    assert (second.error, ids(scripted)) == (None, [2])
+
+
 UNKNOWN: dict[str, Action] = {
     "closed": close(),
     "reset": rst(),

@@ -98,19 +98,6 @@ def test_no_bad_message_stops_the_rest(face: Face) -> None:
     assert ids(scripted) == [0, 7]
 
 
-@both
-def test_all_recipients_or_none_in_a_batch(face: Face) -> None:
-    """`require_all` counts for each message of it."""
-    script = {"rcpt:2": reply(550, "5.1.1", "who?")}
-    with one_port(script) as scripted:
-        with face(calm(scripted), max_connections=1) as client:
-            batch = [item(0, RECIPIENT, "eve@example.net"), item(1)]
-            first, second = client.send_many(batch, require_all=True)
-    assert isinstance(first.error, RecipientsRefused)
-    assert second.error is None
-    assert ids(scripted) == [1]
-
-
 def test_no_message_is_taken_before_its_time() -> None:
     """A source without end is never more than the connections ahead of the caller."""
     source = Source()

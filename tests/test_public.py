@@ -244,7 +244,7 @@ def test_methods_have_docstrings(name: str) -> None:
 
 def test_nothing_else_is_public() -> None:
     """The package has no public name beside `__all__` but its modules."""
-    public = {name for name, value in vars(smtpsend).items() if not name.startswith("_")}
+    public = {name for name in dir(smtpsend) if not name.startswith("_")}
     modules = {name for name in public if inspect.ismodule(getattr(smtpsend, name))}
     assert public - modules == set(NAMES)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.fitting import fit, ruled_out
+from smtpsend._wire.fitting import Fitted, fit, ruled_out
 from smtpsend._wire.refusals import recipients_refused
 from smtpsend._wire.transaction import Transaction
 from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
@@ -28,6 +29,7 @@ class Delivery:
     reply: Reply | None = None
     unknown: DeliveryUnknown | None = None  # where a cancellation left it open
     _left: deque[str] = field(default_factory=deque)
+    _limit: int = sys.maxsize  # recipients in a transaction
 
     def __post_init__(self) -> None:
         self._left.extend(self.envelope.recipients)
@@ -36,49 +38,60 @@ class Delivery:
         """The server's answer to the last transaction, when no recipient is left.
 
         None where recipients are left that need a fresh connection: QUIT is out, or the
-        server takes no more messages on this one.
-
-        A break leaves the recipients of its transaction for the next session.
+        server takes no more messages on this one. A break leaves the recipients of its
+        transaction for the next session.
 
         Raises:
             SendError: what ended it.
         """
         message = fit(self.envelope, session)
-        limit = session.recipient_limit
-        if limit and self.require_all and len(self.envelope.recipients) > limit:
-            raise ruled_out(
-                f"the server takes {limit} recipients at a time, so that "
-                f"require_all=True cannot be kept for {len(self.envelope.recipients)}",
-                "send to fewer recipients, or without require_all",
-            )
+        self._check_limit(session)
         while self._left:
-            if session.messages >= (session.message_limit or session.messages + 1):
+            if session.full or session.channel.said_quit:
                 return None
-            count = min(limit or len(self._left), len(self._left))
-            part = [self._left.popleft() for _ in range(count)]
-            transaction = Transaction(
-                session, message, part, self.require_all, last=last and not self._left
-            )
-            try:
-                self.reply = await transaction.run()
-            except RecipientsRefused as error:
-                if self.require_all:
-                    raise
-                self.refused |= error.refused
-            except BaseException:
-                self._left.extendleft(reversed(part))
-                raise
-            else:
-                self.accepted += transaction.accepted
-                self.refused |= transaction.refused
-                self._left.extendleft(reversed(transaction.put_off))
-                if self._left and session.channel.said_quit:
-                    # What was to be the last was not: see to it that it is not again.
-                    session.target.quirks.no_content_in_group = True
-                    return None
+            await self._one_transaction(session, message, last=last)
         if self.reply is None:
             raise recipients_refused(self.refused, 0)
         return self.reply
+
+    def _check_limit(self, session: Session) -> None:
+        said, count = session.recipient_limit, len(self.envelope.recipients)
+        if said and self.require_all and count > said:
+            raise ruled_out(
+                f"the server takes {said} recipients at a time, so that "
+                f"require_all=True cannot be kept for {count}",
+                "send to fewer recipients, or without require_all",
+            )
+        if said:
+            self._limit = min(said, self._limit)
+
+    async def _one_transaction(
+        self, session: Session, message: Fitted, *, last: bool
+    ) -> None:
+        count = min(self._limit, len(self._left))
+        part = [self._left.popleft() for _ in range(count)]
+        transaction = Transaction(
+            session, message, part, self.require_all, last=last and not self._left
+        )
+        try:
+            self.reply = await transaction.run()
+        except RecipientsRefused as error:
+            if self.require_all:
+                raise
+            self.refused |= error.refused
+        except BaseException:
+            self._left.extendleft(reversed(part))
+            raise
+        else:
+            self.accepted += transaction.accepted
+            self.refused |= transaction.refused
+        if put_off := transaction.put_off:
+            self._left.extendleft(reversed(put_off))
+            # As many as it answered before the first that was too many.
+            self._limit = max(1, len(part) - len(put_off))
+            if session.channel.said_quit:
+                # What was to be the last was not: see to it that it is not again.
+                session.target.quirks.no_content_in_group = True
 
     def close(self, error: SendError) -> SendError:
         """`error`, with who has the message all the same."""

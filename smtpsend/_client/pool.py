@@ -166,8 +166,8 @@ class Pool:
     def give(self, session: Session) -> None:
         """Keep a session for the next message, or hang up."""
         limits = self.limits
-        most = min(limits.max_messages, session.message_limit or limits.max_messages)
-        full = session.spent or session.messages >= most
+        used_up = session.spent or session.full
+        full = used_up or session.messages >= limits.max_messages
         if self._closed or full or not limits.idle_timeout or not self._good(session):
             session.channel.hang_up()
             return

@@ -148,6 +148,11 @@ class Session:
         """How many messages a session may have (RFC 9422), if the server says."""
         return self._limit("MAILMAX")
 
+    @property
+    def full(self) -> bool:
+        """Whether the server takes no more messages on this connection, by its word."""
+        return self.message_limit is not None and self.messages >= self.message_limit
+
     def _limit(self, name: str) -> int | None:
         limits = self._smtp.esmtp_extensions.get("limits", "")
         found = re.search(

@@ -8,8 +8,6 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
-import certifi
-
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase
 
 
@@ -25,7 +23,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     """
     if own is not None:
         return check(own)
-    path = Path(certifi.where() if cafile is None else cafile)
+    path = Path(_public_cas() if cafile is None else cafile)
     try:
         state = path.stat()
         # Reading a bundle takes some 17 ms, so once per process and file; a file that
@@ -67,6 +65,13 @@ def check_pin(certificate: bytes | None, fingerprint: str) -> None:
             hint="if the server's certificate was renewed, check its new fingerprint by "
             "another way before you change Server(fingerprint=...)",
         )
+
+
+def _public_cas() -> str:
+    # Here, and not above: it imports more than all the rest of a send.
+    import certifi
+
+    return certifi.where()
 
 
 def check(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -1,0 +1,291 @@
+"""MAIL, all RCPTs and DATA in one write (RFC 2920): every reply finds its command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import pytest
+from leaks import InLoop, calm, letter, one_port
+from scripted import (
+    Action,
+    Connection,
+    Script,
+    ScriptedServer,
+    close,
+    garbage,
+    hang,
+    normal,
+    reply,
+    rst,
+    say,
+)
+from sending import SENDER, WAYS, Send
+
+from smtpsend import Client, Receipt, SendError, send
+from smtpsend._client import memory
+from smtpsend.errors import (
+    ConnectionLost,
+    DeliveryUnknown,
+    Event,
+    Phase,
+    RecipientsRefused,
+    Rejected,
+)
+
+
+OFFERS = ("8BITMIME", "ENHANCEDSTATUSCODES", "AUTH PLAIN", "PIPELINING")
+TO = [f"b{n}@b.example" for n in (1, 2, 3)]
+RCPTS = [f"rcpt:{n}" for n in (1, 2, 3)]
+POSITIONS = ["mail:1", *RCPTS, "data:1", "final:1"]
+PHASES = dict(zip(POSITIONS, ["mail", *["rcpt"] * 3, "data", "final"], strict=True))
+GROUP = [f"RCPT TO:<{to}>".encode() for to in TO]
+
+MODES = {"DATA": OFFERS, "BDAT": (*OFFERS, "CHUNKING")}
+
+both = pytest.mark.parametrize("face", [Client, InLoop])
+
+
+def script(on: dict[str, Action], *more: str) -> Script:
+    """A server with PIPELINING and these faults."""
+    return Script(on, offers=(*OFFERS, *more))
+
+
+def caught(send_it: Callable[..., Receipt], *args: Any, **options: Any) -> Any:
+    """The receipt or the error."""
+    try:
+        return send_it(*args, sender=SENDER, recipients=TO, **options)
+    except SendError as error:
+        return error
+
+
+def behind(seen: list[list[bytes]]) -> Action:
+    """Note which lines have come behind a command when it is read; then the normal."""
+    note = Action("note", lambda t: seen.append(bytes(t.stream.buffer).splitlines()))
+    return note + normal()
+
+
+def contents(scripted: ScriptedServer) -> list[bytes]:
+    """What was accepted, but for the nothing that a lone dot ends."""
+    return [m.content for m in scripted.accepted if m.content]
+
+
+# What goes out in one write.
+
+WRITES = {
+    "offered": (OFFERS, {}, {}, [*GROUP, b"DATA"]),
+    "not offered": (OFFERS[:3], {}, {}, []),
+    "turned off": (OFFERS, {"pipelining": False}, {}, []),
+    "require_all": (OFFERS, {}, {"require_all": True}, GROUP),
+}
+
+
+@pytest.mark.parametrize("send", WAYS)
+@pytest.mark.parametrize("case", WRITES)
+def test_one_write(case: str, send: Send) -> None:
+    """The whole group comes with MAIL, where it may, and the content after the 354."""
+    offers, policy, options, group = WRITES[case]
+    seen, data = list[list[bytes]](), list[list[bytes]]()
+    watch = {"mail": behind(seen), "data": behind(data)}
+    for on in (watch, {}):
+        with one_port(Script(on, offers=offers)) as scripted:
+            receipt = caught(send, letter(1), calm(scripted, **policy), **options)
+        assert receipt.accepted == tuple(TO)
+        assert contents(scripted) == [letter(1)]
+        scripted.assert_clean()
+    assert (seen, data) == ([group], [[]])
+
+
+@both
+def test_rset_is_in_the_group(face: Any) -> None:
+    """On a kept connection RSET goes before MAIL in the same write, after a refusal."""
+    seen: list[list[bytes]] = []
+    on = {"rcpt:2": reply(550, "5.1.1", "no"), "rset": behind(seen)}
+    with one_port(script(on)) as scripted:
+        with face(calm(scripted)) as client:
+            error = caught(client.send, letter(1), require_all=True)
+            assert caught(client.send, letter(2)).accepted == tuple(TO)
+    assert list(error.refused) == [TO[1]]
+    assert seen == [[f"MAIL FROM:<{SENDER}>".encode(), *GROUP, b"DATA"]]
+    assert scripted.connections[0].verbs[-7:-5] == ["RSET", "MAIL"]
+    assert contents(scripted) == [letter(2)]
+    scripted.assert_clean()
+
+
+def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No group is larger than the limit, and DATA goes with the last one."""
+    monkeypatch.setattr("smtpsend._wire.transaction._LARGEST_GROUP", 4)
+    seen: list[list[bytes]] = []
+    on = {m: behind(seen) for m in ("mail", "rcpt:4", "rcpt:8")}
+    to = [f"b{n}@b.example" for n in range(1, 11)]
+    ends = [b"RCPT TO:<b3@b.example>", b"RCPT TO:<b7@b.example>", b"DATA"]
+    with one_port(script(on)) as scripted:
+        receipt = send(letter(1), calm(scripted), sender=SENDER, recipients=to)
+    assert receipt.accepted == tuple(to)
+    assert [(len(group), group[-1]) for group in seen] == [(3, end) for end in ends]
+
+
+# Refusals: at each position, and at several.
+
+SOME = [set(c) for n in range(7) for c in combinations(POSITIONS, n)]
+CODES = dict(zip(POSITIONS, [553, 550, 450, 550, 451, 554], strict=True))
+REPLIES = {p: reply(code, "", p) for p, code in CODES.items()}
+
+
+def outcome(refused: set[str], *, require_all: bool) -> tuple[Any, ...]:
+    """What follows from refusals: the kind, the phase, the recipients refused."""
+    to = [TO[n] for n, p in enumerate(RCPTS) if p in refused]
+    if "mail:1" in refused:
+        return Rejected, Phase.MAIL, []
+    if len(to) == 3 or (to and require_all):
+        return RecipientsRefused, Phase.RCPT, to
+    for position in ("data:1", "final:1"):
+        if position in refused:
+            return Rejected, Phase(PHASES[position]), []
+    return Receipt, None, to
+
+
+def check_outcome(found: Any, refused: set[str], *, require_all: bool) -> None:
+    """The report is what follows from these refusals, each with its own reply."""
+    kind, phase, to = outcome(refused, require_all=require_all)
+    assert type(found) is kind
+    for address in to:
+        assert found.refused[address].code == CODES[RCPTS[TO.index(address)]]
+    if kind is Receipt:
+        assert found.accepted == tuple(a for a in TO if a not in to)
+        assert list(found.refused) == to
+        return
+    assert (found.phase, found.event) == (phase, Event.REFUSED)
+    if kind is RecipientsRefused:
+        assert list(found.refused) == to
+    else:
+        position = next(p for p in POSITIONS if PHASES[p] == phase)
+        assert (found.reply.code, found.reply.text) == (CODES[position], position)
+    assert found.temporary is (phase == "data" or to == [TO[1]])
+
+
+@pytest.mark.parametrize("require_all", [False, True])
+@pytest.mark.parametrize("lax", [False, True])
+def test_refusals_at_every_position(require_all: bool, lax: bool) -> None:
+    """Any set of refusals is reported as it was said; the next message goes out."""
+    for refused in SOME:
+        kind, phase, _ = outcome(refused, require_all=require_all)
+        nobody = phase in ("mail", "rcpt")
+        dot = lax and nobody and not require_all and "data:1" not in refused
+        on = {"data:1": say(b"354 go\r\n")} if dot else {}
+        on |= {p: REPLIES[p] for p in refused}
+        # The next message is not to meet what this one does not come to.
+        if not dot and phase not in (None, "final"):
+            on.pop("final:1", None)
+        if require_all and nobody:
+            on.pop("data:1", None)
+        with one_port(script(on)) as scripted, Client(calm(scripted)) as client:
+            found = caught(client.send, letter(1), require_all=require_all)
+            after = caught(client.send, letter(2))
+        check_outcome(found, refused, require_all=require_all)
+        assert (after.accepted, after.attempts) == (tuple(TO), ())
+        taken = [letter(1)] if kind is Receipt else []
+        assert contents(scripted) == [*taken, letter(2)]
+        (record,) = scripted.connections
+        assert (b"DATA\r\n.\r\n" in record.received) is dot
+        scripted.assert_clean()
+
+
+LATE = Action("late", lambda talk: (talk.pause(0.3), talk.do_normal()))
+DOTS = {
+    "250": ({"final:1": say(b"250 ok\r\n")}, 1),
+    "554": ({"final:1": reply(554, "5.5.1", "no valid recipients")}, 1),
+    "close": ({"final:1": close()}, 2),
+    "hang": ({"final:1": hang()}, 2),
+    "late": ({"final:1": LATE}, 2),
+    "garbage": ({"final:1": garbage()}, 2),
+    "two replies": ({"final:1": say(b"250 ok\r\n250 ok\r\n")}, 2),
+    "a stray reply behind the 354": ({"data:1": say(b"354 go\r\n250 stray\r\n")}, 2),
+    "2yz to DATA": ({"data:1": say(b"250 ok\r\n")}, 2),
+    "3yz to DATA": ({"data:1": say(b"334 x\r\n")}, 2),
+}
+
+
+@both
+@pytest.mark.parametrize("case", DOTS)
+def test_all_refused_and_yet_a_354(case: str, face: Any) -> None:
+    """Whatever answers DATA or the lone dot: nobody got it, and the next one is safe."""
+    on, count = DOTS[case]
+    no = {p: reply(550, "5.1.1", "no") for p in RCPTS}
+    bad = script({**no, "data:1": say(b"354 go\r\n"), **on})
+    with one_port(bad, script({})) as scripted:
+        with face(calm(scripted, reply_timeout=3, final_timeout=0.2)) as client:
+            error = caught(client.send, letter(1))
+            after = caught(client.send, letter(2))
+    assert (type(error), list(error.refused)) == (RecipientsRefused, TO)
+    assert (after.accepted, after.attempts) == (tuple(TO), ())
+    assert after.elapsed < 2
+    assert contents(scripted) == [letter(2)]
+    assert len(scripted.connections) == count, "in doubt, and used again, or the reverse"
+    scripted.assert_clean(auths=count)
+
+
+# Wherever the connection ends, for DATA and for BDAT.
+
+LOST = {
+    "none": (set[str](), 23),
+    "one": ({"rcpt:2"}, 1),
+    "all": (set(RCPTS), 23),
+    "sender": ({"mail:1"}, 23),
+    "content": ({"final:1"}, 23),
+}
+LOSSES = {"close": close(), "rst": rst(), "hang": hang()}
+
+
+def told(record: Connection) -> int:
+    """How many replies left after the 235."""
+    sent = bytes(record.sent)
+    return sent[sent.index(b"235 ") :].count(b"\r\n") - 1
+
+
+def check_loss(
+    scripted: ScriptedServer, found: Any, refused: set[str], mode: str
+) -> None:
+    """The report is what the server knows, and a refusal that was said is told."""
+    taken = len(contents(scripted))
+    if type(found) is DeliveryUnknown:
+        assert mode == "BDAT" or max(map(told, scripted.connections)) >= 5
+    elif type(found) is ConnectionLost:
+        assert (taken, found.temporary, len(found.attempts)) == (0, True, 2)
+    else:
+        check_outcome(found, refused, require_all=False)
+        assert taken == (type(found) is Receipt)
+    needed = {Phase.MAIL: 1, Phase.RCPT: 4}
+    phase = outcome(refused, require_all=False)[1]
+    if told(scripted.connections[0]) >= needed.get(phase, 5 + (mode == "DATA")):
+        check_outcome(found, refused, require_all=False)
+        assert len(scripted.connections) == 1
+
+
+@pytest.mark.parametrize("direction", ["after-auth", "sent-after-auth"])
+@pytest.mark.parametrize("case", LOST)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("mode", MODES)
+def test_loss(mode: str, loss: str, case: str, direction: str) -> None:
+    """Lost anywhere, the first time or each time: the report is true, with one copy."""
+    refused, step = LOST[case]
+    times = {"reply_timeout": 0.15, "final_timeout": 0.15} if loss == "hang" else {}
+    step = {"close": step, "rst": 29, "hang": 111}[loss]
+    on = {p: REPLIES[p] for p in refused}
+    good = Script(on, offers=MODES[mode])
+    for n in range(1, 600, step):
+        memory._quirks.clear()
+        bad = Script({**on, f"{direction}:{n}": LOSSES[loss]}, offers=MODES[mode])
+        with one_port(*[bad, good][: 1 + n % 2]) as scripted:
+            found = caught(send, letter(1), calm(scripted, **times))
+        try:
+            check_loss(scripted, found, refused, mode)
+            assert type(found) is not ConnectionLost or not n % 2
+            assert len(contents(scripted)) <= 1
+            scripted.assert_clean(auths=2)
+        except AssertionError as error:
+            error.add_note(f"{loss} at {n}: {found!r}")
+            raise
+        if scripted.connections[0].closed_by == "quit":
+            break  # past the last byte
