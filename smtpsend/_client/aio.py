@@ -12,13 +12,14 @@ from smtpsend._client.hooks import Hooks
 from smtpsend._client.many import one, outcomes
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._model.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
 from smtpsend.errors import Attempt
 
 
 async def send_async(
-    message: EmailMessage | Message[Any, Any] | bytes | str,
+    message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
     server: Server | str,
     *,
     sender: str | None = None,
@@ -77,7 +78,7 @@ class AsyncClient:
 
     async def send(
         self,
-        message: EmailMessage | Message[Any, Any] | bytes | str,
+        message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
         *,
         sender: str | None = None,
         recipients: Sequence[str] | None = None,

@@ -173,9 +173,10 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
 
 async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
     try:
-        # One turn of the loop: it may have stood still since the last send, and what
-        # came meanwhile (an end, a 421) is not seen before it looks at the sockets.
-        await asyncio.sleep(0)
+        if pool is not None:
+            # One turn of the loop: it may have stood still since the last send, and what
+            # came meanwhile (an end, a 421) is not seen before it looks at the sockets.
+            await asyncio.sleep(0)
         while pool is not None and (kept := pool.take(race.deadline)) is not None:
             try:
                 if (receipt := await _send_over(kept, race, delivery, pool)) is not None:

@@ -13,13 +13,14 @@ from smtpsend._client.hooks import Hooks
 from smtpsend._client.many import one, outcomes_sync
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._model.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
 from smtpsend.errors import Attempt
 
 
 def send(
-    message: EmailMessage | Message[Any, Any] | bytes | str,
+    message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
     server: Server | str,
     *,
     sender: str | None = None,
@@ -34,7 +35,7 @@ def send(
     use `send_async` there. Ctrl-C aborts the send.
 
     Args:
-        message: an `EmailMessage` or `Message`; or bytes or an ASCII str, which go out
+        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str, which go out
             as they are and need `sender` and `recipients`. Missing Message-ID and Date
             are added on the wire; Bcc never leaves.
         server: a `Server`, a host name, or a URL (see `Server.from_url`).
@@ -119,7 +120,7 @@ class Client:
 
     def send(
         self,
-        message: EmailMessage | Message[Any, Any] | bytes | str,
+        message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
         *,
         sender: str | None = None,
         recipients: Sequence[str] | None = None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import binascii
 import mimetypes
 import os
 import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from smtpsend._model.address import Mailbox, mailbox
 from smtpsend._model.domain import shown
@@ -34,7 +37,7 @@ _ANY = ("application", "octet-stream")
 
 class _File(NamedTuple):
     name: str
-    data: bytes
+    text: str  # in base64
     type: tuple[str, str]
 
 
@@ -93,9 +96,27 @@ def compose(
             file = _file(attachment)
             maintype, subtype = file.type
             message.add_attachment(
-                file.data, maintype=maintype, subtype=subtype, filename=file.name
+                b"", maintype=maintype, subtype=subtype, filename=file.name
             )
+            part = cast("list[EmailMessage]", message.get_payload())[-1]
+            part.set_payload(file.text)
+            del file
     return message
+
+
+# The bytes of a line of base64, and how many lines are encoded at once.
+_LINE, _LINES = 57, 1024
+
+
+def _base64(file: BinaryIO) -> str:
+    """What is in `file` in lines of base64, as `add_attachment` writes it."""
+    pieces = []
+    while data := file.read(_LINE * _LINES):
+        text = binascii.b2a_base64(data, newline=False)
+        whole, rest = divmod(len(text), 76)
+        lines = struct.unpack("76s" * whole + f"{rest}s" * bool(rest), text)
+        pieces.append(b"\n".join(lines).decode("ascii"))
+    return "\n".join([*pieces, ""])
 
 
 def _mailbox(address: object) -> Mailbox:
@@ -169,13 +190,15 @@ def _add_body(
         file = _file(source)
         maintype, subtype = file.type
         message.add_related(
-            file.data,
+            b"",
             maintype=maintype,
             subtype=subtype,
             filename=file.name,
             disposition="inline",
             cid=f"<{content_id}>",
         )
+        part = cast("list[EmailMessage]", message.get_payload())[-1]
+        part.set_payload(file.text)
 
 
 def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
@@ -204,9 +227,9 @@ def _file(source: object) -> _File:
         case str() | os.PathLike():
             return _read(Path(source))
         case (str(name), bytes(data)):
-            return _File(_filename(name), data, _guess(name))
+            return _File(_filename(name), _base64(BytesIO(data)), _guess(name))
         case (str(name), bytes(data), str(given)):
-            return _File(_filename(name), data, _given(given))
+            return _File(_filename(name), _base64(BytesIO(data)), _given(given))
     raise ConfigError(
         f"not an attachment: {shown(source)}",
         hint="give a path, (filename, bytes) or (filename, bytes, 'type/subtype')",
@@ -215,7 +238,8 @@ def _file(source: object) -> _File:
 
 def _read(path: Path) -> _File:
     try:
-        return _File(_filename(path.name), path.read_bytes(), _guess(path.name))
+        with path.open("rb") as file:
+            return _File(_filename(path.name), _base64(file), _guess(path.name))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

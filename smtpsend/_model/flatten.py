@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.generator import BytesGenerator
 from email.message import Message
 from email.policy import EmailPolicy
-from io import BytesIO
 from typing import cast
 
 from smtpsend._model.address import Group
-from smtpsend._model.content import crlf, ended, fields
+from smtpsend._model.content import ended, fields
 from smtpsend._model.headers import NEVER_SENT, address_list, foldable, says
+from smtpsend._model.writer import written
 from smtpsend.errors import ConfigError
 
 
@@ -88,9 +87,8 @@ def to_bytes(
     if isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=policy.utf8 and not seven)
     with typed():
-        buffer = BytesIO()
-        BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(message)
-    content = ended(crlf(buffer.getvalue()))
+        content = written(message, policy)
+    content = ended(content)
     if b"\0" in content:
         raise ConfigError("the message holds a NUL byte", hint="no mail server takes it")
     return _with_addresses(content, message.keys(), wanted)

@@ -170,16 +170,16 @@ class Channel(asyncio.Protocol):
 
     def _next(self) -> Reply:
         reply = self._replies.popleft()
-        hidden = reply.code == 334
-        self._tell("<", "334 ***" if hidden else str(reply))
+        if log.isEnabledFor(logging.DEBUG):
+            hidden = reply.code == 334
+            self._tell("<", "334 ***" if hidden else str(reply))
         return reply
 
     def _tell(self, arrow: str, text: str) -> None:
         """One line of the transcript; nothing secret, whatever the peer repeats."""
-        if log.isEnabledFor(logging.DEBUG):
-            # What a log handler does must not change what becomes of a message.
-            with contextlib.suppress(Exception):
-                log.debug("%s %s %s", self.name, arrow, self.redact(text))
+        # What a log handler does must not change what becomes of a message.
+        with contextlib.suppress(Exception):
+            log.debug("%s %s %s", self.name, arrow, self.redact(text))
 
     @contextlib.contextmanager
     def login(self) -> Iterator[None]:
@@ -220,9 +220,10 @@ class Channel(asyncio.Protocol):
         self._check()
         if not self._reader.idle:
             raise Garbage("a reply began that answers nothing")
-        self._tell(">", self._shown(line))
-        if content:
-            self._tell(">", f"({len(content)} bytes of content)")
+        if log.isEnabledFor(logging.DEBUG):
+            self._tell(">", self._shown(line))
+            if content:
+                self._tell(">", f"({len(content)} bytes of content)")
         self.transport.write(line + content)
 
     def _shown(self, line: bytes) -> str:
@@ -234,7 +235,8 @@ class Channel(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Write content; see `drained` for the pace."""
-        self._tell(">", f"({len(data)} bytes of content)")
+        if log.isEnabledFor(logging.DEBUG):
+            self._tell(">", f"({len(data)} bytes of content)")
         self.transport.write(data)
 
     async def drained(self, timeout: float, deadline: Deadline) -> None:

@@ -38,16 +38,17 @@ def show(line: bytes, redact: Redactor) -> str:
 def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
     """One reply from the texts of its lines."""
     texts = [line.decode("utf-8", "replace") for line in lines]
-    found = _ENHANCED.match(texts[0])
     enhanced = None
     # The class of an enhanced code repeats the first digit; where it does not, the
     # code is not to be believed, and stays in the text.
-    if found and found[1] == str(code)[0]:
+    if (found := _ENHANCED.match(texts[0])) and found[1] == str(code)[0]:
         enhanced = found[0].strip()
         texts = [
             text[found.end() :] if text.startswith(enhanced) else text for text in texts
         ]
-    text = "\n".join(_CONTROL.sub(" ", text).strip() for text in texts)
+    text = "\n".join(
+        (t if t.isprintable() else _CONTROL.sub(" ", t)).strip() for t in texts
+    )
     return Reply(code, enhanced, redact(text.strip("\n")))
 
 
@@ -98,6 +99,8 @@ class ReplyReader:
         return replies
 
     def _line(self, line: bytes) -> Reply | None:
+        if not self._lines and (known := self._redact.known.get(line)) is not None:
+            return known
         if len(line) > _LONGEST_LINE:
             raise Garbage("a reply line without end")
         match = _LINE.fullmatch(line)
@@ -116,4 +119,8 @@ class ReplyReader:
         lines, self._lines, self._size = self._lines, [], 0
         if code == 334:
             self.challenge = lines[-1].strip()
-        return reply_of(code, lines, self._redact)
+            return reply_of(code, lines, self._redact)
+        reply = reply_of(code, lines, self._redact)
+        if len(lines) == 1 and len(line) < 100 and len(self._redact.known) < 100:
+            self._redact.known[line] = reply
+        return reply
