@@ -35,9 +35,9 @@ def send(
     use `send_async` there. Ctrl-C aborts the send.
 
     Args:
-        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str, which go out
-            as they are and need `sender` and `recipients`. Missing Message-ID and Date
-            are added on the wire; Bcc never leaves.
+        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
+            which go out as they are and need `sender` and `recipients`. Missing
+            Message-ID and Date are added on the wire; Bcc never leaves.
         server: a `Server`, a host name, or a URL (see `Server.from_url`).
         sender: the envelope sender, by default Sender, else From. ``""`` is the null
             sender.
