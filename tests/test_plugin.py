@@ -43,7 +43,7 @@ import sys
 
 
 def test_what_is_imported():
-    heavy = {"aiosmtpd", "trustme", "cryptography", "smtpsend.testing._capture"}
+    heavy = {"aiosmtpd", "aiosmtplib", "trustme", "smtpsend.errors", "smtpsend._client"}
     assert not heavy & set(sys.modules)
     assert ("smtpsend.testing.plugin" in sys.modules) is LOADED
 """

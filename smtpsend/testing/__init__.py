@@ -1,1 +1,53 @@
-"""For the tests of programs that send mail."""
+"""For the tests of programs that send mail: an outbox, and a server on this machine.
+
+`capture` needs no network and no extra: every send in the process lands in an `Outbox`.
+`local_server` is a real server with TLS and login on loopback (extra ``testing``). Both
+are pytest fixtures, too: ``smtpsend_outbox`` and ``smtpsend_server``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from smtpsend.testing._capture import capture, outbox
+    from smtpsend.testing._outbox import Captured, Outbox
+    from smtpsend.testing.server import LocalServer
+
+__all__ = ["Captured", "Outbox", "capture", "local_server", "outbox"]
+
+_HOMES = {"Captured": "_outbox", "Outbox": "_outbox", "capture": "_capture"}
+_HOMES["outbox"] = "_capture"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: the pytest plugin loads this package in every run.
+    if name in _HOMES:
+        return getattr(import_module(f"smtpsend.testing.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def local_server(**options: Any) -> LocalServer:
+    """A submission server on loopback with TLS and login, as a context manager.
+
+    ::
+
+        with local_server() as local:
+            smtpsend.send(message, local.server())
+            assert local.messages[0].recipients == ("bob@example.net",)
+
+    Args:
+        options: the keyword arguments of `LocalServer`.
+
+    Raises:
+        ImportError: the extra ``testing`` is not installed.
+    """
+    try:
+        from smtpsend.testing.server import LocalServer
+    except ImportError as error:
+        raise ImportError(
+            "local_server() needs: pip install 'smtpsend[testing]'", name=error.name
+        ) from error
+    return LocalServer(**options)

@@ -12,6 +12,8 @@ import threading
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -30,15 +32,27 @@ _PORTS: tuple[PortName, ...] = ("starttls", "implicit", "starttls2")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message that the server took."""
+    """A message that the server took, with the names of `smtpsend.testing.Captured`."""
 
     sender: str
     recipients: tuple[str, ...]
     content: bytes
 
+    @property
+    def message(self) -> EmailMessage:
+        """The content, parsed anew, with the line ends of Python."""
+        content = self.content.replace(b"\r\n", b"\n")
+        return message_from_bytes(content, policy=policy.default)
+
 
 class LocalServer:
     """A server on three ports of 127.0.0.1: STARTTLS, implicit TLS, STARTTLS.
+
+    A context manager; `smtpsend.testing.local_server` and the pytest fixture
+    ``smtpsend_server`` give one. Its certificate is for 127.0.0.1 and localhost, signed
+    by a CA of its own, and it takes no mail without TLS and the login. `server` is all
+    that smtpsend needs to reach it; any other client is given `port`, `cafile`,
+    `username` and `password`.
 
     Recipients that begin with ``unknown`` are refused with 550, with ``later`` with 450;
     senders that begin with ``banned`` with 550.
@@ -48,7 +62,7 @@ class LocalServer:
         max_size: the largest message, in bytes.
 
     Attributes:
-        messages: what was taken so far.
+        messages: what was taken so far, each a `Stored`.
         cafile: the CA to trust, as a PEM file.
         username, password: the login.
     """
@@ -85,7 +99,7 @@ class LocalServer:
         self._stack.close()
 
     def port(self, name: PortName) -> int:
-        """The number of a port."""
+        """The number of a port: ``"starttls"``, ``"implicit"`` or ``"starttls2"``."""
         return self._ports[name]
 
     def server(self, **options: Any) -> Server:

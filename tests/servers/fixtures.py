@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"SMTPSEND_SERVERS: {sorted(strangers)} not in: {known}")
 
 
+# Before pytest-xdist's own, which reads the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_servers" in getattr(item, "fixturenames", ()):

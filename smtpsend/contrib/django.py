@@ -1,0 +1,242 @@
+"""An e-mail backend for Django 5.2 and newer (extra ``django``).
+
+::
+
+    EMAIL_BACKEND = "smtpsend.contrib.django.EmailBackend"
+    SMTPSEND_SERVER = "smtp://ann%40example.org:secret@mail.example.org"  # or a Server
+
+or, with the ``MAILERS`` of Django 6.1, the same as the option ``server``. Without it
+Django's own settings or options say where to send: host, user and password, and
+
+=============================  =========================================================
+port, ``use_tls``/``use_ssl``  what is done
+=============================  =========================================================
+``use_ssl``                    implicit TLS on the port (465 if none is set)
+``use_tls``, or a password     STARTTLS on the port (465: implicit TLS); if none is set,
+                               the policy: 587, 465, 2525
+neither                        no TLS, which only goes to this machine or a private
+                               network (`Method`), such as a relay on localhost
+=============================  =========================================================
+
+Django's default port 25 counts as none set, except in the last line. TLS is always
+verified. The timeout is for a whole message, or for all of `EmailBackend.open`.
+
+After a send, ``message.smtpsend_receipt`` or ``message.smtpsend_error`` says what became
+of it, and so does the signal `mail_outcome`, where the message is out of reach
+(``send_mail``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.message
+import logging
+import ssl
+import threading
+from dataclasses import replace
+from email.message import Message
+from typing import Any
+
+from django.conf import settings
+from django.core.mail.backends import smtp
+from django.dispatch import Signal
+
+from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Server
+from smtpsend._model.policy import DEFAULT_METHODS
+from smtpsend._model.server import server_of
+from smtpsend.errors import ConfigError, DeliveryUnknown
+
+
+__all__ = ["EmailBackend", "mail_outcome"]
+
+log = logging.getLogger("smtpsend.contrib.django")
+
+mail_outcome = Signal()
+"""Sent for each message, with `message`, and `receipt` or `error` (the other is None)."""
+
+_NOT_SET = 25  # Django's default
+
+
+class EmailBackend(smtp.EmailBackend):  # type: ignore[misc]  # Django has no types
+    """Django's SMTP backend, with the sends of this library.
+
+    Differs from Django's own in this: see the module for TLS and ports; what goes wrong
+    is a `SendError` (still an `smtplib.SMTPException`); `fail_silently` silences it and
+    logs it as an error; refused recipients are logged, and kept in the receipt; a
+    connection lost between two messages is replaced; an address has a domain. As in
+    Django, addresses and messages that cannot be used raise a ValueError (`ConfigError`)
+    also under `fail_silently`.
+
+    Args:
+        server: a `Server`, a host name, or a URL, in place of host, port and TLS; the
+            setting ``SMTPSEND_SERVER`` if neither is given.
+        require_all: send a message to nobody unless all its recipients are accepted.
+        options: those of Django's own backend.
+
+    Attributes:
+        connection: the open `Client`, or None.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        use_tls: bool | None = None,  # noqa: FBT001  # Django's signature
+        fail_silently: bool = False,  # noqa: FBT001, FBT002
+        *args: Any,
+        server: Server | str | None = None,
+        require_all: bool = False,
+        **options: Any,
+    ) -> None:
+        if server is not None and host is not None:
+            raise ConfigError("give either server or host, not both")
+        if server is None and host is None:
+            server = getattr(settings, "SMTPSEND_SERVER", None)
+        self.server = None if server is None else server_of(server)
+        self.require_all = require_all
+        self._login, self._port = (username, password), port
+        if self.server is not None:
+            host = self.server.host
+        # Without the alias Django would warn that it is not created by `mail.mailers`,
+        # also where it is Django that creates it.
+        self.alias = options.setdefault("alias", None)
+        self.connection: Client | None = None
+        super().__init__(
+            host, port, username, password, use_tls, fail_silently, *args, **options
+        )
+
+    def open(self) -> bool | None:
+        """Connect, verify and log in.
+
+        Returns:
+            Whether a new connection was needed; None if that failed silently.
+
+        Raises:
+            SendError: it failed.
+        """
+        if self.connection is not None:
+            return False
+        try:
+            client = Client(self._target(), max_connections=1)
+            client.check(timeout=self.timeout)
+        except SendError as error:
+            if not self.fail_silently:
+                raise
+            _say(logging.ERROR, "mail not sent, silenced by fail_silently: %s", error)
+            return None
+        self.connection = client
+        return True
+
+    def close(self) -> None:
+        """Hang up."""
+        client, self.connection = self.connection, None
+        if client is not None:
+            client.close()
+
+    def _send(self, email_message: Any) -> bool:
+        recipients = [str(address) for address in email_message.recipients()]
+        if not recipients:
+            return False
+        assert self.connection is not None  # noqa: S101  # opened by send_messages
+        try:
+            receipt = self.connection.send(
+                _plain(email_message.message()),
+                sender=str(email_message.from_email),
+                recipients=recipients,
+                require_all=self.require_all,
+                timeout=self.timeout,
+            )
+        except SendError as error:
+            self._tell(email_message, None, error)
+            if not self.fail_silently or isinstance(error, ConfigError):
+                raise
+            unknown = isinstance(error, DeliveryUnknown)
+            what = "unknown whether sent" if unknown else "not sent"
+            _say(logging.ERROR, "mail %s, silenced by fail_silently: %s", what, error)
+            return False
+        self._tell(email_message, receipt, None)
+        for address, reply in receipt.refused.items():
+            _say(
+                logging.WARNING,
+                "refused: %s in %s: %s",
+                address,
+                receipt.message_id,
+                reply,
+            )
+        return True
+
+    def _tell(
+        self, message: Any, receipt: Receipt | None, error: SendError | None
+    ) -> None:
+        message.smtpsend_receipt, message.smtpsend_error = receipt, error
+        mail_outcome.send_robust(
+            type(self), message=message, receipt=receipt, error=error
+        )
+
+    def _target(self) -> Server:
+        """Where to send to, by the settings as they are now."""
+        if self.server is not None:
+            username, password = self._login
+            if username and password:
+                return replace(self.server, auth=Password(username, password))
+            return self.server
+        auth = None
+        if self.username or self.password:
+            # One without the other is refused: it would be sent without a login.
+            auth = Password(self.username or "", self.password or "")
+        methods = self._methods(login=auth is not None)
+        policy = Policy(methods=methods)
+        context = None if methods[0].security == "plaintext" else self._context()
+        return Server(self.host, auth, policy=policy, ssl_context=context)
+
+    def _methods(self, *, login: bool) -> tuple[Method, ...]:
+        port = self.port or _NOT_SET
+        if self.alias is not None and self._port is None:
+            port = _NOT_SET  # with an alias Django puts in a default of its own
+        if self.use_ssl:
+            return (Method(465 if port == _NOT_SET else port, "implicit"),)
+        if not self.use_tls and not login:
+            return (Method(port, "plaintext"),)
+        if port == _NOT_SET:
+            return DEFAULT_METHODS
+        return (Method(port, "implicit" if port == 465 else "starttls"),)
+
+    def _context(self) -> ssl.SSLContext | None:
+        """A context with the client's certificate, if there is one."""
+        if not self.ssl_certfile and not self.ssl_keyfile:
+            return None
+        context = ssl.create_default_context()
+        try:
+            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+        except (OSError, TypeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not usable"
+            raise ConfigError(f"the client's certificate cannot be read: {why}") from None
+        return context
+
+
+def _plain(message: Message) -> Message:
+    """A message that can be encoded anew for a server without 8BITMIME.
+
+    Those of Django 5.2, with a class of their own, cannot.
+    """
+    if isinstance(message, email.message.EmailMessage):
+        return message
+    return email.message_from_bytes(message.as_bytes())
+
+
+_saying = threading.local()
+
+
+def _say(level: int, text: str, *facts: object) -> None:
+    """Log, but not what happens while a handler mails what was logged."""
+    if getattr(_saying, "now", False):
+        return
+    _saying.now = True
+    try:
+        with contextlib.suppress(Exception):
+            log.log(level, text, *facts)
+    finally:
+        _saying.now = False

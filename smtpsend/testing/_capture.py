@@ -1,0 +1,127 @@
+"""The capture: the outboxes that are open, and what takes the place of the network."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from smtpsend._client import submit
+from smtpsend._client.hooks import Hooks
+from smtpsend._client.submit import Order
+from smtpsend._model.receipt import Receipt
+from smtpsend._model.server import Server
+from smtpsend._wire.tls import check as check_context
+from smtpsend.testing._outbox import Outbox
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# All that are open in the process, and those that this thread or task opened: a send
+# goes to the innermost of its own, or else to the innermost of the process.
+_open: list[Outbox] = []
+_own: ContextVar[tuple[Outbox, ...]] = ContextVar("smtpsend_outboxes", default=())
+_lock = threading.Lock()
+
+
+class _Transport:
+    async def send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
+        await self._arrive(server)
+        return _innermost()._send(server, order, hooks)
+
+    async def check(self, server: Server, hooks: Hooks) -> None:
+        await self._arrive(server)
+        _innermost()._check(server, hooks)
+
+    async def _arrive(self, server: Server) -> None:
+        if server.ssl_context is not None:
+            check_context(server.ssl_context)
+        await asyncio.sleep(0)  # a send can be cancelled
+
+
+def _innermost() -> Outbox:
+    with _lock:
+        own = [box for box in _own.get() if any(box is one for one in _open)]
+        # A send that outlives its capture does not reach the network either.
+        return (own or _open or [Outbox()])[-1]
+
+
+def outbox() -> Outbox:
+    """The outbox where a send of the caller would land now.
+
+    Raises:
+        RuntimeError: no `capture` is open: it would go to the network.
+    """
+    if not _open:
+        raise RuntimeError("no capture() is open")
+    return _innermost()
+
+
+class capture:  # noqa: N801  # used like a function, as a context manager or a decorator
+    """Let every send in the process land in an outbox; nothing reaches the network.
+
+    ::
+
+        with capture() as outbox:
+            register("bob@example.net")
+        assert outbox[0].recipients == ("bob@example.net",)
+
+    It holds for `send`, `send_async`, `Client` and `AsyncClient`, `send_many` and
+    `check`, in all threads and event loops of this process; not in other processes.
+    Messages, addresses and servers are checked as always, and receipts and errors look
+    real. Nested captures hide the outer ones; a capture that another thread opened
+    concerns only sends of threads and tasks that opened none. As a decorator of a
+    function or coroutine function, `outbox` gives the outbox inside.
+    """
+
+    def __init__(self) -> None:
+        self._boxes: list[Outbox] = []
+
+    def __enter__(self) -> Outbox:
+        box = Outbox()
+        with _lock:
+            _open.append(box)
+            submit.transport = _transport
+        _own.set((*_own.get(), box))
+        self._boxes.append(box)
+        return box
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        box = self._boxes.pop()
+        # No reset by token: a fixture may end in another context than it began in.
+        _own.set(tuple(one for one in _own.get() if one is not box))
+        with _lock:
+            _open[:] = [one for one in _open if one is not box]
+            if not _open:
+                submit.transport = None
+
+    def __call__(self, function: F) -> F:
+        """`function`, with a capture of its own around each call."""
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def wrapped_async(*args: Any, **options: Any) -> Any:
+                with capture():
+                    return await function(*args, **options)
+
+            return cast(F, wrapped_async)
+
+        @wraps(function)
+        def wrapped(*args: Any, **options: Any) -> Any:
+            with capture():
+                return function(*args, **options)
+
+        return cast(F, wrapped)
+
+
+_transport = _Transport()
