@@ -11,6 +11,7 @@ import smtplib
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -209,15 +210,18 @@ def running_below(work: str) -> list[str]:
 )
 def test_nothing_survives_a_kill(real_servers, tmp_path, name, victim):
     real_servers.get(name)  # skips where it can't run
-    work_folders = set(Path("/tmp").glob("smtpsend-server-*"))
+    # Where only this test's server works; its unprivileged parts must get there.
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    place.chmod(0o755)
     owner = subprocess.Popen(
         [sys.executable, "-c", ORPHAN, name, str(tmp_path)],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
+        env={**os.environ, "SMTPSEND_SERVERS_TMP": str(place)},
     )
     with owner, owner.stdout:
         supervisor = int(owner.stdout.readline())
-        (work,) = set(Path("/tmp").glob("smtpsend-server-*")) - work_folders
+        (work,) = place.glob("smtpsend-server-*")
         marks = (str(work), str(tmp_path))
         assert running_below(str(work)) or name == "aiosmtpd"
         if victim == "owner":
@@ -232,7 +236,7 @@ def test_nothing_survives_a_kill(real_servers, tmp_path, name, victim):
         time.sleep(0.05)
     assert left == []
     assert work.exists() == (victim == "supervisor")
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def test_a_server_that_cannot_start_says_why(real_servers, certificates, tmp_path):
