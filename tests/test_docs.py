@@ -1,0 +1,353 @@
+"""The Python code of README and docs: each block is run, and type-checked.
+
+The blocks of one document run in its order, in one namespace, in an empty folder. What
+they connect to is on this machine: the hosts of `HOSTS` are embedded servers, reached on
+the ports that the text names. A ```text block right behind one is what it prints. A block
+that cannot run, or not everywhere, has a comment in front of it that says why::
+
+    <!-- skip: next "needs an account" -->
+    <!-- skip: next if(not installed("django"), reason="needs Django") -->
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+import certifi
+import pytest
+import trustme
+
+
+sybil = pytest.importorskip("sybil")
+myst = pytest.importorskip("sybil.parsers.myst")
+
+from smtpsend._client import memory  # noqa: E402
+from smtpsend._wire import dial  # noqa: E402
+from smtpsend.testing.server import LocalServer  # noqa: E402
+
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "_build" not in path.parts and "```python" in path.read_text("utf-8")
+]
+
+# What the text may take for granted.
+GIVEN = """
+import smtpsend as _smtpsend
+from email.message import EmailMessage as _EmailMessage
+
+message: _EmailMessage = _smtpsend.compose(
+    sender="Ann <ann@example.org>", to="bob@example.net", subject="Hello", text="Hello."
+)
+messages: list[_EmailMessage] = [
+    _smtpsend.compose(sender="ann@example.org", to="bob@example.net", subject=str(n))
+    for n in range(3)
+]
+server: _smtpsend.Server = _smtpsend.Server(
+    "mail.example.org", _smtpsend.Password("ann@example.org", "secret")
+)
+
+def ask_a_person(message_id: str | None) -> None: ...
+def retry_later() -> None: ...
+def give_up(error: Exception) -> None: ...
+"""
+
+ENVIRONMENT = {
+    "SMTP_HOST": "mail.example.org",
+    "SMTP_USERNAME": "ann@example.org",
+    "SMTP_PASSWORD": "secret",
+}
+
+MAIL = ("mail.example.org", "smtp.gmail.com", "smtp.office365.com", "smtp.example.com")
+
+
+@dataclass(frozen=True)
+class Host:
+    """How the server of a host name behaves."""
+
+    refuse: tuple[str, ...] = ()
+    trusted: bool = True
+
+
+HOSTS = {
+    **dict.fromkeys(MAIL, Host()),
+    "blocked.example.org": Host(refuse=("starttls",)),
+    "closed.example.org": Host(refuse=("starttls", "implicit", "starttls2")),
+    "mail.internal.example": Host(trusted=False),
+}
+PORTS = {587: "starttls", 465: "implicit", 2525: "starttls2"}
+
+
+class World:
+    """The servers that the examples talk to, and what leads there."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        # The certificates of the embedded servers are for the names in the text.
+        issue = trustme.CA.issue_cert
+        patch.setattr(
+            trustme.CA, "issue_cert", lambda ca, *names: issue(ca, *names, *HOSTS)
+        )
+        self.servers: dict[Host, LocalServer] = {}
+        for host in HOSTS.values():
+            if host not in self.servers:
+                local = LocalServer(refuse=host.refuse)  # type: ignore[arg-type]
+                local.username, local.password = "ann@example.org", "secret"
+                self.servers[host] = stack.enter_context(local)
+        roots = [s.cafile for host, s in self.servers.items() if host.trusted]
+        self.bundle = "".join(Path(path).read_text("ascii") for path in roots)
+        self.private_ca = Path(self.servers[HOSTS["mail.internal.example"]].cafile)
+        self._look_up = socket.getaddrinfo
+        self._connect = dial._connect
+
+    def port(self, name: str, port: int) -> int:
+        """The port on this machine that stands for one of a host."""
+        local = self.servers[HOSTS[name]]
+        return local.port(PORTS[port]) if port in PORTS else port  # type: ignore[arg-type]
+
+    def look_up(self, name: Any, port: Any, *args: Any, **options: Any) -> Any:
+        """`socket.getaddrinfo` with the hosts of the text in it, each its own address."""
+        if name not in HOSTS:
+            if isinstance(name, str) and re.fullmatch(r"[\d.]+|localhost|::1", name):
+                return self._look_up(name, port, *args, **options)
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        number = self.port(name, int(port)) if port else 0
+        address = (f"127.0.0.{list(HOSTS).index(name) + 1}", number)
+        if port:  # for smtplib and aiosmtplib, which connect to what they get
+            address = ("127.0.0.1", number)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+
+    async def connect(self, family: Any, address: Any) -> Any:
+        """The library's own connect, to the server that an address stands for."""
+        number = int(address[0].rpartition(".")[2])
+        if address[1] in PORTS and number <= len(HOSTS):
+            name = list(HOSTS)[number - 1]
+            address = ("127.0.0.1", self.port(name, address[1]))
+        return await self._connect(family, address)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[World]:
+    """The embedded servers, once for all documents."""
+    with ExitStack() as stack:
+        yield World(stack)
+
+
+@pytest.fixture
+def world(
+    servers: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """A folder and a network in which the examples of one document run."""
+    monkeypatch.chdir(tmp_path)
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(servers.bundle, "ascii")
+    (tmp_path / "ca.pem").write_text(servers.private_ca.read_text("ascii"), "ascii")
+    for name in ("invoice.pdf", "logo.png", "report.csv"):
+        (tmp_path / name).write_bytes(b"content of " + name.encode())
+    monkeypatch.setattr(certifi, "where", lambda: str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    for name in ("SMTP_URL", "SMTP_PASSWORD_FILE"):
+        monkeypatch.setenv(name, "")  # so that what the text sets is undone, too
+        monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    configure_django()
+    monkeypatch.setattr(socket, "getaddrinfo", servers.look_up)
+    monkeypatch.setattr(dial, "_connect", servers.connect)
+    memory._worked.clear()
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, ("smtpsend", "smtpsend.wire"))]
+    had = [(one, one.level, one.handlers[:], one.propagate) for one in loggers]
+    yield servers
+    for one, level, handlers, propagate in had:
+        one.setLevel(level)
+        one.handlers[:], one.propagate = handlers, propagate
+
+
+def installed(name: str) -> bool:
+    """Whether a module can be imported; for `skip: next if(...)`."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+def configure_django() -> None:
+    """Give Django settings, if it is there and nobody has."""
+    if installed("django"):
+        from django.conf import settings
+
+        if not settings.configured:
+            settings.configure(USE_TZ=True, DATABASES={}, LOGGING_CONFIG=None)
+
+
+def parse(path: Path) -> Any:
+    """A document with its blocks and its skip comments."""
+    parsers = [myst.PythonCodeBlockParser(), myst.SkipParser()]
+    return sybil.Sybil(parsers=parsers).parse(path)
+
+
+def name_of(path: Path) -> str:
+    """The document's path in the project."""
+    return path.relative_to(ROOT).as_posix()
+
+
+# Right behind a block: what it prints, with "..." for what differs from run to run.
+_SHOWN = re.compile(r"\s*```text\n(.*?)```", re.DOTALL)
+
+
+def matches(said: str, shown: str) -> bool:
+    """Whether what a block printed is what the text shows."""
+    pattern = ".*?".join(map(re.escape, shown.strip().split("...")))
+    return re.fullmatch(pattern, said.strip(), re.DOTALL) is not None
+
+
+def is_block(example: Any) -> bool:
+    """Whether an example is code, and no comment that skips some."""
+    return isinstance(example.parsed, str)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.filterwarnings("default")
+def test_runs(path: Path, world: World) -> None:
+    """Every block of a document runs as it stands, against a real server."""
+    document = parse(path)
+    # As a module, so that classes and dataclasses of the text work as they would there.
+    namespace = document.namespace
+    namespace |= {"installed": installed, "__name__": "__docs__"}
+    exec(compile(GIVEN, "<given>", "exec"), namespace)
+    for example in document.examples():
+        where = f"{name_of(path)}:{example.line}"
+        said = io.StringIO()
+        try:
+            with redirect_stdout(said):
+                example.evaluate()
+        except SkipTest:
+            continue
+        except Exception as error:
+            error.add_note(f"in the example at {where}")
+            raise
+        shown = _SHOWN.match(document.text, example.region.end)
+        if is_block(example) and shown:
+            assert matches(said.getvalue(), shown[1]), f"{where}: {said.getvalue()}"
+
+
+def test_types(tmp_path: Path) -> None:
+    """mypy has nothing to say about the blocks, each document read as one module."""
+    pytest.importorskip("mypy")
+    files: dict[str, str] = {}
+    for path in DOCUMENTS:
+        code, skipped = [GIVEN], False
+        for example in parse(path).examples():
+            if is_block(example) and not skipped:
+                code.append(f"# {name_of(path)}:{example.line}\n{example.parsed}")
+            skipped = not is_block(example)
+        name = re.sub(r"\W", "_", name_of(path).removesuffix(".md")) + ".py"
+        files[name] = "\n\n".join(code)
+        (tmp_path / name).write_text(files[name], "utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--check-untyped-defs"]
+    command += ["--allow-redefinition", "--ignore-missing-imports", "--pretty"]
+    command += [f"--cache-dir={ROOT / '.mypy_cache'}", "--python-version=3.11", *files]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_few_are_skipped() -> None:
+    """Almost all of the code runs everywhere; what cannot says why."""
+    blocks = skipped = 0
+    for path in DOCUMENTS:
+        examples = list(parse(path).examples())
+        blocks += sum(map(is_block, examples))
+        for comment in (e for e in examples if not is_block(e)):
+            action, reason = comment.parsed
+            assert action == "next", f"{name_of(path)}:{comment.line}"
+            assert reason, f"{name_of(path)}:{comment.line}: no reason is given"
+            skipped += not reason.lstrip().startswith("if")
+    assert blocks > 50
+    assert skipped <= blocks // 10, f"{skipped} of {blocks} blocks are never run"
+
+
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)\s]*)?\)")
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+)
+def test_links(path: Path) -> None:
+    """The links of what is read outside of the built pages lead to files."""
+    missing = [
+        target
+        for target in _LINK.findall(path.read_text("utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert not missing
+
+
+def test_map() -> None:
+    """The map of the house in CONTRIBUTING.md names modules that there are."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    names = re.findall(r"`(_(?:model|wire|client)/\w+\.py)`", text)
+    assert len(names) > 25
+    assert not [name for name in names if not (ROOT / "smtpsend" / name).is_file()]
+
+
+COMMANDS = (
+    "python3 -m venv .venv && .venv/bin/pip install '.[testing]' && "
+    ".venv/bin/python -m smtpsend demo",
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && "
+    ".venv/bin/python -m pytest",
+)
+
+
+def test_readme_commands() -> None:
+    """The two commands of the README stand there, each on a line of its own."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    lines = [line.strip() for line in text.splitlines()]
+    for command in COMMANDS:
+        assert command in lines
+
+
+def test_readme_begins_with_the_example() -> None:
+    """The first example is on the first screen."""
+    head, fence, _ = (ROOT / "README.md").read_text("utf-8").partition("```python")
+    assert fence
+    assert head.count("\n") < 25
+
+
+PUBLIC = [
+    *("smtpsend", "smtpsend.errors", "smtpsend.prepared", "smtpsend.check"),
+    "smtpsend.testing",
+]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_reference_is_complete(module: str) -> None:
+    """Every public name has its entry in the reference."""
+    pages = (ROOT / "docs/reference").glob("*.md")
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    entries = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", text, re.MULTILINE))
+    entries |= {entry.rpartition(".")[2] for entry in entries}
+    assert not set(importlib.import_module(module).__all__) - entries

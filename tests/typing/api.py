@@ -1,0 +1,214 @@
+"""The types of the public face, for mypy --strict and pyright. Never run."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from email.message import EmailMessage
+from email.mime.text import MIMEText
+from pathlib import Path
+from typing import Any, assert_type
+
+from smtpsend import (
+    AsyncClient,
+    Client,
+    DeliveryUnknown,
+    Method,
+    OAuth2,
+    Outcome,
+    Password,
+    Policy,
+    Receipt,
+    SendError,
+    Server,
+    compose,
+    send,
+    send_async,
+)
+from smtpsend.check import Report, check, check_async
+from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply
+from smtpsend.prepared import Prepared, prepare
+
+
+# Credentials and servers
+
+
+def token() -> str:
+    """A token provider."""
+    return "token"
+
+
+async def token_async() -> str:
+    """Another one."""
+    return "token"
+
+
+Password("ann", "secret")
+OAuth2("ann", "token")
+OAuth2("ann", token)
+OAuth2("ann", token_async)
+
+policy = Policy(
+    methods=(Method(587, "starttls"), Method(465, "implicit")),
+    stagger=0.5,
+    connect_timeout=5,
+    reply_timeout=30,
+    final_timeout=300,
+    deadline=600,
+    on_certificate_error="next",
+    remember=0,
+    pipelining=False,
+    chunking=False,
+)
+assert_type(policy.explain(), str)
+assert_type(policy.methods, tuple[Method, ...])
+
+server = Server("mail.example.org")
+server = Server("mail.example.org", Password("ann", "secret"), policy=policy)
+server = Server("mail.example.org", OAuth2("ann", token), cafile=Path("ca.pem"))
+server = Server("mail.example.org", ssl_context=ssl.create_default_context())
+server = Server("mail.example.org", ehlo_name="app.example.org", cafile="ca.pem")
+server = Server("mail.example.org", fingerprint="sha256:" + 64 * "0")
+server = Server("mail.example.org", redirect_to="ann@example.org")
+assert_type(Server.from_url("smtp://mail.example.org"), Server)
+assert_type(Server.from_env(), Server)
+assert_type(Server.from_env(os.environ, cafile="ca.pem"), Server)
+
+
+# Messages
+
+message = compose(sender="ann@example.org", to="bob@example.net")
+assert_type(message, EmailMessage)
+compose(
+    sender="Ann <ann@example.org>",
+    to=["bob@example.net"],
+    cc=("carol@example.net",),
+    bcc="dave@example.net",
+    reply_to=["ann@example.org"],
+    subject="Hello",
+    text="Hello.",
+    html="<p>Hello.</p>",
+    attachments=["a.txt", Path("b.txt"), ("c.txt", b"c"), ("d", b"d", "text/plain")],
+    inline={"logo": "logo.png"},
+    headers={"X-Campaign": "1"},
+)
+prepared = prepare(message, sender="ann@example.org", recipients=["bob@example.net"])
+assert_type(prepared, Prepared)
+assert_type(prepared.to_dict(), dict[str, Any])
+assert_type(Prepared.from_dict(prepared.to_dict()), Prepared)
+
+
+# One message
+
+receipt = send(message, server)
+assert_type(receipt, Receipt)
+send(MIMEText("Hello."), "mail.example.org")
+send(b"bytes", server, sender="ann@example.org", recipients=["bob@example.net"])
+send("text", server, sender="", recipients=("bob@example.net",), require_all=True)
+send(prepared, server, timeout=30)
+
+assert_type(receipt.message_id, str | None)
+assert_type(receipt.method, Method)
+assert_type(receipt.address, str)
+assert_type(receipt.tls, str | None)
+assert_type(receipt.reply, Reply)
+assert_type(receipt.accepted, tuple[str, ...])
+assert_type(receipt.refused, dict[str, Reply])
+assert_type(receipt.attempts, tuple[Attempt, ...])
+assert_type(receipt.elapsed, float)
+receipt.raise_for_refused()
+
+
+async def one() -> None:
+    """The same in async code."""
+    assert_type(await send_async(message, server, timeout=10), Receipt)
+    assert_type(await check_async(server), Report)
+
+
+# Many messages
+
+
+def on_attempt(attempt: Attempt) -> None:
+    """A hook."""
+
+
+def on_outcome(outcome: Outcome) -> None:
+    """Another one."""
+
+
+with Client(
+    server,
+    max_connections=2,
+    max_messages=50,
+    idle_timeout=10,
+    max_age=60,
+    on_attempt=on_attempt,
+    on_outcome=on_outcome,
+) as client:
+    assert_type(client, Client)
+    assert_type(client.send(message), Receipt)
+    assert_type(client.send_many([message]), Iterator[Outcome])
+    for outcome in client.send_many((message, None, ["bob@example.net"]) for _ in "12"):
+        assert_type(outcome.index, int)
+        assert_type(outcome.receipt, Receipt | None)
+        assert_type(outcome.error, SendError | None)
+    client.check(timeout=5)
+    client.close()
+
+
+async def letters() -> AsyncIterator[EmailMessage]:
+    """An async iterable."""
+    yield message
+
+
+async def many() -> None:
+    """The same in async code."""
+    async with AsyncClient(server) as client:
+        assert_type(client, AsyncClient)
+        assert_type(await client.send(message), Receipt)
+        assert_type(client.send_many(letters()), AsyncIterator[Outcome])
+        await client.check()
+        await client.aclose()
+
+
+# Errors
+
+try:
+    send(message, server)
+except DeliveryUnknown as error:
+    assert_type(error.message_id, str | None)
+except RecipientsRefused as error:
+    assert_type(error.refused, dict[str, Reply])
+except SendError as error:
+    assert_type(error.temporary, bool)
+    assert_type(error.timed_out, bool)
+    assert_type(error.phase, Phase)
+    assert_type(error.event, Event | None)
+    assert_type(error.reply, Reply | None)
+    assert_type(error.attempts, tuple[Attempt, ...])
+    assert_type(error.hint, str)
+    assert_type(error.accepted, tuple[str, ...])
+    assert_type(error.message, str)
+    if error.reply is not None:
+        assert_type(error.reply.code, int)
+        assert_type(error.reply.enhanced, str | None)
+        assert_type(error.reply.text, str)
+
+
+# Looking at a server
+
+report = check("mail.example.org", timeout=10)
+assert_type(report, Report)
+assert_type(report.ok, bool)
+assert_type(report.verdict, str)
+assert_type(report.advice, tuple[str, ...])
+assert_type(report.chosen, Method | None)
+assert_type(report.as_dict(), dict[str, Any])
+
+
+# What is refused
+
+send(message)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Method(587, "ssl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+compose("ann@example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
