@@ -165,7 +165,8 @@ def main() -> int:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     # Not pytest's folder: the server's own users can't enter that one, and the
     # name of a Unix socket must stay below 108 bytes.
-    work = tempfile.mkdtemp(prefix="smtpsend-server-", dir=os.environ.get("SMTPSEND_SERVERS_TMP", "/tmp"))
+    place = os.environ.get("SMTPSEND_SERVERS_TMP", "/tmp")
+    work = tempfile.mkdtemp(prefix="smtpsend-server-", dir=place)
     try:
         Path(work).chmod(0o755)
         setup = Setup.load(Path(settings), work)
