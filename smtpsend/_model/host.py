@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from smtpsend._model.domain import address_literal, ascii_domain
 from smtpsend.errors import ConfigError
@@ -49,6 +50,7 @@ def check_host(host: object) -> str:
     return host
 
 
+@lru_cache(maxsize=64)
 def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """`host` as an IP address, or None if it is a name."""
     try:

@@ -50,11 +50,13 @@ _LARGEST_GROUP = 1000
 
 # Content that a server could take for commands, if it does not discard the chunk of a
 # BDAT that it refused: such content waits until the recipients are accepted.
-_LIKE_A_COMMAND = re.compile(
-    rb"^[ \t]*(?:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
-    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b",
-    re.IGNORECASE | re.MULTILINE,
+_VERBS = (
+    rb"[ \t]*(?:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
+    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
 )
+_FIRST_LINE = re.compile(_VERBS, re.IGNORECASE)
+# With the line end spelled out, and not as ^, the search jumps from line to line.
+_LATER_LINE = re.compile(rb"\n" + _VERBS, re.IGNORECASE)
 
 
 class _Step(NamedTuple):
@@ -131,7 +133,8 @@ class Transaction:
             and self.session.chunking
             and self.session.content_in_group
             and len(content) < CHUNK
-            and not _LIKE_A_COMMAND.search(content)
+            and not _FIRST_LINE.match(content)
+            and not _LATER_LINE.search(content)
         )
 
     def _bdat(self) -> _Step:
