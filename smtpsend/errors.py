@@ -156,9 +156,9 @@ class SendError(smtplib.SMTPException):
         self.phase = phase
         self.event = event
         self.reply = reply
-        self.temporary = temporary and self._can_be_temporary
+        self.temporary: bool = temporary and self._can_be_temporary
         self.timed_out = timed_out
-        self.hint = hint or (HINTS.get(event, "") if event is not None else "")
+        self.hint: str = hint or (HINTS.get(event, "") if event is not None else "")
         self.message_id = message_id
         self.attempts: tuple[Attempt, ...] = ()
         self.accepted: tuple[str, ...] = ()

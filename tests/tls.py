@@ -11,6 +11,7 @@ import atexit
 import datetime
 import ipaddress
 import ssl
+import threading
 import tempfile
 import warnings
 from functools import cache
@@ -49,9 +50,17 @@ def ca_file() -> str:
     return str(path)
 
 
-@cache
 def server_context(kind: str = "good") -> ssl.SSLContext:
     """The server's side of TLS with a certificate of this kind, one of `KINDS`."""
+    with _one_at_a_time:  # three ports may ask at once
+        return _server_context(kind)
+
+
+_one_at_a_time = threading.Lock()
+
+
+@cache
+def _server_context(kind: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if kind in ("self_signed", "cn_only"):
         context.load_cert_chain(_built(kind))

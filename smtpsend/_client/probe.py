@@ -116,10 +116,11 @@ async def _attempt(
     try:
         quiet = min(_QUIET, deadline.left / 3)
         await asyncio.wait({opening}, timeout=quiet)
+        port, security = track.method.port, track.method.security
         silent = not opening.done() and track.phase is Phase.GREETING
-        if silent and track.method.security == "starttls":
-            if await _speaks_tls(target, track.method.port, deadline):
-                return "implicit"
+        meant = silent and security == "starttls"
+        if meant and await _speaks_tls(target, port, deadline):
+            return "implicit"
         session = await opening
     finally:
         opening.cancel()

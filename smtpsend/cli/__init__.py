@@ -2,26 +2,111 @@
 
 from __future__ import annotations
 
-import argparse
+import json
+import logging
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from smtpsend.cli.arguments import Parser, build
+from smtpsend.cli.exits import Exit, Problem, advise, exit_of
+
+
+if TYPE_CHECKING:
+    import argparse
+
+    from smtpsend import SendError
+
+
+_COMMANDS = {
+    "check": ("check", "check"),
+    "send": ("send", "send"),
+    "send-many": ("many", "send_many"),
+    "explain": ("explain", "explain"),
+    "demo": ("demo", "demo"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0 if it did what was asked."""
-    parser = argparse.ArgumentParser(
-        prog="smtpsend", description="Send mail to a submission server, safely."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "demo", help="send a message through the fallback, on this machine"
-    )
-    commands.add_parser("explain", help="print the default policy in words")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "demo":
-        from smtpsend.cli.demo import demo
+    """Run one command.
 
-        return demo()
-    from smtpsend import Policy
+    Args:
+        argv: the arguments, by default those of the process.
 
-    print(Policy().explain())
-    return 0
+    Returns:
+        The exit code; ``smtpsend --help`` shows what they mean.
+    """
+    parser = build()
+    try:
+        arguments = _parsed(parser, argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    _set_up(debug=getattr(arguments, "debug", False))
+    try:
+        return int(_run(arguments))
+    except Problem as problem:
+        return _failed(arguments, problem.code, str(problem))
+    except KeyboardInterrupt:
+        return _failed(arguments, Exit.INTERRUPTED, "interrupted")
+
+
+def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments, unknown = parser.parse_known_args(given)
+    if any(word == "--password" or word.startswith("--password=") for word in unknown):
+        parser.error(
+            "a password is no argument: others could read it. Use --password-file, "
+            "the environment, or the prompt that comes with --user"
+        )
+    if unknown:
+        # Only the names of options: a value could be a secret.
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(
+            f"unknown option: {' '.join(names)}" if names else "an argument too many"
+        )
+    return arguments
+
+
+def _run(arguments: argparse.Namespace) -> Exit:
+    """Each command imports what it needs, when it runs."""
+    from importlib import import_module
+
+    module, function = _COMMANDS[arguments.command]
+    command = getattr(import_module(f"smtpsend.cli.{module}"), function)
+    from smtpsend import SendError
+
+    try:
+        return Exit(command(arguments))
+    except SendError as error:
+        return _failed(arguments, exit_of(error), _words(error), error)
+
+
+def _set_up(*, debug: bool) -> None:
+    # A server may say anything, and the terminal may not have the characters for it.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    log = logging.getLogger("smtpsend")
+    if debug:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.handlers, log.propagate = [handler], False
+    # All that the log says is shown by the commands themselves.
+    log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
+
+
+def _words(error: SendError) -> str:
+    return f"{error.said()}\n  {advise(error)}".rstrip()
+
+
+def _failed(
+    arguments: argparse.Namespace, code: Exit, text: str, error: SendError | None = None
+) -> Exit:
+    if getattr(arguments, "json", False):
+        from smtpsend._model.report import plain
+
+        what = {"message": text} if error is None else plain(error)
+        print(json.dumps({"ok": False, "exit": int(code), "error": what}))
+    else:
+        print(f"smtpsend: {text}", file=sys.stderr)
+    return code

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
-import sys
 
 from smtpsend import Receipt, SendError, compose, send
-from smtpsend.cli.timeline import bars, draw
+from smtpsend.cli.exits import Exit, Problem, exit_of
+from smtpsend.cli.screen import Screen
+from smtpsend.cli.timeline import bars, show
 
 
-def demo() -> int:
+def demo(_: argparse.Namespace) -> Exit:
     """Send a message to an embedded server whose first port refuses, and show it all."""
     try:
         from smtpsend.testing.server import LocalServer
     except ImportError:
-        print(
-            "The demo needs an embedded server: pip install 'smtpsend[testing]'",
-            file=sys.stderr,
-        )
-        return 2
-    # All that the logs say is shown below, in full.
-    for name in ("smtpsend", "mail.log"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        raise Problem(
+            Exit.CONFIG,
+            "the demo needs an embedded server: pip install 'smtpsend[testing]'",
+        ) from None
+    # What the server logs is no concern of the demo.
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+    screen = Screen()
     with LocalServer(refuse=["starttls"]) as local:
-        print(
-            "An SMTP server with TLS and login runs on this machine; its first port\n"
-            "refuses connections. Sending one message to it:\n"
+        screen.block(
+            "An SMTP server with TLS and login runs on this machine; its first port "
+            "refuses connections. Sending one message to it:"
         )
+        screen.line()
         message = compose(
             sender="Demo <demo@example.test>",
             to="you@example.test",
@@ -36,35 +38,32 @@ def demo() -> int:
         try:
             receipt = send(message, local.server())
         except SendError as error:
-            print(draw(bars(error.attempts)))
-            print(f"\nNot sent: {error}", file=sys.stderr)
-            return 1
-        print(draw(bars(receipt.attempts, receipt)))
-        print(f"\n{describe(receipt)}\n")
+            show(bars(error.attempts), screen)
+            screen.block((f"Not sent: {error}", "bad"))
+            return exit_of(error)
+        show(bars(receipt.attempts, receipt), screen)
+        screen.line()
+        _describe(receipt, screen)
         stored = local.messages[0]
-        print(f"What the server stored, for {', '.join(stored.recipients)}:\n")
-        print(_indented(stored.content.decode("utf-8", "replace")))
-    return 0
+        screen.line()
+        screen.line(f"What the server stored, for {', '.join(stored.recipients)}:")
+        screen.line()
+        for line in stored.content.decode("utf-8", "replace").splitlines():
+            screen.line(("  | ", "dim"), line)
+    return Exit.OK
 
 
-def describe(receipt: Receipt) -> str:
-    """A receipt in words."""
-    lines = [
-        "Receipt",
-        f"  message    {receipt.message_id or '(no Message-ID)'}",
-        f"  method     {receipt.method}, {receipt.tls or 'no TLS'}, {receipt.address}",
-        f"  reply      {receipt.reply}",
-        f"  accepted   {', '.join(receipt.accepted)}",
-    ]
-    lines += [
-        f"  refused    {address}: {reply}" for address, reply in receipt.refused.items()
-    ]
-    lines += [
-        f"  elapsed    {receipt.elapsed * 1000:.0f} ms",
-        f"  before it  {'; '.join(map(str, receipt.attempts)) or 'nothing'}",
-    ]
-    return "\n".join(lines)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  | {line}" for line in text.splitlines())
+def _describe(receipt: Receipt, screen: Screen) -> None:
+    """A receipt, field by field."""
+    tls = receipt.tls or "no TLS"
+    facts = {
+        "message": receipt.message_id or "(no Message-ID)",
+        "method": f"{receipt.method}, {tls}, {receipt.address}",
+        "reply": str(receipt.reply),
+        "accepted": ", ".join(receipt.accepted),
+        "elapsed": f"{receipt.elapsed * 1000:.0f} ms",
+        "before it": "; ".join(map(str, receipt.attempts)) or "nothing",
+    }
+    screen.line(("Receipt", "head"))
+    for name, value in facts.items():
+        screen.block(value, indent=" " * 13, first=f"  {name:<11}")

@@ -6,57 +6,84 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smtpsend._model.receipt import Receipt
 from smtpsend.errors import Attempt
 
 
+if TYPE_CHECKING:
+    from smtpsend.cli.screen import Part, Screen
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One method: when it ran, in seconds, and how it ended."""
+    """One method: when it ran, in seconds, how it ended, and the style of that."""
 
     label: str
     started: float
     elapsed: float
     outcome: str
+    style: str
 
 
 def bars(attempts: Sequence[Attempt], receipt: Receipt | None = None) -> list[Bar]:
     """What to draw for a send that ended, one bar for each method that was tried."""
-    found = [
-        Bar(
-            str(a.method),
-            a.started,
-            a.elapsed,
-            f"failed at {a.phase}: {a.error}"
-            if a.error
-            else f"abandoned at {a.phase}: another was ready first",
-        )
-        for a in attempts
-    ]
+    found = [_bar(attempt) for attempt in attempts]
     if receipt is not None:
         ran = receipt.elapsed - receipt.started
         outcome = f"accepted: {receipt.reply}"
-        found.append(Bar(str(receipt.method), receipt.started, ran, outcome))
+        found.append(Bar(str(receipt.method), receipt.started, ran, outcome, "good"))
     return found
+
+
+def _bar(attempt: Attempt) -> Bar:
+    if attempt.error:
+        outcome, style = f"failed at {attempt.phase}: {attempt.error}", "bad"
+    else:
+        outcome = f"abandoned at {attempt.phase}: another was ready first"
+        style = "dim"
+    method = str(attempt.method)
+    return Bar(method, attempt.started, attempt.elapsed, outcome, style)
+
+
+def show(found: Sequence[Bar], screen: Screen) -> None:
+    """Print the bars."""
+    for row in rows(found, screen.width):
+        screen.line(*row)
 
 
 def draw(found: Sequence[Bar], width: int | None = None) -> str:
     """The bars as text, at most `width` columns wide (by default the terminal's)."""
     width = width or shutil.get_terminal_size().columns
+    lines = (
+        "".join(part if isinstance(part, str) else part[0] for part in row)
+        for row in rows(found, width)
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def rows(found: Sequence[Bar], width: int) -> list[list[Part]]:
+    """The bars, line by line, each line in parts with their styles."""
     label = max((len(bar.label) for bar in found), default=0)
     room = max(10, min(48, width - label - 12))
     total = max((bar.started + bar.elapsed for bar in found), default=0.0) or 1.0
-    lines = [" " * (label + 3) + f"0 ms{_ms(total):>{room - 2}}"]
+    drawn: list[list[Part]] = [[" " * (label + 3) + f"0 ms{_ms(total):>{room - 2}}"]]
     for bar in found:
         before = min(round(bar.started / total * room), room - 1)
         length = max(1, min(round(bar.elapsed / total * room), room - before))
-        drawn = ("." * before + "=" * length).ljust(room)
-        lines.append(f"  {bar.label:<{label}} |{drawn}| {_ms(bar.elapsed)}")
-        lines += [
-            f"  {'':<{label}}  {part}" for part in _wrap(bar.outcome, width - label - 4)
+        drawn.append(
+            [
+                f"  {bar.label:<{label}} |",
+                ("." * before, "dim"),
+                ("=" * length, bar.style),
+                " " * (room - before - length) + f"| {_ms(bar.elapsed)}",
+            ]
+        )
+        drawn += [
+            [f"  {'':<{label}}  {part}"] for part in _wrap(bar.outcome, width - label - 4)
         ]
-    return "\n".join(lines)
+    return drawn
 
 
 def _ms(seconds: float) -> str:

@@ -47,7 +47,7 @@ from smtpsend.prepared import Prepared
 
 __all__ = ["mail_task"]
 
-log = logging.getLogger("smtpsend.contrib.celery")
+log: logging.Logger = logging.getLogger("smtpsend.contrib.celery")
 
 _LONGEST_WAIT = 900.0
 

@@ -50,9 +50,9 @@ from smtpsend.errors import ConfigError, DeliveryUnknown
 
 __all__ = ["EmailBackend", "mail_outcome"]
 
-log = logging.getLogger("smtpsend.contrib.django")
+log: logging.Logger = logging.getLogger("smtpsend.contrib.django")
 
-mail_outcome = Signal()
+mail_outcome: Any = Signal()
 """Sent for each message, with `message`, and `receipt` or `error` (the other is None)."""
 
 _NOT_SET = 25  # Django's default
@@ -95,14 +95,14 @@ class EmailBackend(smtp.EmailBackend):  # type: ignore[misc]  # Django has no ty
             raise ConfigError("give either server or host, not both")
         if server is None and host is None:
             server = getattr(settings, "SMTPSEND_SERVER", None)
-        self.server = None if server is None else server_of(server)
+        self.server: Server | None = None if server is None else server_of(server)
         self.require_all = require_all
         self._login, self._port = (username, password), port
         if self.server is not None:
             host = self.server.host
         # Without the alias Django would warn that it is not created by `mail.mailers`,
         # also where it is Django that creates it.
-        self.alias = options.setdefault("alias", None)
+        self.alias: str | None = options.setdefault("alias", None)
         self.connection: Client | None = None
         super().__init__(
             host, port, username, password, use_tls, fail_silently, *args, **options

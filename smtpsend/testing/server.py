@@ -72,7 +72,7 @@ class LocalServer:
     ) -> None:
         self.messages: list[Stored] = []
         self.username = "alice@example.test"
-        self.password = secrets.token_urlsafe(12)
+        self.password: str = secrets.token_urlsafe(12)
         self.max_size = max_size
         self._refuse = set(refuse)
         self._stack = contextlib.ExitStack()
@@ -82,7 +82,7 @@ class LocalServer:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             authority = trustme.CA()
-            self.cafile = str(folder / "ca.pem")
+            self.cafile: str = str(folder / "ca.pem")
             authority.cert_pem.write_to_path(self.cafile)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)

@@ -1,0 +1,77 @@
+"""What the drivers are given to do, and what they need for it.
+
+A job has these fields::
+
+    work        "once": connect, send one message, hang up
+                "kept": connect, send `count` messages one after another, hang up
+                "attachment": make a message with a file in it, and send that
+    routes      [[port, security], ...]: tried in turn, as far as needed
+    timeout     seconds that each route may take, or null for the library's default
+    size, recipients, count, file
+    extensions  what the server offers (for the limit alone: nobody else is told)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from pathlib import Path
+from typing import Any
+
+
+Job = dict[str, Any]
+
+SENDER, NAME = "ann@example.test", "client.example.test"
+USERNAME, PASSWORD = SENDER, "correct horse"
+
+
+@functools.cache
+def content(size: int) -> bytes:
+    """A message of `size` bytes, in lines of text."""
+    head = (
+        f"From: {SENDER}\r\nTo: bob@example.test\r\nSubject: Speed\r\n"
+        "Date: Tue, 24 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@example.test>\r\n\r\n"
+    ).encode()
+    line = b"The quick brown fox jumps over the lazy dog, again and again and again.\r\n"
+    left = size - len(head)
+    return head + (line * (left // len(line) + 1))[: left - 2] + b"\r\n"
+
+
+@functools.cache
+def addresses(count: int) -> list[str]:
+    """As many recipients."""
+    return [f"bob{number}@example.test" for number in range(count)]
+
+
+def peak() -> int | None:
+    """The most memory that this process held so far, in bytes; None where unknown."""
+    # Not getrusage: what it says of a new process begins with its parent's memory.
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return None
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+class Async:
+    """A driver whose work is async; its loop lives as long as the process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def settle(self) -> None:
+        """Let connections that are being closed be closed; no part of the work."""
+        self.loop.run_until_complete(asyncio.sleep(0.05))
+
+    def once(self, job: Job) -> None:
+        """One message."""
+        self.loop.run_until_complete(self.send_once(job))
+
+    def kept(self, job: Job) -> None:
+        """Many messages over one connection."""
+        self.loop.run_until_complete(self.send_kept(job))
+
+    def attachment(self, job: Job) -> None:
+        """A message with a file."""
+        self.loop.run_until_complete(self.send_attachment(job))

@@ -1,0 +1,64 @@
+"""The results as a picture: bars in SVG, written by hand, for light and dark pages."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from benchmarks.report import COLUMNS, span
+
+
+_SHOWN = (
+    "black hole first",
+    "refused later",
+    "one chunking far",
+    "one chunking near",
+    "50 far",
+    "many recipients",
+    "attachment",
+    "bulk chunking far",
+)
+_STYLE = """
+text { font: 12px system-ui, sans-serif; fill: #24292f }
+.title { font-weight: 600 }
+.peer { fill: #8c959f } .ours { fill: #0969da } .limit { fill: #d0d7de }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .peer { fill: #6e7681 } .ours { fill: #58a6ff } .limit { fill: #30363d }
+}
+"""
+_WIDTH, _LEFT, _BAR = 760, 130, 500
+
+
+def svg(results: dict[str, Any]) -> str:
+    """The picture; each group of bars has a scale of its own."""
+    y, parts = 8, []
+    for key in _SHOWN:
+        case = results["cases"].get(key)
+        if case is None:
+            continue
+        y += 22
+        parts.append(f'<text class="title" x="8" y="{y}">{escape(case["title"])}</text>')
+        drivers = {n: d for n, d in case["drivers"].items() if "seconds" in d}
+        longest = max(driver["seconds"] for driver in drivers.values())
+        for name, label in COLUMNS.items():
+            if name not in drivers:
+                continue
+            y += 18
+            seconds = drivers[name]["seconds"]
+            kind = {"limit": "limit", "sync": "ours", "async": "ours"}.get(name, "peer")
+            width = max(1.0, _BAR * seconds / longest)
+            parts += [
+                f'<text x="{_LEFT - 8}" y="{y}" text-anchor="end">{label}</text>',
+                f'<rect class="{kind}" x="{_LEFT}" y="{y - 11}" width="{width:.1f}" '
+                'height="13" rx="2"/>',
+                f'<text x="{_LEFT + width + 6:.1f}" y="{y}">{span(seconds)}</text>',
+            ]
+        y += 10
+    height = y + 12
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'width="{_WIDTH}" height="{height}" role="img">\n'
+        "<title>Time for the same work; shorter is better</title>\n"
+        f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+    )

@@ -1,0 +1,133 @@
+"""The results as Markdown: the tables, and the goals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.cases import OURS, PEERS
+from benchmarks.goals import goals
+
+
+COLUMNS = {
+    "smtplib": "smtplib",
+    "aiosmtplib": "aiosmtplib",
+    "nodemailer": "nodemailer",
+    "sync": "smtpsend, sync",
+    "async": "smtpsend, async",
+    "limit": "limit",
+}
+_GROUPS = {
+    "one": "One message",
+    "blocked": "Blocked ports",
+    "bulk": "One after another on one connection",
+}
+
+
+def span(seconds: float) -> str:
+    """A time for people."""
+    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1 or unit == "µs":
+            return f"{seconds * factor:.3g} {unit}"
+    raise AssertionError
+
+
+def ratios(case: dict[str, Any], others: tuple[str, ...]) -> str:
+    """Sync and async as multiples of the best of `others`."""
+    drivers = case["drivers"]
+    best = [
+        drivers[name]["seconds"] for name in others if "seconds" in drivers.get(name, {})
+    ]
+    ours = [drivers[name].get("seconds") for name in OURS if name in drivers]
+    if not best or not all(ours):
+        return ""
+    return " / ".join(f"{seconds / min(best):.2f}" for seconds in ours)
+
+
+def tables(results: dict[str, Any]) -> str:
+    """All of it, in Markdown."""
+    return "\n\n".join(
+        [
+            *(_table(results, group, title) for group, title in _GROUPS.items()),
+            _trips(results),
+            _memory(results),
+            _imports(results),
+            _growth(results),
+            _goals(results),
+        ]
+    )
+
+
+def _rows(rows: list[list[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def _table(results: dict[str, Any], group: str, title: str) -> str:
+    rows = [["work", *COLUMNS.values(), "of the best peer", "of the limit"]]
+    for case in results["cases"].values():
+        if case["group"] == group:
+            cells = [_cell(case["drivers"].get(name)) for name in COLUMNS]
+            both = [ratios(case, PEERS), ratios(case, ("limit",))]
+            rows.append([case["title"], *cells, *both])
+    return f"### {title}\n\n{_rows(rows)}"
+
+
+def _cell(driver: dict[str, Any] | None) -> str:
+    if driver is None:
+        return ""
+    return span(driver["seconds"]) if "seconds" in driver else "fails"
+
+
+def _trips(results: dict[str, Any]) -> str:
+    rows = [["round trips", *COLUMNS.values()]]
+    for key, case in results["cases"].items():
+        if key.endswith(" far") and case["group"] == "one":
+            found = [case["drivers"].get(name, {}).get("trips") for name in COLUMNS]
+            rows.append([case["title"], *(str(trips or "") for trips in found)])
+    return f"### Round trips\n\n{_rows(rows)}"
+
+
+def _memory(results: dict[str, Any]) -> str:
+    case = results["cases"]["attachment"]
+    found = [case["drivers"].get(name, {}).get("memory") for name in COLUMNS]
+    cells = [f"{memory / 1e6:.0f} MB" if memory else "" for memory in found]
+    encoded = results["encoded"] / 1e6
+    rows = [["peak above the idle process", *COLUMNS.values()]]
+    rows.append([f"{case['title']} ({encoded:.1f} MB encoded)", *cells])
+    return f"### Memory\n\n{_rows(rows)}"
+
+
+def _imports(results: dict[str, Any]) -> str:
+    found = results["imports"]
+    rows = [["whole process", *found]]
+    rows.append(["import", *(span(runs["seconds"]) for runs in found.values())])
+    return f"### Import\n\n{_rows(rows)}"
+
+
+def growth(results: dict[str, Any], what: str) -> Iterator[tuple[str, int, list[float]]]:
+    """Title, size and times of each step in which `what` grows."""
+    for key, case in results["cases"].items():
+        if key.startswith(f"growth {what} "):
+            times = [case["drivers"][name]["seconds"] for name in OURS]
+            yield case["title"], case["units"], times
+
+
+def _growth(results: dict[str, Any]) -> str:
+    rows = [["work", "sync", "async", "a recipient, KiB or message: sync", "async"]]
+    for what, unit in (("recipients", 1), ("bytes", 1024), ("messages", 1)):
+        for title, units, times in growth(results, what):
+            each = [span(seconds / units * unit) for seconds in times]
+            rows.append([title, *map(span, times), *each])
+    return f"### Growth\n\n{_rows(rows)}"
+
+
+def _goals(results: dict[str, Any]) -> str:
+    rows = [["goal", "at most", "sync", "async", "reached"]]
+    for goal in goals(results):
+        values = [f"{value:.3g}{goal.unit}" for value in goal.values]
+        values += [""] * (2 - len(values))
+        reached = "yes" if goal.reached else "**no**"
+        rows.append([goal.title, f"{goal.at_most:.3g}{goal.unit}", *values, reached])
+    return f"### Goals\n\n{_rows(rows)}"

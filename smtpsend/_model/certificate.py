@@ -1,0 +1,157 @@
+"""A certificate in DER as facts to show: names, issuer, dates, fingerprint.
+
+The standard library shows a certificate only after it was verified, and the one that was
+refused is the one that people need to see. This reads it (RFC 5280 section 4.1) for
+display; nothing is ever trusted because of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A server's certificate.
+
+    Attributes:
+        names: the host names and IP addresses that it is for, those of subjectAltName;
+            a common name is no name (RFC 9525 section 2).
+        subject: whom it was issued to.
+        issuer: who issued it.
+        not_before, not_after: from when to when it is valid.
+        days_left: whole days until `not_after`; negative if that is past.
+        fingerprint: as ``Server(fingerprint=...)`` takes it.
+        verified: it was accepted; False for one that was refused.
+    """
+
+    names: tuple[str, ...]
+    subject: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    days_left: int
+    fingerprint: str
+    verified: bool
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether it names itself as its issuer."""
+        return self.subject == self.issuer
+
+
+_SAN = bytes.fromhex("551d11")
+_COMMON_NAME = bytes.fromhex("550403")
+_SHOWN = (_COMMON_NAME, bytes.fromhex("55040a"), bytes.fromhex("55040b"))
+_OCTETS, _OID, _UTC_TIME, _BMP_STRING = 0x04, 0x06, 0x17, 0x1E
+_VERSION, _EXTENSIONS, _DNS, _IP = 0xA0, 0xA3, 0x82, 0x87
+_MOST_NAMES = 100
+_LONGEST = 255
+
+_Item = tuple[int, bytes]
+
+
+def read_certificate(der: bytes, now: datetime, *, verified: bool) -> Certificate | None:
+    """The facts of a certificate; None if it cannot be read.
+
+    Args:
+        der: the certificate in DER.
+        now: the time to count `days_left` from, with a time zone.
+        verified: whether it was accepted.
+    """
+    try:
+        tbs = _items(_items(_items(der)[0][1])[0][1])
+        if tbs[0][0] == _VERSION:
+            tbs = tbs[1:]
+        _, _, issuer, validity, subject = (value for _, value in tbs[:5])
+        begin, end = (_time(item) for item in _items(validity))
+        names = _names(tbs)
+        whole = der[: len(der) - len(_rest(der))]
+        by, to = _who(issuer), _who(subject)
+    except (ValueError, IndexError, OverflowError, UnicodeDecodeError):
+        return None
+    return Certificate(
+        names=names,
+        subject=to,
+        issuer=by,
+        not_before=begin,
+        not_after=end,
+        days_left=(end - now).days,
+        fingerprint="sha256:" + hashlib.sha256(whole).hexdigest(),
+        verified=verified,
+    )
+
+
+def _read(data: bytes) -> tuple[int, bytes, bytes]:
+    """Tag and value of the first item, and what follows it (X.690 section 8.1)."""
+    tag, length, start = data[0], data[1], 2
+    if length & 0x80:
+        count = length & 0x7F
+        length, start = int.from_bytes(data[2 : 2 + count], "big"), 2 + count
+    end = start + length
+    if len(data) < end:
+        raise ValueError("cut off")
+    return tag, data[start:end], data[end:]
+
+
+def _rest(data: bytes) -> bytes:
+    return _read(data)[2]
+
+
+def _items(data: bytes) -> list[_Item]:
+    found = []
+    while data:
+        tag, value, data = _read(data)
+        found.append((tag, value))
+    return found
+
+
+def _time(item: _Item) -> datetime:
+    tag, value = item
+    text = value.decode("ascii")
+    if tag == _UTC_TIME:
+        # RFC 5280 section 4.1.2.5.1: 50 to 99 are of the last century.
+        text = ("19" if text[:2] >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _who(name: bytes) -> str:
+    """A distinguished name: the common name, with the organisation behind it."""
+    parts: dict[bytes, str] = {}
+    for _, group in _items(name):
+        for _, pair in _items(group):
+            (_, kind), (tag, value) = _items(pair)[:2]
+            charset = "utf-16-be" if tag == _BMP_STRING else "utf-8"
+            parts.setdefault(kind, _clean(value.decode(charset, "replace")))
+    found = [parts[kind] for kind in _SHOWN if parts.get(kind)]
+    return ", ".join(dict.fromkeys(found)) or "(no name)"
+
+
+def _names(tbs: list[_Item]) -> tuple[str, ...]:
+    for tag, value in tbs[6:]:
+        if tag != _EXTENSIONS:
+            continue
+        for _, extension in _items(_items(value)[0][1]):
+            parts = _items(extension)
+            if parts[0] == (_OID, _SAN) and parts[-1][0] == _OCTETS:
+                return _alternatives(_items(_items(parts[-1][1])[0][1]))
+    return ()
+
+
+def _alternatives(items: list[_Item]) -> tuple[str, ...]:
+    names = []
+    for tag, value in items[:_MOST_NAMES]:
+        if tag == _DNS:
+            names.append(_clean(value.decode("ascii", "replace")))
+        elif tag == _IP:
+            names.append(str(ipaddress.ip_address(value)))
+    return tuple(names)
+
+
+def _clean(text: str) -> str:
+    """What a terminal can be shown, whoever made the certificate."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text[:_LONGEST]

@@ -1,0 +1,206 @@
+"""The command line's grammar. Nothing here is slow to import."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from typing import Any, NoReturn
+
+from smtpsend.cli.exits import Exit, help_text
+
+
+_SERVER = """\
+The server is a host name, or a URL (smtp://host:587, smtps://host); without one it
+comes from the environment: SMTP_URL, or SMTP_HOST with SMTP_USERNAME and
+SMTP_PASSWORD or SMTP_PASSWORD_FILE. The password is never an argument, which others
+on this machine could read: it comes from the environment, a file, or a prompt.
+"""
+_SEND = """\
+examples:
+  smtpsend send message.eml                      addresses from its headers
+  smtpsend send < message.eml
+  smtpsend send message.eml --to you@example.org only to this address
+  smtpsend send --from me@example.org --to you@example.org --subject Hello \\
+                --text "It works." --attach report.pdf
+"""
+_MANY = """\
+Each outcome is written to the results file as it comes, one JSON object a line; a
+message is noted there before it is begun, so that after a crash it counts as unknown.
+--resume goes on after an interruption. What was accepted or refused for good, or may
+have been delivered, is not sent again; messages are told apart by their content.
+The first Ctrl-C finishes what was begun, the second one aborts it.
+"""
+_MASK = re.compile(r"[^\s'\"]*(?:://|@)[^\s'\"]*")
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses with exit code 64, and repeats nothing that could be a secret."""
+
+    def __init__(self, *, epilog: str = "", **options: Any) -> None:
+        options.setdefault("description", options.get("help", ""))
+        super().__init__(
+            epilog=f"{epilog}\n{help_text()}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(Exit.USAGE, f"{self.prog}: {_MASK.sub('***', message)}\n")
+
+
+def build() -> Parser:
+    """The parser of the whole command line."""
+    parser = Parser(
+        prog="smtpsend", description="Send mail to a submission server, safely."
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
+    _check(commands)
+    _send(commands)
+    _send_many(commands)
+    explain = commands.add_parser(
+        "explain", help="say in words what a send does, and why"
+    )
+    _add_server(explain, trust=False)
+    commands.add_parser(
+        "demo", help="send a message through the fallback, on this machine"
+    )
+    return parser
+
+
+def _check(commands: argparse._SubParsersAction[Parser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="look at a server without sending, and say what to change",
+        epilog=_SERVER,
+    )
+    check.add_argument("server", nargs="?", metavar="HOST|URL", help="the server")
+    _add_trust(check)
+    check.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for all of it (default: 30)",
+    )
+    _add_output(check)
+
+
+def _send(commands: argparse._SubParsersAction[Parser]) -> None:
+    send = commands.add_parser(
+        "send", help="send one message", epilog=_SEND + "\n" + _SERVER
+    )
+    send.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="a whole message (RFC 5322); - or nothing: from standard input",
+    )
+    _add_server(send)
+    group = send.add_argument_group("the message, in place of FILE")
+    group.add_argument("--from", dest="sender", metavar="ADDRESS", help="who sends it")
+    for name, what in (("to", "who gets it"), ("cc", "a copy"), ("bcc", "a hidden copy")):
+        group.add_argument(
+            f"--{name}",
+            action="append",
+            default=[],
+            metavar="ADDRESS",
+            help=f"{what}; several times for several",
+        )
+    group.add_argument("--subject", metavar="TEXT")
+    group.add_argument("--text", metavar="TEXT", help="the text; - reads standard input")
+    group.add_argument("--html", metavar="TEXT", help="the same as HTML; - as above")
+    group.add_argument(
+        "--attach", action="append", default=[], metavar="FILE", help="several times too"
+    )
+    _add_sending(send, "for all of it (default: 900)")
+    _add_output(send)
+
+
+def _send_many(commands: argparse._SubParsersAction[Parser]) -> None:
+    many = commands.add_parser(
+        "send-many",
+        help="send all messages of a folder or a mailbox",
+        epilog=_MANY + "\n" + _SERVER,
+    )
+    many.add_argument(
+        "source",
+        metavar="DIR|MBOX",
+        help="a folder of *.eml files, a Maildir, or an mbox file",
+    )
+    many.add_argument(
+        "--results", required=True, metavar="FILE.jsonl", help="where the outcomes go"
+    )
+    many.add_argument(
+        "--resume", action="store_true", help="go on with what the results file says"
+    )
+    many.add_argument(
+        "--connections",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="how many at once (default: 4)",
+    )
+    _add_server(many)
+    _add_sending(many, "for each message (default: 900)")
+    _add_output(many)
+
+
+def _add_server(parser: argparse.ArgumentParser, *, trust: bool = True) -> None:
+    parser.add_argument("--server", metavar="HOST|URL", help="the server")
+    if trust:
+        _add_trust(parser)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", metavar="NAME", help="log in; asks for the password")
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="read the password from this file"
+    )
+    parser.add_argument(
+        "--cafile", metavar="FILE", help="trust the CAs in this PEM file only"
+    )
+    parser.add_argument(
+        "--fingerprint",
+        metavar="sha256:...",
+        help="trust exactly this certificate; check shows it",
+    )
+
+
+def _add_sending(parser: argparse.ArgumentParser, timeout: str) -> None:
+    parser.add_argument(
+        "--require-all",
+        action="store_true",
+        help="send to nobody unless the server accepts every recipient",
+    )
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=timeout)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="show the SMTP conversation on standard error, without secrets",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not (0 < seconds < math.inf):
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 100:
+        raise argparse.ArgumentTypeError("a whole number from 1 to 100")
+    return int(text)

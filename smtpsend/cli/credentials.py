@@ -1,0 +1,84 @@
+"""The server of a command, and where its password comes from."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smtpsend import Password, Server
+from smtpsend._model.server import server_of
+from smtpsend._model.url import auth_from_env
+from smtpsend.cli.exits import Exit, Problem
+from smtpsend.errors import ConfigError
+
+
+def server_from(arguments: argparse.Namespace) -> Server:
+    """The server that the arguments, or the environment, name.
+
+    The credentials of the environment go to the server of the environment only, or
+    with ``--user``.
+
+    Raises:
+        Problem: the password is nowhere to be found.
+        ConfigError: what is given cannot be used.
+    """
+    given = arguments.server
+    server = _from_environment() if given is None else server_of(given)
+    trust: dict[str, Any] = {"cafile": arguments.cafile}
+    trust["fingerprint"] = arguments.fingerprint
+    server = replace(server, **{name: v for name, v in trust.items() if v is not None})
+    if arguments.user is None:
+        if arguments.password_file is not None:
+            raise Problem(Exit.USAGE, "--password-file goes with --user")
+        return server
+    if given is not None and server.auth is not None:
+        raise Problem(Exit.USAGE, "the URL has a user already: leave --user out")
+    where = server.host
+    return replace(server, auth=_password(arguments.user, arguments.password_file, where))
+
+
+def _from_environment() -> Server:
+    if not os.environ.get("SMTP_URL") and not os.environ.get("SMTP_HOST"):
+        raise Problem(
+            Exit.USAGE,
+            "no server is given: name it (a host name or a URL), or set SMTP_URL or "
+            "SMTP_HOST",
+        )
+    return Server.from_env()
+
+
+def _password(user: str, file: str | None, host: str) -> Password:
+    if file is not None:
+        return Password(user, _read(file))
+    names = ("PASSWORD", "PASSWORD_FILE")
+    found = {name: value for name in names if (value := os.environ.get(f"SMTP_{name}"))}
+    if found:
+        password = auth_from_env({"USERNAME": user, **found})
+        assert password is not None  # noqa: S101  # both parts are there
+        return password
+    if not sys.stdin.isatty():
+        raise Problem(
+            Exit.CONFIG,
+            "no password: give --password-file, or set SMTP_PASSWORD or "
+            "SMTP_PASSWORD_FILE (there is no terminal to ask at)",
+        )
+    try:
+        return Password(user, getpass.getpass(f"Password of {user} at {host}: "))
+    except EOFError:
+        raise Problem(Exit.CONFIG, "no password was given") from None
+
+
+def _read(file: str) -> str:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError("the password file is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a path"
+        raise Problem(Exit.NO_INPUT, f"the password file cannot be read: {why}") from None
+    return text.removesuffix("\n").removesuffix("\r")

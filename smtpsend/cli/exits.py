@@ -1,0 +1,119 @@
+"""Exit codes, those of sysexits.h where it has one that fits."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from smtpsend import Receipt, SendError
+
+
+class Exit(IntEnum):
+    """What a command came to; see `TABLE`."""
+
+    OK = 0
+    UNKNOWN = 20
+    PARTIAL = 21
+    USAGE = 64
+    DATA = 65
+    NO_INPUT = 66
+    PERMANENT = 69
+    CANNOT_WRITE = 73
+    TEMPORARY = 75
+    TLS = 76
+    AUTH = 77
+    CONFIG = 78
+    INTERRUPTED = 130
+
+
+TABLE: dict[Exit, str] = {
+    Exit.OK: "done: accepted for everybody, or the server is fine",
+    Exit.UNKNOWN: "it may have been delivered: do NOT send again before you looked",
+    Exit.PARTIAL: "accepted for some recipients, refused for others",
+    Exit.USAGE: "wrong arguments",
+    Exit.DATA: "the message cannot be sent as it is",
+    Exit.NO_INPUT: "a file cannot be read",
+    Exit.PERMANENT: "refused, or unknown host: the same will fail again",
+    Exit.CANNOT_WRITE: "the results file cannot be written, or is in use",
+    Exit.TEMPORARY: "not sent, but may work later: try again",
+    Exit.TLS: "the certificate was refused, or TLS is not to be had",
+    Exit.AUTH: "the login was refused, or is not offered",
+    Exit.CONFIG: "server, credentials or CA file cannot be used",
+    Exit.INTERRUPTED: "interrupted",
+}
+
+
+def help_text() -> str:
+    """The table for ``--help``."""
+    lines = [f"  {code.value:>3}  {text}" for code, text in TABLE.items()]
+    return "exit codes:\n" + "\n".join(lines)
+
+
+class Problem(Exception):
+    """Something that ends a command, in words for a person."""
+
+    def __init__(self, code: Exit, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def exit_of(error: SendError) -> Exit:
+    """The exit code for an error of the library."""
+    from smtpsend import errors
+
+    if isinstance(error, errors.DeliveryUnknown):
+        return Exit.UNKNOWN
+    if error.accepted:
+        return Exit.PARTIAL
+    if error.temporary:
+        return Exit.TEMPORARY
+    kinds = {
+        errors.ConfigError: Exit.CONFIG,
+        errors.AuthError: Exit.AUTH,
+        errors.CertificateError: Exit.TLS,
+        errors.TLSError: Exit.TLS,
+    }
+    return next(
+        (kinds[kind] for kind in kinds if isinstance(error, kind)), Exit.PERMANENT
+    )
+
+
+# What a person types where a program writes an argument.
+_ARGUMENTS = {
+    "Server(cafile=...)": "--cafile",
+    "Server(fingerprint=...)": "--fingerprint",
+    "Method(port, 'implicit')": "smtps://host:port",
+    "Method(port, 'starttls')": "smtp://host:port",
+}
+
+
+def advise(error: SendError) -> str:
+    """The hint of an error, as a sentence for who types commands."""
+    text = error.hint
+    for argument, option in _ARGUMENTS.items():
+        text = text.replace(argument, option)
+    return text and f"{text[0].upper()}{text[1:]}."
+
+
+def state_of(receipt: Receipt | None, error: SendError | None) -> str:
+    """What became of a message, in one word.
+
+    ``accepted``; ``partial`` (some recipients have it); ``unknown`` (it may have been
+    delivered); ``deferred`` (not sent, may work later); ``refused`` (by the server, for
+    good); ``invalid`` (refused by us); ``failed`` (not sent, for another reason).
+    """
+    from smtpsend import errors
+
+    if error is None:
+        return "partial" if receipt is not None and receipt.refused else "accepted"
+    if isinstance(error, errors.DeliveryUnknown):
+        return "unknown"
+    if error.accepted:
+        return "partial"
+    if error.temporary:
+        return "deferred"
+    if isinstance(error, errors.ConfigError):
+        return "invalid"
+    return "refused" if isinstance(error, errors.Rejected) else "failed"

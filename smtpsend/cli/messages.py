@@ -1,0 +1,132 @@
+"""Messages from files: whole ones, with the addresses in their headers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from email.utils import formatdate, make_msgid
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from smtpsend._model.addressing import Addresses
+from smtpsend.cli.exits import Exit, Problem
+from smtpsend.errors import ConfigError
+from smtpsend.prepared import Prepared, prepare
+
+
+_FROM_LINE = re.compile(rb"\A>?From [^\n]*\n")
+_LAST_LINE = re.compile(rb"(\n)\r?\n\Z")
+_QUOTED = re.compile(rb"^>From ", re.MULTILINE)
+
+
+def ready(
+    content: bytes, sender: str | None = None, recipients: Sequence[str] | None = None
+) -> Prepared:
+    """A whole message, with its envelope and a Message-ID, ready to send.
+
+    The bytes stay as they are; Date and Message-ID are put before them if missing.
+
+    Args:
+        content: the message.
+        sender: the envelope sender, by default Sender, else From.
+        recipients: the envelope recipients, by default To, Cc and Bcc.
+
+    Raises:
+        ConfigError: it cannot be sent.
+    """
+    content = _FROM_LINE.sub(b"", content)
+    headers = BytesHeaderParser().parsebytes(content)
+    if not headers.keys():
+        raise ConfigError(
+            "it does not begin with headers",
+            hint="a mere text is sent with --text - and --from, --to and --subject",
+        )
+    addresses = Addresses.of(headers)
+    if sender is None:
+        sender = addresses.sender()
+    if not recipients:
+        recipients = [box.address for box in addresses.recipients()]
+    missing = []
+    if "Message-ID" not in headers:
+        domain = sender.rpartition("@")[2]
+        domain = domain if domain.isascii() and domain else "localhost"
+        missing.append(f"Message-ID: {make_msgid(domain=domain)}\n")
+    if "Date" not in headers:
+        missing.append(f"Date: {formatdate(localtime=True)}\n")
+    return prepare(
+        "".join(missing).encode() + content, sender=sender, recipients=recipients
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message of a source: what it is called there, and how to get it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def digest(content: bytes) -> str:
+    """What a message is told by from all others."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def entries(source: str) -> list[Entry]:
+    """The messages of a folder of ``*.eml`` files, a Maildir, or an mbox file.
+
+    Raises:
+        Problem: there are none, or they cannot be read.
+    """
+    path = Path(source)
+    try:
+        found = _in_folder(path) if path.is_dir() else _in_mbox(path)
+    except OSError as error:
+        raise Problem(
+            Exit.NO_INPUT, f"{source} cannot be read: {error.strerror}"
+        ) from None
+    if not found:
+        raise Problem(
+            Exit.NO_INPUT,
+            f"no messages in {source}: it is to be a folder of *.eml files, a Maildir, "
+            "or an mbox file",
+        )
+    return found
+
+
+def _in_folder(path: Path) -> list[Entry]:
+    if (path / "cur").is_dir() and (path / "new").is_dir():
+        files = [*(path / "new").iterdir(), *(path / "cur").iterdir()]
+    else:
+        files = [file for file in path.iterdir() if file.suffix.lower() == ".eml"]
+    kept = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    return [Entry(str(file.relative_to(path)), file.read_bytes) for file in sorted(kept)]
+
+
+def _in_mbox(path: Path) -> list[Entry]:
+    """The messages of an mbox: each begins at a "From " line after an empty line."""
+    starts = []
+    with path.open("rb") as file:
+        if file.readline().startswith(b"From "):
+            file.seek(0)
+            before, at = b"\n", 0
+            for line in file:
+                if line.startswith(b"From ") and not before.strip():
+                    starts.append(at)
+                before, at = line, at + len(line)
+            starts.append(at)
+    spans = enumerate(pairwise(starts), 1)
+    return [Entry(f"{path.name}#{n}", partial(_cut, path, *span)) for n, span in spans]
+
+
+def _cut(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        content = file.read(end - start)
+    content = _FROM_LINE.sub(b"", content)
+    # An empty line ends each message, and lines that begin with "From " are quoted.
+    content = _QUOTED.sub(b"From ", content)
+    return _LAST_LINE.sub(rb"\1", content)

@@ -1,0 +1,148 @@
+"""Where the commands write: in colour on a terminal (extra ``cli``), else plain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+
+Part = str | tuple[str, str]
+"""Some text, or a text and its style: one of `STYLES`."""
+
+STYLES = {
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "dim": "dim",
+    "head": "bold",
+}
+_WIDEST = 100
+
+GLUE = "\0"
+"""A blank in a text for `Screen.block` at which no line ends."""
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal that can do more than print."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _console() -> Console | None:
+    if not is_terminal() or os.environ.get("NO_COLOR"):
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
+
+
+class Screen:
+    """Standard output, line by line."""
+
+    def __init__(self) -> None:
+        self._rich = _console()
+        columns = shutil.get_terminal_size((_WIDEST, 24)).columns
+        # The last column of some terminals wraps.
+        self.width = max(40, min(_WIDEST, columns - is_terminal()))
+        self._drawn = 0
+
+    def line(self, *parts: Part) -> None:
+        """Print a line, as wide as it is."""
+        self._clear()
+        try:
+            if self._rich is not None:
+                self._rich.print(_text(parts))
+            else:
+                print("".join(_plain(parts)))
+        except BrokenPipeError:
+            # Who reads us has gone (`| head`): what the command does goes on.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            self._rich = None
+
+    def block(self, *parts: Part, indent: str = "", first: str | None = None) -> None:
+        """Print a text over as many lines as it needs.
+
+        Args:
+            parts: the text; its style is that of the first part.
+            indent: what each line begins with.
+            first: what the first line begins with, in place of `indent`.
+        """
+        style = next((part[1] for part in parts if isinstance(part, tuple)), "")
+        head = indent if first is None else first
+        text = " ".join("".join(_plain(parts)).split())
+        room = self.width - len(indent)
+        # A long word, such as a fingerprint, stays whole: people copy it.
+        wrapper = textwrap.TextWrapper(
+            room, break_on_hyphens=False, break_long_words=False
+        )
+        for line in wrapper.wrap(text) or [""]:
+            self.line(head, (line.replace(GLUE, " "), style))
+            head = indent
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[list[Part]], None]]:
+        """A last line that is drawn anew by each call; nothing where it cannot be."""
+        if not is_terminal():
+            yield lambda _: None
+        elif self._rich is None:
+            try:
+                yield self._redraw
+            finally:
+                self._clear()
+        else:
+            from rich.live import Live
+
+            with Live(console=self._rich, auto_refresh=False, transient=True) as live:
+                yield lambda parts: live.update(_text(parts), refresh=True)
+
+    def _redraw(self, parts: list[Part]) -> None:
+        text = "".join(_plain(parts))
+        print("\r" + text.ljust(self._drawn), end="", flush=True)
+        self._drawn = len(text)
+
+    def _clear(self) -> None:
+        if self._drawn:
+            print("\r" + " " * self.width, end="\r", flush=True)
+            self._drawn = 0
+
+
+def _plain(parts: tuple[Part, ...] | list[Part]) -> list[str]:
+    return [_printable(part if isinstance(part, str) else part[0]) for part in parts]
+
+
+def _printable(text: str) -> str:
+    """What a terminal takes for text, and for nothing else."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    return char if char.isprintable() or char == GLUE else "?"
+
+
+def _text(parts: tuple[Part, ...] | list[Part]) -> Text:
+    from rich.text import Text
+
+    # Text and no markup: a server's "[red]" is three words.
+    text = Text(no_wrap=True)
+    for part in parts:
+        words, style = (part, "") if isinstance(part, str) else part
+        text.append(_printable(words), STYLES.get(style, ""))
+    return text
+
+
+def seconds(value: float) -> str:
+    """A time as people read it."""
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
