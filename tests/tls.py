@@ -11,8 +11,8 @@ import atexit
 import datetime
 import ipaddress
 import ssl
-import threading
 import tempfile
+import threading
 import warnings
 from functools import cache
 from pathlib import Path
