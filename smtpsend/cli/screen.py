@@ -54,7 +54,7 @@ class Screen:
         self._rich = _console()
         columns = shutil.get_terminal_size((_WIDEST, 24)).columns
         # The last column of some terminals wraps.
-        self.width = max(40, min(_WIDEST, columns - is_terminal()))
+        self.width: int = max(40, min(_WIDEST, columns - is_terminal()))
         self._drawn = 0
 
     def line(self, *parts: Part) -> None:

@@ -106,7 +106,7 @@ class MailHandler(logging.Handler):
             check_seconds(name, seconds)
         check_seconds("delay", delay, zero=True)
         self.setFormatter(logging.Formatter(_FORMAT))
-        self.dropped = 0
+        self.dropped: int = 0
         self._server, self._flush_timeout = server_of(server), flush_timeout
         self._sender, self._recipients = sender, recipients
         self._subject = subject or f"[{socket.gethostname()}]"
