@@ -36,7 +36,7 @@ import ssl
 import threading
 from dataclasses import replace
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.mail.backends import smtp
@@ -58,7 +58,17 @@ mail_outcome: Any = Signal()
 _NOT_SET = 25  # Django's default
 
 
-class EmailBackend(smtp.EmailBackend):  # type: ignore[misc]  # Django has no types
+if TYPE_CHECKING:
+    # Django has no types.
+    class _Base:
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    _Base = smtp.EmailBackend
+
+
+class EmailBackend(_Base):
     """Django's SMTP backend, with the sends of this library.
 
     Differs from Django's own in this: see the module for TLS and ports; what goes wrong
