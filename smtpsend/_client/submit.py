@@ -57,9 +57,11 @@ class Transport(Protocol):
 
     async def send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
         """What a send comes to."""
+        ...
 
     async def check(self, server: Server, hooks: Hooks) -> None:
         """What a check comes to."""
+        ...
 
 
 # Set by smtpsend.testing; None is the network.

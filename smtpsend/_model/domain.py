@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 
@@ -72,17 +73,14 @@ def _from_label(label: str, text: str) -> str:
     """One label through IDNA 2003, only where IDNA 2008 says the same."""
     if label.isascii():
         return label
-    try:
+    with contextlib.suppress(UnicodeError):
         encoded = label.encode("idna")
-        same = encoded.decode("idna") == label.lower() and _DEVIATIONS.isdisjoint(label)
-    except UnicodeError:
-        same = False
-    if not same:
-        raise ConfigError(
-            f"the domain name {shown(text)} needs the package 'idna'",
-            hint="pip install 'smtpsend[idn]'",
-        ) from None
-    return encoded.decode("ascii")
+        if encoded.decode("idna") == label.lower() and _DEVIATIONS.isdisjoint(label):
+            return encoded.decode("ascii")
+    raise ConfigError(
+        f"the domain name {shown(text)} needs the package 'idna'",
+        hint="pip install 'smtpsend[idn]'",
+    )
 
 
 def address_literal(text: str) -> str:

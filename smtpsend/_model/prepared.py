@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -43,13 +43,9 @@ class Prepared:
         Raises:
             ConfigError: `data` is not what `to_dict` gives.
         """
-        try:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
             content = base64.b64decode(data["content"], validate=True)
-            recipients = tuple(data["recipients"])
-            fits = all(isinstance(r, str) for r in (data["sender"], *recipients))
-            message_id = data["message_id"]
-        except (KeyError, TypeError, binascii.Error, ValueError):
-            fits = False
-        if not fits or not recipients:
-            raise ConfigError("not a prepared message")
-        return cls(data["sender"], recipients, content, message_id)
+            sender, recipients = data["sender"], tuple(data["recipients"])
+            if recipients and all(isinstance(r, str) for r in (sender, *recipients)):
+                return cls(sender, recipients, content, data["message_id"])
+        raise ConfigError("not a prepared message")

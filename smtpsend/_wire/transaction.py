@@ -145,17 +145,22 @@ class Transaction:
     async def _ask(self, group: list[_Step]) -> Reply:
         """Write a group, and read a reply for each of its steps; the last step's."""
         self._write(group)
+        *others, last = group
         try:
             with at(self.session.track, group[0].phase):
-                for step in group:
-                    self.session.track.phase = step.phase
-                    reply = await self.session.channel.reply(self.session.timeout())
-                    self._take(step, reply)
-                return reply
+                for step in others:
+                    await self._answer(step)
+                return await self._answer(last)
         except ConnectionLost:
             if (error := self._known_refusal()) is not None:
                 raise error from None
             raise
+
+    async def _answer(self, step: _Step) -> Reply:
+        self.session.track.phase = step.phase
+        reply = await self.session.channel.reply(self.session.timeout())
+        self._take(step, reply)
+        return reply
 
     async def _together(self, group: list[_Step]) -> Reply:
         """The same for a group with BDAT, the content and QUIT behind it.
@@ -165,14 +170,12 @@ class Transaction:
         session = self.session
         self._write(group, self.message.content + QUIT)
         session.channel.said_quit = True
+        *others, last = group
         try:
             with at(session.track, Phase.FINAL):
-                for step in group:
-                    final = step.phase is Phase.FINAL
-                    limit = session.final_timeout() if final else session.timeout()
-                    reply = await session.channel.reply(limit)
-                    self._closing = None
-                    self._take_together(step, reply)
+                for step in others:
+                    await self._answer_together(step, session.timeout())
+                reply = await self._answer_together(last, session.final_timeout())
         except DeliveryUnknown:
             if (error := self._closing or self._known_refusal()) is not None:
                 raise error from None
@@ -184,6 +187,12 @@ class Transaction:
             reply = await see_through(session, reply, sure=sure)
         if self._hung_up is not None and not positive(reply):
             raise self._hung_up
+        return reply
+
+    async def _answer_together(self, step: _Step, timeout: float) -> Reply:
+        reply = await self.session.channel.reply(timeout)
+        self._closing = None
+        self._take_together(step, reply)
         return reply
 
     def _write(self, group: list[_Step], content: bytes = b"") -> None:

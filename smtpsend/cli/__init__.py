@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> Exit:
 def _set_up(*, debug: bool) -> None:
     # A server may say anything, and the terminal may not have the characters for it.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("smtpsend")
     if debug:

@@ -80,9 +80,8 @@ def rows(found: Sequence[Bar], width: int) -> list[list[Part]]:
                 " " * (room - before - length) + f"| {_ms(bar.elapsed)}",
             ]
         )
-        drawn += [
-            [f"  {'':<{label}}  {part}"] for part in _wrap(bar.outcome, width - label - 4)
-        ]
+        texts = _wrap(bar.outcome, width - label - 4)
+        drawn.extend([f"  {'':<{label}}  {text}"] for text in texts)
     return drawn
 
 
