@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import time
 
 import pytest
 from hypothesis import example, given
@@ -319,24 +318,20 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 def test_linear_time(name: str) -> None:
-    """Text made to be slow to parse is done with, one way or the other, in time."""
-    started = time.perf_counter()
+    """Text made to be slow is done with: what is quadratic runs into pytest's time-out."""
     for parse in (mailbox, mailboxes):
         with contextlib.suppress(ConfigError):
             parse(SLOW[name])
-    assert time.perf_counter() - started < 8
 
 
 def test_hundred_thousand() -> None:
-    """100,000 recipients are read, one by one and as one header, in a few seconds."""
-    started = time.perf_counter()
+    """100,000 recipients are read, one by one and as one header."""
     texts = [f'"Jörg, {i}" <u{i}@example.org>' for i in range(100_000)]
     assert len(mailboxes(", ".join(texts))) == 100_000
     assert mailbox(texts[-1]).display == "Jörg, 99999"
     assert {mailbox(f"u{i}@example.org").domain for i in range(100_000)} == {
         "example.org"
     }
-    assert time.perf_counter() - started < 10
 
 
 @pytest.mark.parametrize(
