@@ -318,7 +318,7 @@ SLOW = {
 
 @pytest.mark.parametrize("name", SLOW)
 def test_linear_time(name: str) -> None:
-    """Text made to be slow is done with: what is quadratic runs into pytest's time-out."""
+    """Text made to be slow is done with: a quadratic parser runs into the time-out."""
     for parse in (mailbox, mailboxes):
         with contextlib.suppress(ConfigError):
             parse(SLOW[name])

@@ -246,7 +246,7 @@ def test_slow_steps(send: Send, deadline: float) -> None:
             found: Receipt | SendError = send(MESSAGE, server, **envelope())
         except SendError as error:
             found = error
-        assert time.monotonic() - start < deadline + 0.5
+        assert time.monotonic() - start < deadline + 4
     if isinstance(found, Receipt):
         assert len(scripted.accepted) == 1
     else:
