@@ -14,7 +14,7 @@ def _loggers_as_they_were() -> Iterator[None]:
     """The command line sets loggers up for its process; a test must not see another's."""
     names = ("smtpsend", "smtpsend.wire", "mail.log")
     loggers = [logging.getLogger(name) for name in names]
-    before = [
+    before = [(x.level, x.disabled, x.propagate, x.handlers[:]) for x in loggers]
         (log.level, log.disabled, log.propagate, log.handlers[:]) for log in loggers
     ]
     yield
