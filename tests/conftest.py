@@ -15,8 +15,6 @@ def _loggers_as_they_were() -> Iterator[None]:
     names = ("smtpsend", "smtpsend.wire", "mail.log")
     loggers = [logging.getLogger(name) for name in names]
     before = [(x.level, x.disabled, x.propagate, x.handlers[:]) for x in loggers]
-        (log.level, log.disabled, log.propagate, log.handlers[:]) for log in loggers
-    ]
     yield
     for log, (level, disabled, propagate, handlers) in zip(loggers, before, strict=True):
         log.setLevel(level)
