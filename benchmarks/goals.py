@@ -38,6 +38,10 @@ class _Times:
     def ours(self, key: str) -> list[float]:
         return [self.of(key, name) for name in OURS]
 
+    def beside_healthy(self, key: str) -> list[tuple[float, float]]:
+        """Each of ours, and the healthy sends that ran in turn with it."""
+        return [(self.of(key, name), self.of(key, f"{name} healthy")) for name in OURS]
+
     def best_peer(self, key: str) -> float:
         return min(
             driver["seconds"]
@@ -63,17 +67,17 @@ def goals(results: dict[str, Any]) -> Iterator[Goal]:
 
 def _blocked(times: _Times) -> Iterator[Goal]:
     for kind in ("black hole", "silent"):
-        pairs = zip(times.ours(f"{kind} first"), times.ours("465 first"), strict=True)
+        pairs = times.beside_healthy(f"{kind} first")
         yield Goal(
             f"587 {kind}, first send: of the head start and a healthy send",
             1.1,
             [seconds / (HEAD_START + healthy) for seconds, healthy in pairs],
         )
-        pairs = zip(times.ours(f"{kind} later"), times.ours("465 later"), strict=True)
+        pairs = times.beside_healthy(f"{kind} later")
         title = f"587 {kind}, later sends: of a healthy send"
         yield Goal(title, 1.1, [seconds / healthy for seconds, healthy in pairs])
     for when in ("first", "later"):
-        pairs = zip(times.ours(f"refused {when}"), times.ours(f"465 {when}"), strict=True)
+        pairs = times.beside_healthy(f"refused {when}")
         title = f"587 refused, {when}: of a healthy send on 465"
         yield Goal(title, 1.2, [seconds / healthy for seconds, healthy in pairs])
 

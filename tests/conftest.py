@@ -5,8 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from smtpsend._client import memory
+
 
 pytest_plugins = ["leaks", "servers.fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> None:
+    """Ports are used again: a server must not be taken for one of another test."""
+    memory._worked.clear()
+    memory._quirks.clear()
 
 
 @pytest.fixture(autouse=True)
