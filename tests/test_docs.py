@@ -35,6 +35,7 @@ import trustme
 sybil = pytest.importorskip("sybil")
 myst = pytest.importorskip("sybil.parsers.myst")
 
+import smtpsend  # noqa: E402
 from smtpsend._client import memory  # noqa: E402
 from smtpsend._wire import dial  # noqa: E402
 from smtpsend.testing.server import LocalServer  # noqa: E402
@@ -311,7 +312,8 @@ def test_map() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     names = re.findall(r"`(_(?:model|wire|client)/\w+\.py)`", text)
     assert len(names) > 25
-    assert not [name for name in names if not (ROOT / "smtpsend" / name).is_file()]
+    package = Path(smtpsend.__file__).parent
+    assert not [name for name in names if not (package / name).is_file()]
 
 
 COMMANDS = (

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import smtpsend
 
-PACKAGE = Path(__file__).parent.parent / "smtpsend"
+
+PACKAGE = Path(smtpsend.__file__).parent  # an installed wheel, where that is tested
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the inside to the outside; a module imports its own ring and what lies inside.
