@@ -306,7 +306,7 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.error is not None
     assert report.error.event is Event.UNRESOLVED
     assert report.advice == (
-        "mail.example.test is no known host name: check its spelling",
+        "the host name mail.example.test is unknown: check its spelling",
     )
 
 

@@ -294,7 +294,7 @@ FILES: dict[str, tuple[bytes | None, list[str], Exit, str]] = {
         Exit.CANNOT_WRITE,
         "resume",
     ),
-    "another file": (b"precious\n", ["--resume"], Exit.DATA, "no results file"),
+    "another file": (b"precious\n", ["--resume"], Exit.DATA, "not a results file"),
     "a folder": (None, ["--resume"], Exit.CANNOT_WRITE, "cannot be written"),
 }
 

@@ -31,22 +31,24 @@ class Hooks:
         for name in ("on_attempt", "on_outcome"):
             hook = getattr(self, name)
             if hook is not None and not callable(hook):
-                raise ConfigError(f"{name} is a function with one parameter")
+                raise ConfigError(f"{name} must be a function with one parameter")
 
     def attempt(self, attempt: Attempt) -> None:
         """Tell of an attempt."""
-        _call(self.on_attempt, attempt)
+        _call("on_attempt", self.on_attempt, attempt)
 
     def outcome(self, outcome: Outcome) -> None:
         """Tell of an outcome."""
-        _call(self.on_outcome, outcome)
+        _call("on_outcome", self.on_outcome, outcome)
 
 
-def _call(hook: Callable[[Any], object] | None, fact: Attempt | Outcome) -> None:
+def _call(
+    name: str, hook: Callable[[Any], object] | None, fact: Attempt | Outcome
+) -> None:
     if hook is None:
         return
     try:
         hook(fact)
     except Exception as error:  # noqa: BLE001  # a message's fate must not hang on it
         # Not its text: nobody knows what it holds.
-        log.error("a hook raised %s", type(error).__name__)  # noqa: TRY400
+        log.error("the hook %s raised %s", name, type(error).__name__)  # noqa: TRY400

@@ -97,7 +97,7 @@ async def probe(target: Target, method: Method, deadline: Deadline) -> MethodRep
         error = unexpected(caught, track.phase)
     elapsed = deadline.elapsed - track.started
     if speaks is not None:
-        error = lost(Phase.GREETING, "it waits for TLS from the first byte")
+        error = lost(Phase.GREETING, "the port waits for TLS from the first byte")
         error.temporary = False
     elif error is not None and _plain_where_tls_was_meant(method, error):
         seen = await look(target, method.port, deadline)

@@ -78,8 +78,11 @@ def _is_unresolved(report: Report) -> bool:
 def _unresolved(report: Report) -> str:
     error = report.error
     if error is not None and error.temporary:
-        return f"{report.host} could not be looked up: see the DNS of this machine"
-    return f"{report.host} is no known host name: check its spelling"
+        return (
+            f"the host name {report.host} cannot be looked up: "
+            "check the DNS of this machine"
+        )
+    return f"the host name {report.host} is unknown: check its spelling"
 
 
 _REFUSED = (

@@ -20,7 +20,7 @@ Exchange = Generator[bytes | None, bytes, None]
 def _check(name: str, value: object) -> str:
     """`value` as a string that can stand in a SASL message."""
     if not isinstance(value, str):
-        raise ConfigError(f"the {name} is a str, not {type(value).__name__}")
+        raise ConfigError(f"the {name} must be a str, not {type(value).__name__}")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

@@ -26,7 +26,7 @@ def check_host(host: object) -> str:
         ConfigError: it is neither.
     """
     if not isinstance(host, str) or not host:
-        raise ConfigError("the host is a host name or an IP address, as a str")
+        raise ConfigError("the host must be a host name or an IP address, as a str")
     try:
         ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -46,7 +46,7 @@ def check_host(host: object) -> str:
             if re.fullmatch(r"[\w.-]+:[0-9]+", host)
             else ""
         )
-        raise ConfigError("the host is no valid host name or IP address", hint=hint)
+        raise ConfigError("the host is not a valid host name or IP address", hint=hint)
     return host
 
 
@@ -108,7 +108,7 @@ def check_ehlo_name(name: object) -> str:
         if _HOST.fullmatch(domain) and not domain.rpartition(".")[2].isdigit():
             return domain
     raise ConfigError(
-        "ehlo_name is a domain or an address literal such as [192.0.2.1] "
+        "ehlo_name must be a domain or an address literal such as [192.0.2.1] "
         "(RFC 5321 section 4.1.3)"
     )
 
@@ -124,6 +124,6 @@ def check_fingerprint(text: object) -> str:
         if re.fullmatch("[0-9a-f]{64}", digits):
             return f"sha256:{digits}"
     raise ConfigError(
-        "fingerprint is 'sha256:' and 64 hexadecimal digits",
+        "fingerprint must be 'sha256:' and 64 hexadecimal digits",
         hint="openssl x509 -noout -fingerprint -sha256 -in cert.pem prints it",
     )

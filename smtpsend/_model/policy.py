@@ -41,10 +41,10 @@ class Method:
 
     def __post_init__(self) -> None:
         if type(self.port) is not int or not 0 < self.port < 65536:
-            raise ConfigError("a method's port is a whole number from 1 to 65535")
+            raise ConfigError("a method's port must be a whole number from 1 to 65535")
         if self.security not in get_args(Security):
             raise ConfigError(
-                "a method's security is 'starttls', 'implicit' or 'plaintext'"
+                "a method's security must be 'starttls', 'implicit' or 'plaintext'"
             )
 
     def __str__(self) -> str:
@@ -108,10 +108,10 @@ class Policy:
         for name in ("stagger", "remember"):
             check_seconds(name, getattr(self, name), zero=True)
         if self.on_certificate_error not in ("stop", "next"):
-            raise ConfigError("on_certificate_error is 'stop' or 'next'")
+            raise ConfigError("on_certificate_error must be 'stop' or 'next'")
         for name in ("pipelining", "chunking"):
             if type(getattr(self, name)) is not bool:
-                raise ConfigError(f"{name} is True or False")
+                raise ConfigError(f"{name} must be True or False")
 
     def explain(self) -> str:
         """The whole policy in words, line by line."""
@@ -147,9 +147,11 @@ class Policy:
 
 def _check_methods(methods: Sequence[Method]) -> None:
     if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
-        raise ConfigError("methods is a non-empty sequence of Method")
+        raise ConfigError("methods must be a non-empty sequence of Method")
     if not all(isinstance(method, Method) for method in methods):
-        raise ConfigError("methods holds Method objects, such as Method(587, 'starttls')")
+        raise ConfigError(
+            "methods must hold Method objects, such as Method(587, 'starttls')"
+        )
     if len({method.port for method in methods}) != len(methods):
         raise ConfigError("each port can stand in methods only once")
     if len(methods) > 1 and any(m.security == "plaintext" for m in methods):
@@ -171,7 +173,7 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> None:
     )
     if not good:
         least = "at least" if zero else "above"
-        raise ConfigError(f"{name} is a finite number of seconds, {least} 0")
+        raise ConfigError(f"{name} must be a finite number of seconds, {least} 0")
 
 
 @dataclass(frozen=True, slots=True)

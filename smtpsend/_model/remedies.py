@@ -235,7 +235,10 @@ EACH: tuple[Rule, ...] = (
             and m.error is not None
             and "version" in m.error.message
         ),
-        lambda _, __: "the server has to learn TLS 1.2 or 1.3",
+        lambda _, __: (
+            "the server offers nothing newer than TLS 1.1: whoever runs it has to turn "
+            "on TLS 1.2 or 1.3"
+        ),
     ),
     Rule("no-mechanism", _event(Event.NO_MECHANISM), _mechanism),
     Rule(

@@ -56,10 +56,11 @@ class Server:
         object.__setattr__(self, "host", check_host(self.host))
         if self.auth is not None and not isinstance(self.auth, Password | OAuth2):
             raise ConfigError(
-                "auth is Password(username, password), OAuth2(username, token), or None"
+                "auth must be Password(username, password), OAuth2(username, token), "
+                "or None"
             )
         if not isinstance(self.policy, Policy):
-            raise ConfigError("policy is a Policy")
+            raise ConfigError("policy must be a Policy")
         self._check_trust()
         if self.ehlo_name is not None:
             object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
@@ -76,17 +77,17 @@ class Server:
     def _check_trust(self) -> None:
         if self.cafile is not None:
             if not isinstance(self.cafile, str | os.PathLike):
-                raise ConfigError("cafile is the path of a PEM file")
+                raise ConfigError("cafile must be the path of a PEM file")
             object.__setattr__(self, "cafile", os.fspath(self.cafile))
             if not isinstance(self.cafile, str) or "\0" in self.cafile or not self.cafile:
-                raise ConfigError("cafile is the path of a PEM file, as text")
+                raise ConfigError("cafile must be the path of a PEM file, as text")
         if not isinstance(self.ssl_context, ssl.SSLContext | None):
-            raise ConfigError("ssl_context is an ssl.SSLContext")
+            raise ConfigError("ssl_context must be an ssl.SSLContext")
         if self.fingerprint is not None:
             object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
         given = (self.cafile, self.ssl_context, self.fingerprint)
         if sum(trust is not None for trust in given) > 1:
-            raise ConfigError("give one of cafile, ssl_context and fingerprint")
+            raise ConfigError("give only one of cafile, ssl_context and fingerprint")
 
     def _check_sink(self) -> None:
         if self.auth is not None:
@@ -140,7 +141,9 @@ class Server:
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)
-                raise ConfigError(f"SMTP_URL says it all: unset {extra}")
+                raise ConfigError(
+                    f"SMTP_URL cannot go with {extra}: unset one or the other"
+                )
             return cls.from_url(url, **options)
         if "HOST" not in found:
             raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
@@ -157,5 +160,5 @@ def server_of(server: object) -> Server:
     if isinstance(server, Server):
         return server
     if not isinstance(server, str):
-        raise ConfigError("server is a Server, a host name, or a URL")
+        raise ConfigError("server must be a Server, a host name, or a URL")
     return Server.from_url(server) if "://" in server else Server(server)

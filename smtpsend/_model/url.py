@@ -20,7 +20,7 @@ def split(url: str) -> SplitResult:
     """
     # Nothing here may quote the URL: it holds a password.
     if not isinstance(url, str):
-        raise ConfigError("the URL is a str")
+        raise ConfigError("the URL must be a str")
     if any(ord(c) <= 32 or ord(c) == 127 for c in url):
         # urlsplit would drop them in silence.
         raise ConfigError("the URL holds white space or a control character")
@@ -32,7 +32,7 @@ def split(url: str) -> SplitResult:
     if parts is None or port == 0:
         raise ConfigError(_URL_FORM)
     if parts.scheme not in ("smtp", "smtps"):
-        raise ConfigError("the URL begins with smtp:// or smtps://")
+        raise ConfigError("the URL must begin with smtp:// or smtps://")
     if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
         raise ConfigError(_URL_FORM)
     host = parts.netloc.rpartition("@")[2]
@@ -46,7 +46,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _URL_FORM = (
     "the URL is not of the form smtp://user:password@host:port; "
-    "characters such as / ? # @ : % in user or password are percent-encoded"
+    "characters such as / ? # @ : % in user or password must be percent-encoded"
 )
 
 
@@ -60,7 +60,7 @@ def auth_of(parts: SplitResult) -> Password | None:
         return None
     if not parts.username or not parts.password:
         raise ConfigError(
-            "a URL with a user has a password too: smtp://user:password@host"
+            "a URL with a user needs a password too: smtp://user:password@host"
         )
     if parts.netloc.count("@") > 1:
         raise ConfigError(_URL_FORM)
@@ -69,12 +69,12 @@ def auth_of(parts: SplitResult) -> Password | None:
 
 def _unquote(text: str) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
-        raise ConfigError("a % in user or password is written %25 in a URL")
+        raise ConfigError("a % in user or password must be written as %25 in a URL")
     try:
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(
-            "user and password in a URL are percent-encoded UTF-8"
+            "user and password in a URL must be percent-encoded UTF-8"
         ) from None
 
 

@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 TABLE: dict[Exit, str] = {
     Exit.OK: "done: accepted for everybody, or the server is fine",
-    Exit.UNKNOWN: "it may have been delivered: do NOT send again before you looked",
+    Exit.UNKNOWN: "it may have been delivered: look before you send it again",
     Exit.PARTIAL: "accepted for some recipients, refused for others",
     Exit.USAGE: "wrong arguments",
     Exit.DATA: "the message cannot be sent as it is",
@@ -38,7 +38,7 @@ TABLE: dict[Exit, str] = {
     Exit.PERMANENT: "refused, or unknown host: the same will fail again",
     Exit.CANNOT_WRITE: "the results file cannot be written, or is in use",
     Exit.TEMPORARY: "not sent, but may work later: try again",
-    Exit.TLS: "the certificate was refused, or TLS is not to be had",
+    Exit.TLS: "the certificate was refused, or TLS is not available",
     Exit.AUTH: "the login was refused, or is not offered",
     Exit.CONFIG: "server, credentials or CA file cannot be used",
     Exit.INTERRUPTED: "interrupted",

@@ -47,8 +47,7 @@ class Journal:
         if there and not resume:
             raise Problem(
                 Exit.CANNOT_WRITE,
-                f"{path} is there already: give --resume to go on with it, or another "
-                "name",
+                f"{path} exists already: give --resume to go on with it, or another name",
             )
         try:
             self._file = Path(path).open("ab+")  # noqa: SIM115  # closed in __exit__
@@ -83,7 +82,7 @@ class Journal:
             return
         lines = [_parsed(line) for line in content.split(b"\n")]
         if lines[0] is None or lines[0].get("smtpsend") != "results":
-            raise Problem(Exit.DATA, f"{self._path} is no results file of send-many")
+            raise Problem(Exit.DATA, f"{self._path} is not a results file of send-many")
         if not content.endswith(b"\n"):
             # The last line was cut off: what it was about is told by the line before.
             self._file.write(b"\n")

@@ -91,7 +91,7 @@ def entries(source: str) -> list[Entry]:
     if not found:
         raise Problem(
             Exit.NO_INPUT,
-            f"no messages in {source}: it is to be a folder of *.eml files, a Maildir, "
+            f"no messages in {source}: give a folder of *.eml files, a Maildir, "
             "or an mbox file",
         )
     return found

@@ -83,7 +83,7 @@ def mail_task(
         ConfigError: an option that would send a message twice.
     """
     if not 0 <= longest_delay <= _LONGEST_WAIT:
-        raise ConfigError(f"longest_delay is at most {_LONGEST_WAIT:g} seconds")
+        raise ConfigError(f"longest_delay must be from 0 to {_LONGEST_WAIT:g} seconds")
     for bad in ("autoretry_for", "acks_late", "reject_on_worker_lost"):
         if options.get(bad):
             raise ConfigError(f"{bad} would send again what may have been delivered")

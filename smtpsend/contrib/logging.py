@@ -101,7 +101,7 @@ class MailHandler(logging.Handler):
         super().__init__(level)
         for name, count in (("batch", batch), ("rate", rate), ("capacity", capacity)):
             if type(count) is not int or count < 1:
-                raise ConfigError(f"{name} is a whole number, at least 1")
+                raise ConfigError(f"{name} must be a whole number, at least 1")
         for name, seconds in (("per", per), ("flush_timeout", flush_timeout)):
             check_seconds(name, seconds)
         check_seconds("delay", delay, zero=True)

@@ -154,8 +154,8 @@ def test_ports_and_tls(outbox: Outbox, options: Any, methods: tuple[Method, ...]
     ("options", "words"),
     [
         ({"host": "mail.example.org", "server": URL}, "not both"),
-        ({"server": "ftp://mail.example.org"}, "begins with"),
-        ({"server": 3}, "server is a Server"),
+        ({"server": "ftp://mail.example.org"}, "must begin with"),
+        ({"server": 3}, "server must be a Server"),
     ],
 )
 def test_options_that_contradict(options: Any, words: str) -> None:
