@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,11 @@ from smtpsend._client import memory
 
 
 pytest_plugins = ["leaks", "servers.fixtures"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Shells start what runs in the background (`pytest &`) without Ctrl-C, and the
+    # programs that tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
