@@ -141,7 +141,8 @@ BESIDES: tuple[Rule, ...] = (
         "expires-soon",
         lambda r, _: _expiring(r) is not None,
         lambda r, _: (
-            f"the certificate expires in {_expiring(r)} days; nothing will be sent then"
+            f"the certificate expires in {_expiring(r)} days; nothing will be sent after "
+            "that"
         ),
     ),
 )

@@ -121,7 +121,7 @@ def _mechanism(_: Report, m: MethodReport) -> str:
     offered = listed(m.mechanisms)
     if {"XOAUTH2", "OAUTHBEARER"} & {*m.mechanisms}:
         return (
-            f"the server takes no password but OAuth 2.0 tokens only ({offered}): use "
+            f"the server takes OAuth 2.0 tokens and no password ({offered}): use "
             "OAuth2(...) in place of Password(...)"
         )
     return f"the server offers {offered}, which the credentials do not fit"

@@ -86,7 +86,7 @@ def _check(commands: argparse._SubParsersAction[Parser]) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="for all of it (default: 30)",
+        help="time limit for all of it (default: 30)",
     )
     _add_output(check)
 
@@ -104,21 +104,29 @@ def _send(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_server(send)
     group = send.add_argument_group("the message, in place of FILE")
     group.add_argument("--from", dest="sender", metavar="ADDRESS", help="who sends it")
-    for name, what in (("to", "who gets it"), ("cc", "a copy"), ("bcc", "a hidden copy")):
+    for name, what in (
+        ("to", "who gets it"),
+        ("cc", "who gets a copy"),
+        ("bcc", "who gets a copy that nobody sees"),
+    ):
         group.add_argument(
             f"--{name}",
             action="append",
             default=[],
             metavar="ADDRESS",
-            help=f"{what}; several times for several",
+            help=f"{what}; may be repeated",
         )
-    group.add_argument("--subject", metavar="TEXT")
+    group.add_argument("--subject", metavar="TEXT", help="the subject")
     group.add_argument("--text", metavar="TEXT", help="the text; - reads standard input")
-    group.add_argument("--html", metavar="TEXT", help="the same as HTML; - as above")
+    group.add_argument("--html", metavar="TEXT", help="the same as HTML; - as well")
     group.add_argument(
-        "--attach", action="append", default=[], metavar="FILE", help="several times too"
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file to attach; may be repeated",
     )
-    _add_sending(send, "for all of it (default: 900)")
+    _add_sending(send, "time limit for all of it (default: 900)")
     _add_output(send)
 
 
@@ -134,20 +142,22 @@ def _send_many(commands: argparse._SubParsersAction[Parser]) -> None:
         help="a folder of *.eml files, a Maildir, or an mbox file",
     )
     many.add_argument(
-        "--results", required=True, metavar="FILE.jsonl", help="where the outcomes go"
+        "--results", required=True, metavar="FILE.jsonl", help="the file for the outcomes"
     )
     many.add_argument(
-        "--resume", action="store_true", help="go on with what the results file says"
+        "--resume",
+        action="store_true",
+        help="go on after an interruption, by the results file",
     )
     many.add_argument(
         "--connections",
         type=_count,
         default=4,
         metavar="N",
-        help="how many at once (default: 4)",
+        help="how many connections at once (default: 4)",
     )
     _add_server(many)
-    _add_sending(many, "for each message (default: 900)")
+    _add_sending(many, "time limit for each message (default: 900)")
     _add_output(many)
 
 
@@ -158,7 +168,9 @@ def _add_server(parser: argparse.ArgumentParser, *, trust: bool = True) -> None:
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", metavar="NAME", help="log in; asks for the password")
+    parser.add_argument(
+        "--user", metavar="NAME", help="log in by this name; asks for the password"
+    )
     parser.add_argument(
         "--password-file", metavar="FILE", help="read the password from this file"
     )
