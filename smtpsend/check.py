@@ -75,6 +75,9 @@ async def check_async(server: Server | str, *, timeout: float | None = None) -> 
         server: a `Server`, a host name, or a URL, as for `send`.
         timeout: seconds for all of it, in place of ``policy.deadline``.
 
+    Returns:
+        The facts for each method, what a send would do, and what to change.
+
     Raises:
         ConfigError: the server cannot be used; nothing was connected.
     """

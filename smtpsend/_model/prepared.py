@@ -40,6 +40,9 @@ class Prepared:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The message that `to_dict` was called on.
 
+        Args:
+            data: what `to_dict` gave.
+
         Raises:
             ConfigError: `data` is not what `to_dict` gives.
         """
@@ -48,4 +51,6 @@ class Prepared:
             sender, recipients = data["sender"], tuple(data["recipients"])
             if recipients and all(isinstance(r, str) for r in (sender, *recipients)):
                 return cls(sender, recipients, content, data["message_id"])
-        raise ConfigError("not a prepared message")
+        raise ConfigError(
+            "not a prepared message", hint="give what Prepared.to_dict() returned"
+        )

@@ -85,7 +85,14 @@ class Outbox:
         return f"<Outbox: {len(self.messages)} sent, {len(self.failed)} failed>"
 
     def to(self, address: str) -> list[Captured]:
-        """The messages that were accepted for an address."""
+        """The messages that were accepted for an address.
+
+        Args:
+            address: the address, with or without a name; its domain in any case.
+
+        Raises:
+            ConfigError: it is no address.
+        """
         wanted = _key(address)
         return [m for m in self if any(_key(r) == wanted for r in m.recipients)]
 

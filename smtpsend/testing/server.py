@@ -32,7 +32,13 @@ _PORTS: tuple[PortName, ...] = ("starttls", "implicit", "starttls2")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message that the server took, with the names of `smtpsend.testing.Captured`."""
+    """A message that the server took, with the names of `smtpsend.testing.Captured`.
+
+    Attributes:
+        sender: the envelope sender.
+        recipients: the envelope recipients that were accepted.
+        content: the bytes, as they came.
+    """
 
     sender: str
     recipients: tuple[str, ...]
@@ -99,11 +105,19 @@ class LocalServer:
         self._stack.close()
 
     def port(self, name: PortName) -> int:
-        """The number of a port: ``"starttls"``, ``"implicit"`` or ``"starttls2"``."""
+        """The number of a port.
+
+        Args:
+            name: ``"starttls"``, ``"implicit"`` or ``"starttls2"``.
+        """
         return self._ports[name]
 
     def server(self, **options: Any) -> Server:
-        """This server as a `Server`, with the default policy on its own ports."""
+        """This server as a `Server`, with the default policy on its own ports.
+
+        Args:
+            options: keyword arguments of `Server`, such as ``policy``.
+        """
         methods = tuple(
             Method(self._ports[name], "implicit" if name == "implicit" else "starttls")
             for name in _PORTS
