@@ -18,7 +18,7 @@ from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.probe import look, probe
 from smtpsend._client.race import Race
 from smtpsend._model.advice import advice, verdict
-from smtpsend._model.auth import known_secret
+from smtpsend._model.auth import known_secret, shown_name
 from smtpsend._model.certificate import Certificate
 from smtpsend._model.host import check_private
 from smtpsend._model.policy import DEFAULT_METHODS, Method
@@ -214,7 +214,7 @@ class _Examination:
         if error is not None and error.attempts:
             method = error.attempts[-1].method
         spent = self.deadline.elapsed - begun
-        return Login(auth.username, method, mechanism, spent, error)
+        return Login(shown_name(auth), method, mechanism, spent, error)
 
     def _report(
         self,

@@ -266,6 +266,8 @@ def test_repr() -> None:
         for value in (auth, Server("host.example", auth)):
             assert SECRET not in f"{value!r} {value}"
             assert USER in repr(value)
+    both = Password(SECRET, SECRET)  # one token as both, as Postmark wants it
+    assert SECRET not in f"{both!r} {Server('host.example', both)}"
 
 
 URLS = """smtp://u:{}@host:99999 http://u:{}@host smtp://{}@host smtp://u:{}@host/path

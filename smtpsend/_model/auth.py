@@ -41,7 +41,8 @@ class Password:
     """A user name and a password.
 
     Args:
-        username: as the server wants it, often the whole mail address.
+        username: as the server wants it, often the whole mail address. Hidden, too,
+            where it is the same as the password: some providers want one token as both.
         password: hidden in `repr`. Sent in UTF-8, and only inside verified TLS.
 
     Raises:
@@ -56,6 +57,9 @@ class Password:
             "password", self.password
         ):
             raise ConfigError("neither the user name nor the password can be empty")
+
+    def __repr__(self) -> str:
+        return f"Password(username={shown_name(self)!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,11 @@ def known(auth: Auth) -> str:
 def exchange(mechanism: str, auth: Auth, secret: str) -> Exchange:
     """The client's side of `mechanism`; `secret` is the password or the token."""
     return _MECHANISMS[type(auth)][mechanism](auth.username, secret)
+
+
+def shown_name(auth: Auth) -> str:
+    """The user name as people may see it: not where it is the secret as well."""
+    return "***" if auth.username == known_secret(auth) else auth.username
 
 
 def known_secret(auth: Auth | None) -> str | None:

@@ -88,7 +88,7 @@ class Login:
     """The one login of a check.
 
     Attributes:
-        username: who logged in.
+        username: who logged in; ``***`` where the user name is the password, too.
         method: the method over which; None if it is not known.
         mechanism: the SASL mechanism; None if the login failed.
         elapsed: seconds to connect by the policy and log in.
