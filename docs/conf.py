@@ -80,12 +80,18 @@ def _fill_in(_app: object, _name: str, source: list[str]) -> None:
     source[0] = source[0].replace("<!-- policy in words -->", Policy().explain())
 
 
+HOMES = (
+    *("smtpsend", "smtpsend.errors", "smtpsend.prepared", "smtpsend.check"),
+    *("smtpsend.testing", "smtpsend.testing.server"),
+)
+
+
 def _elsewhere(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Element
 ) -> Element | None:
     """What a docstring names without the module that it lives in."""
     name = node.get("reftarget")
-    for home in ("smtpsend", "smtpsend.errors", "smtpsend.prepared", "smtpsend.testing"):
+    for home in HOMES:
         full = f"{home}.{name}"
         if node.get("refdomain") == "py" and full in env.domains.python_domain.objects:
             domain, page = env.domains.python_domain, node["refdoc"]

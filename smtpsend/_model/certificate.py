@@ -22,7 +22,8 @@ class Certificate:
             a common name is no name (RFC 9525 section 2).
         subject: whom it was issued to.
         issuer: who issued it.
-        not_before, not_after: from when to when it is valid.
+        not_before: from when it is valid.
+        not_after: until when it is valid.
         days_left: whole days until `not_after`; negative if that is past.
         fingerprint: as ``Server(fingerprint=...)`` takes it.
         verified: it was accepted; False for one that was refused.

@@ -60,7 +60,7 @@ def mail_task(
     timeout: float | None = None,
     max_retries: int = 24,
     first_delay: float = 30.0,
-    longest_delay: float = _LONGEST_WAIT,
+    longest_delay: float = 900.0,
     **options: Any,
 ) -> Any:
     """Make the task.

@@ -70,7 +70,8 @@ class LocalServer:
     Attributes:
         messages: what was taken so far, each a `Stored`.
         cafile: the CA to trust, as a PEM file.
-        username, password: the login.
+        username: the user name of the login.
+        password: its password, another one for each server.
     """
 
     def __init__(
