@@ -54,7 +54,8 @@ HINTS: dict[Event, str] = {
     Event.LOST: "nothing was delivered: it is safe to send again later",
     Event.NO_BDAT: "nothing was delivered; Policy(chunking=False) does without BDAT",
     Event.CLOSING_AT_END: "the server did not take the message: send again later",
-    Event.WRONG_CLASS: "the server does not follow the protocol",
+    Event.WRONG_CLASS: "the server does not follow the protocol: "
+    "tell whoever runs it what it said",
     Event.ACCEPTED_EARLY: "the server may have taken half of the message: "
     "look in its log before sending again",
     Event.UNKNOWN: "the server may have taken the message: look for its Message-ID "
