@@ -14,6 +14,7 @@ from typing import Any
 
 from smtpsend._client import memory, portal, submit
 from smtpsend._client.hooks import Hooks
+from smtpsend._client.order import checked_timeout
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.probe import look, probe
 from smtpsend._client.race import Race
@@ -82,7 +83,7 @@ async def check_async(server: Server | str, *, timeout: float | None = None) -> 
         ConfigError: the server cannot be used; nothing was connected.
     """
     where = server_of(server)
-    deadline = Deadline(submit.checked_timeout(where, timeout))
+    deadline = Deadline(checked_timeout(where, timeout))
     cafile = None if where.cafile is None else str(where.cafile)
     race = Race(where, context_for(cafile, where.ssl_context), deadline, Hooks())
     return await _Examination(where, deadline, race).run()

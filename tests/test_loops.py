@@ -17,7 +17,12 @@ from scripted.actions import Action
 from sending import RECIPIENT, SENDER, envelope
 
 from smtpsend import AsyncClient, Client, Outcome, send, send_async
-from smtpsend.errors import ConfigError, DeliveryUnknown, RecipientsRefused
+from smtpsend.errors import (
+    ConfigError,
+    ConnectError,
+    DeliveryUnknown,
+    RecipientsRefused,
+)
 
 
 Face = Callable[..., Any]
@@ -100,9 +105,9 @@ def test_no_bad_message_stops_the_rest(face: Face) -> None:
 
 def test_no_message_is_taken_before_its_time() -> None:
     """A source without end is never more than the connections ahead of the caller."""
-    source = Source()
+    source, told = Source(), list[Outcome]()
     with one_port() as scripted:
-        with Client(calm(scripted), max_connections=3) as client:
+        with Client(calm(scripted), max_connections=3, on_outcome=told.append) as client:
             outcomes = client.send_many(source)
             assert source.taken == 0
             for seen, _ in enumerate(outcomes, 1):
@@ -110,16 +115,18 @@ def test_no_message_is_taken_before_its_time() -> None:
                 if seen == 40:
                     break
             outcomes.close()
-    everything_taken_arrived(scripted, source)
+    everything_taken_is_known(scripted, source, told)
 
 
 @sources
 def test_no_message_is_taken_before_its_time_async(wrap: Wrap) -> None:
     """The same of `AsyncClient`, for iterables of both kinds."""
-    source = Source()
+    source, told = Source(), list[Outcome]()
 
     async def main() -> None:
-        async with AsyncClient(calm(scripted), max_connections=3) as client:
+        async with AsyncClient(
+            calm(scripted), max_connections=3, on_outcome=told.append
+        ) as client:
             async with aclosing(client.send_many(wrap(source))) as outcomes:
                 assert source.taken == 0
                 seen = 0
@@ -131,18 +138,27 @@ def test_no_message_is_taken_before_its_time_async(wrap: Wrap) -> None:
 
     with one_port() as scripted:
         run(main())
-    everything_taken_arrived(scripted, source)
+    everything_taken_is_known(scripted, source, told)
 
 
-def everything_taken_arrived(scripted: ScriptedServer, source: Source) -> None:
-    """What had been begun was finished, once, and nothing else was begun."""
+def everything_taken_is_known(
+    scripted: ScriptedServer, source: Source, told: list[Outcome], *also: int
+) -> None:
+    """What had been begun was finished, once; the hook was told of it and of the rest."""
     scripted.assert_clean(auths=3)
-    assert ids(scripted) == list(range(1, source.taken + 1))
+    sent = sorted(1 + one.index for one in told if one.receipt)
+    assert ids(scripted) == [*sent, *also]
+    others = [one for one in told if one.error]
+    assert all(type(one.error) is ConnectError for one in others)
+    assert all(one.error.temporary for one in others)
+    assert len({one.index for one in told}) == len(told) == source.taken
 
 
 @pytest.mark.parametrize("source", [Source(), Source(breaks_at=10)], ids=["c", "s"])
 def test_an_exception_finishes_what_is_in_flight(source: Source) -> None:
     """One of the caller or of the source leaves the loop as it is."""
+
+    told: list[Outcome] = []
 
     def loop() -> None:
         for outcome in client.send_many(source):
@@ -151,17 +167,17 @@ def test_an_exception_finishes_what_is_in_flight(source: Source) -> None:
                 raise Boom
 
     with one_port() as scripted:
-        with Client(calm(scripted), max_connections=3) as client:
+        with Client(calm(scripted), max_connections=3, on_outcome=told.append) as client:
             with pytest.raises(Boom):
                 loop()
-    everything_taken_arrived(scripted, source)
+    everything_taken_is_known(scripted, source, told)
 
 
 @sources
 @pytest.mark.parametrize("breaks_at", [None, 10])
 def test_an_exception_in_an_async_batch(wrap: Wrap, breaks_at: int | None) -> None:
     """The same of `AsyncClient`; and the client is of use after it."""
-    source = Source(breaks_at)
+    source, told = Source(breaks_at), list[Outcome]()
 
     async def loop(client: AsyncClient) -> None:
         async with aclosing(client.send_many(wrap(source))) as outcomes:
@@ -170,15 +186,17 @@ def test_an_exception_in_an_async_batch(wrap: Wrap, breaks_at: int | None) -> No
                     raise Boom
 
     async def main() -> None:
-        async with AsyncClient(calm(scripted), max_connections=3) as client:
+        async with AsyncClient(
+            calm(scripted), max_connections=3, on_outcome=told.append
+        ) as client:
             with pytest.raises(Boom):
                 await loop(client)
-            source.taken += 1
-            await client.send(letter(source.taken), **envelope())
+            await client.send(letter(1000), **envelope())
 
     with one_port() as scripted:
         run(main())
-    everything_taken_arrived(scripted, source)
+    assert told.pop().receipt is not None
+    everything_taken_is_known(scripted, source, told, 1000)
 
 
 def test_a_cancelled_batch_ends_at_once() -> None:

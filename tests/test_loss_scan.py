@@ -156,7 +156,9 @@ def scan(
             check_record(scripted, found)
             if not always:
                 errors = [f for f in found if isinstance(f, SendError)]
-                assert len(errors) <= 1, "one loss, and more than one message unknown"
+                # A window is unknown as a whole, but for what was answered.
+                most = 3 if way is three_at_once and "CHUNKING" in offers else 1
+                assert len(errors) <= most, "one loss, and too many messages unknown"
                 assert all(type(e) is DeliveryUnknown for e in errors), errors
                 assert all(e.timed_out is (loss == "hang") for e in errors)
             scripted.assert_clean(auths=None if always else 2)

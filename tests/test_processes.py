@@ -217,10 +217,10 @@ except KeyboardInterrupt:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     say("interrupted")
 """
-    with one_port({}, Script({"final": hang()})) as scripted:
+    with one_port(Script({"final:2": hang()})) as scripted:
         with started(program, scripted) as process:
             assert process.stdout.readline() == "one\n"
-            scripted.wait_for(lambda: stuck(scripted, "final"))
+            scripted.wait_for(lambda: len(scripted.connections[0].messages) == 2)
             for _ in range(100):
                 process.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):

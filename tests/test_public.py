@@ -33,6 +33,8 @@ CLIENT = {
     "max_messages": 100,
     "idle_timeout": 30.0,
     "max_age": 300.0,
+    "window": 16,
+    "max_rate": None,
     "on_attempt": None,
     "on_outcome": None,
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from email.message import EmailMessage, Message
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.many import one, outcomes
+from smtpsend._client.many import Terms, outcomes
+from smtpsend._client.order import checked_timeout, order_of
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._client.submit import check, submit
 from smtpsend._model.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
@@ -53,6 +53,8 @@ class AsyncClient:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
+        window: int = 16,
+        max_rate: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
@@ -61,6 +63,8 @@ class AsyncClient:
             max_messages=max_messages,
             idle_timeout=idle_timeout,
             max_age=max_age,
+            window=window,
+            max_rate=max_rate,
         )
         hooks = Hooks(on_attempt, on_outcome)
         self._pool = Pool(server_of(server), limits, hooks)
@@ -100,8 +104,7 @@ class AsyncClient:
         timeout: float | None = None,
     ) -> AsyncIterator[Outcome]:
         """Send many messages; see `Client.send_many`. Also takes an async iterable."""
-        start = partial(one, self._pool, require_all=require_all, timeout=timeout)
-        return outcomes(messages, start, self._pool.limits.max_connections)
+        return outcomes(messages, Terms(self._pool, require_all, timeout))
 
     async def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify and log in as `send` would; see `Client.check`."""

@@ -15,6 +15,7 @@ from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
 
 if TYPE_CHECKING:
     from smtpsend._model.message import Envelope
+    from smtpsend._wire.letter import Letter
     from smtpsend._wire.session import Session
 
 
@@ -71,7 +72,11 @@ class Delivery:
         count = min(self._limit, len(self._left))
         part = [self._left.popleft() for _ in range(count)]
         transaction = Transaction(
-            session, message, part, self.require_all, last=last and not self._left
+            session=session,
+            message=message,
+            recipients=part,
+            require_all=self.require_all,
+            last=last and not self._left,
         )
         try:
             self.reply = await transaction.run()
@@ -92,6 +97,13 @@ class Delivery:
             if session.channel.said_quit:
                 # What was to be the last was not: see to it that it is not again.
                 session.target.quirks.no_content_in_group = True
+
+    def note(self, letter: Letter) -> None:
+        """What a batch came to; those that were put off are left."""
+        self.accepted, self.refused = letter.accepted, letter.refused
+        self.reply = letter.answer
+        self._left = deque(letter.put_off)
+        self._limit = max(1, len(letter.recipients) - len(letter.put_off))
 
     def close(self, error: SendError) -> SendError:
         """`error`, with who has the message all the same."""

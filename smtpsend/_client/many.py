@@ -1,94 +1,127 @@
-"""Many messages, one after the other over a client's connections.
+"""`send_many`, for async and for sync callers: messages in, outcomes out.
 
-Never more than one message for each connection is in memory, and none is taken from the
-iterable before there is a connection for it: the caller's pace is ours.
+Messages are taken as there is room for them, so that a generator of any length will do.
+The caller's iterable runs where the caller is: in its thread, or in its event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-)
-from functools import partial
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._client import portal
+from smtpsend._client.bulk import Bulk
+from smtpsend._client.order import Order, order_of
 from smtpsend._client.pool import Pool
-from smtpsend._client.submit import order_of, submit
+from smtpsend._client.submit import submit
 from smtpsend._model.receipt import Outcome
 from smtpsend.errors import SendError
 
 
-def _parts(item: Any) -> tuple[Any, Any, Any]:
-    """Message, sender, recipients of one item of the iterable."""
-    if isinstance(item, tuple):
-        return item if len(item) == 3 else (item, None, None)
-    return item, None, None
+# Seconds for which the caller's messages may be taken in a row, before the loop goes on.
+_SLICE = 0.002
 
 
-async def one(
-    pool: Pool, index: int, item: Any, *, require_all: bool, timeout: float | None
-) -> Outcome:
-    """What became of one item; a bad one is an outcome, too."""
-    message, sender, recipients = _parts(item)
-    server = pool.server
-    try:
-        order = order_of(
-            server,
-            message,
-            sender,
-            recipients,
-            require_all=require_all,
-            timeout=timeout,
-            index=index,
-        )
-        return Outcome(index, message, await submit(server, order, pool), None)
-    except SendError as error:
-        return Outcome(index, message, None, error)
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What goes for each message of a `send_many`."""
+
+    pool: Pool
+    require_all: bool
+    timeout: float | None
+
+    def order(self, index: int, item: Any) -> Order | Outcome:
+        """One item of the iterable as an order; a bad one has its outcome at once."""
+        message, sender, recipients = item, None, None
+        if isinstance(item, tuple) and len(item) == 3:
+            message, sender, recipients = item
+        try:
+            return order_of(
+                self.pool.server,
+                message,
+                sender,
+                recipients,
+                require_all=self.require_all,
+                timeout=self.timeout,
+                index=index,
+            )
+        except SendError as error:
+            return Outcome(index, message, None, error)
 
 
-Start = Callable[[int, Any], Coroutine[Any, Any, Outcome]]
+def _put(bulk: Bulk, order: Order | Outcome) -> None:
+    if isinstance(order, Outcome):
+        bulk.add(order)
+    else:
+        bulk.put(order)
 
 
 async def outcomes(
-    items: Iterable[Any] | AsyncIterable[Any], start: Start, width: int
+    items: Iterable[Any] | AsyncIterable[Any], terms: Terms
 ) -> AsyncIterator[Outcome]:
-    """An outcome for each item as it comes, up to `width` at a time.
+    """An outcome for each item as it comes.
 
     If the caller leaves early, what is in flight is finished; a cancellation ends it.
+    What the iterable raises is raised when all that it gave has its outcome.
     """
-    source = _numbered(items)
-    running: set[asyncio.Task[Outcome]] = set()
+    news, room = asyncio.Event(), asyncio.Event()
+
+    def ring() -> None:
+        news.set()
+        room.set()
+
+    bulk = Bulk(terms.pool, ring)
+    feeder = asyncio.create_task(_feed(items, bulk, terms, room))
+    feeder.add_done_callback(lambda _: ring())
     try:
-        more = True
-        while more or running:
-            while more and len(running) < width:
-                try:
-                    index, item = await anext(source)
-                except StopAsyncIteration:
-                    more = False
-                else:
-                    running.add(asyncio.create_task(start(index, item)))
-            if running:
-                done, running = await asyncio.wait(
-                    running, return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    yield task.result()
+        while not (feeder.done() and bulk.idle and not bulk.outcomes):
+            news.clear()
+            if not bulk.outcomes:
+                await news.wait()
+            while bulk.outcomes:
+                outcome = bulk.get()
+                room.set()
+                yield outcome
+        feeder.result()
     except asyncio.CancelledError:
-        for task in running:
-            task.cancel()
+        bulk.cancel()
         raise
     finally:
-        if running:
-            await asyncio.wait(running)
+        feeder.cancel()
+        bulk.leave()
+        await bulk.finished()
+
+
+async def _feed(
+    items: Iterable[Any] | AsyncIterable[Any],
+    bulk: Bulk,
+    terms: Terms,
+    room: asyncio.Event,
+) -> None:
+    """Take messages from the caller as there is room for them."""
+    source = _numbered(items)
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    try:
+        while True:
+            while not bulk.room:
+                room.clear()
+                await room.wait()
+                began = clock()
+            try:
+                index, item = await anext(source)
+            except StopAsyncIteration:
+                return
+            _put(bulk, terms.order(index, item))
+            bulk.wake()
+            if clock() - began > _SLICE:
+                await asyncio.sleep(0)
+                began = clock()
+    finally:
+        bulk.end()
 
 
 async def _numbered(
@@ -105,55 +138,105 @@ async def _numbered(
             index += 1
 
 
-def outcomes_sync(items: Iterable[Any], start: Start, width: int) -> Iterator[Outcome]:
+def outcomes_sync(items: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
     """The same for sync callers: the iterable runs in the caller's thread."""
-    source = iter(enumerate(items))
-    running: dict[concurrent.futures.Future[Outcome], portal.Call[Outcome]] = {}
+    source = enumerate(items)
+    if not portal.threaded():
+        # The interpreter is ending: one after the other, in this thread.
+        yield from (_alone(terms, index, item) for index, item in source)
+        return
+    batch = _Batch(source, terms)
+    batch.call.start()
     try:
-        more = True
-        while more or running:
-            while more and len(running) < width:
-                pair = next(source, None)
-                if pair is None:
-                    more = False
-                else:
-                    call = portal.Call(partial(start, *pair))
-                    running[call.future] = call
-                    try:
-                        call.start()
-                    except Exception:
-                        del running[call.future]
-                        raise
-            if running:
-                done, _ = concurrent.futures.wait(
-                    running, return_when=concurrent.futures.FIRST_COMPLETED
-                )
-                for future in done:
-                    running.pop(future)
-                    yield future.result()
+        while (outcome := batch.next()) is not None:
+            yield outcome
     except (Exception, GeneratorExit):
         # The garbage collector may close a generator anywhere, on the background thread,
         # too, which must not wait for itself; what is in flight finishes all the same.
-        if not portal.inside():
-            _finish(running)
+        batch.leave(wait=not portal.inside())
         raise
     except BaseException:
-        _cancel(running)
+        batch.call.cancel()
         raise
+    if batch.raised is not None:
+        raise batch.raised
 
 
-def _finish(
-    running: dict[concurrent.futures.Future[Outcome], portal.Call[Outcome]],
-) -> None:
+class _Batch:
+    """The caller's side of a `Bulk` that runs on the background thread."""
+
+    def __init__(self, source: Iterator[tuple[int, Any]], terms: Terms) -> None:
+        self._source = source
+        self._terms = terms
+        self._more = True
+        self._bell: concurrent.futures.Future[None] | None = None
+        self._bulk = Bulk(terms.pool, self._ring)
+        self.call = portal.Call(self._bulk.run)
+        self.call.future.add_done_callback(lambda _: self._ring())
+        self.raised: Exception | None = None  # by the iterable
+
+    def next(self) -> Outcome | None:
+        """The next outcome; takes messages while there is none. None: it was the last."""
+        bulk = self._bulk
+        while True:
+            if bulk.outcomes:
+                return bulk.get()
+            if self._more and bulk.room:
+                self._take()
+            elif self.call.future.done():
+                # Its last act was to add an outcome, perhaps.
+                if not bulk.outcomes:
+                    self.call.future.result()
+                    return None
+            else:
+                self._wait()
+
+    def _take(self) -> None:
+        """Take one message from the caller."""
+        try:
+            pair = next(self._source, None)
+        except Exception as error:  # noqa: BLE001  # raised when the others are done
+            pair, self.raised = None, error
+        if pair is None:
+            self._more = False
+            self.call.soon(self._bulk.end)
+            return
+        _put(self._bulk, self._terms.order(*pair))
+        if self._bulk.hungry:
+            self.call.soon(self._bulk.wake)
+
+    def _wait(self) -> None:
+        """Wait for what is new."""
+        bell = self._bell = concurrent.futures.Future()
+        bulk = self._bulk
+        if not (bulk.outcomes or (self._more and bulk.room) or self.call.future.done()):
+            bell.result()
+
+    def _ring(self) -> None:
+        """Something is new: called in the background thread."""
+        bell = self._bell
+        if bell is not None and not bell.done():
+            bell.set_result(None)
+
+    def leave(self, *, wait: bool) -> None:
+        """Begin nothing more; wait for what is in flight."""
+        self.call.soon(self._bulk.leave)
+        if not wait:
+            return
+        try:
+            concurrent.futures.wait([self.call.future])
+        except BaseException:
+            self.call.cancel()
+            raise
+
+
+def _alone(terms: Terms, index: int, item: Any) -> Outcome:
+    order = terms.order(index, item)
+    if isinstance(order, Outcome):
+        return order
+    pool = terms.pool
     try:
-        concurrent.futures.wait(running)
-    except BaseException:
-        _cancel(running)
-        raise
-
-
-def _cancel(
-    running: dict[concurrent.futures.Future[Outcome], portal.Call[Outcome]],
-) -> None:
-    for call in running.values():
-        call.cancel()
+        receipt = portal.run(lambda: submit(pool.server, order, pool))
+    except SendError as error:
+        return Outcome(index, order.message, None, error)
+    return Outcome(index, order.message, receipt, None)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from smtpsend._client.hooks import Hooks
+from smtpsend._client.pace import Pace, check_rate
 from smtpsend._model.policy import check_seconds
 from smtpsend._model.server import Server
 from smtpsend._wire.channel import Deadline
@@ -35,14 +36,18 @@ class Limits:
     max_messages: int = 100
     idle_timeout: float = 30.0
     max_age: float = 300.0
+    window: int = 16
+    max_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_connections", "max_messages"):
+        for name in ("max_connections", "max_messages", "window"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ConfigError(f"{name} is a whole number, at least 1")
         check_seconds("idle_timeout", self.idle_timeout, zero=True)
         check_seconds("max_age", self.max_age)
+        if self.max_rate is not None:
+            check_rate(self.max_rate)
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Pool:
         self.server = server
         self.hooks = hooks
         self.limits = limits
+        self.pace = Pace(limits.max_rate)
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._closed = False
         self._forget()
@@ -91,6 +97,11 @@ class Pool:
                 idle.session.forget()
         self._forget()
         self._home = here
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return bool(self._waiting)
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
@@ -149,6 +160,7 @@ class Pool:
                 track = Track(session.method, deadline.elapsed)
                 track.address = session.track.address
                 session.track, session.deadline = track, deadline
+                session.kept, session.alive = True, False
                 return session
             session.channel.hang_up()
         return None

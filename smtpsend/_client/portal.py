@@ -110,6 +110,11 @@ class Call(Generic[T]):
         else:
             self._loop.call_soon_threadsafe(self._begin)
 
+    def soon(self, what: Callable[[], object]) -> None:
+        """Let the loop call something; it was started."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(what)
+
     def _begin(self) -> None:
         if self._cancelled:
             self._settle_cancelled()
@@ -139,6 +144,20 @@ class Call(Generic[T]):
         if self._loop is not None and not self.future.done():
             self._loop.call_soon_threadsafe(self._stop)
             concurrent.futures.wait([self.future], _GRACE)
+
+
+def threaded() -> bool:
+    """Whether there is a background thread, or can be one.
+
+    Raises:
+        ConfigError: gevent stands in the way.
+    """
+    green.check()
+    try:
+        _portal.loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def inside() -> bool:

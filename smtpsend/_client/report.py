@@ -77,22 +77,27 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     reply = None
     with contextlib.suppress(*FAULTS):
         reply = session.channel.early()
-    name = message_id or "a message"
     if reply is None and not session.answered:
-        _warn(
-            "unknown whether delivered: %s (cancelled before the server answered the end "
-            "of the message)",
-            name,
-        )
-        return DeliveryUnknown(
-            "cancelled before the server answered the end of the message",
-            phase=Phase.FINAL,
-            event=Event.UNKNOWN,
-            message_id=message_id,
-        )
+        return left_open(message_id)
     if session.answered or (reply is not None and positive(reply)):
+        name = message_id or "a message"
         _warn("delivered all the same: %s was cancelled after the answer", name)
     return None
+
+
+def left_open(message_id: str | None) -> DeliveryUnknown:
+    """Log that a message was cancelled after its end went out, unanswered."""
+    _warn(
+        "unknown whether delivered: %s (cancelled before the server answered the end "
+        "of the message)",
+        message_id or "a message",
+    )
+    return DeliveryUnknown(
+        "cancelled before the server answered the end of the message",
+        phase=Phase.FINAL,
+        event=Event.UNKNOWN,
+        message_id=message_id,
+    )
 
 
 def _warn(text: str, *facts: object) -> None:

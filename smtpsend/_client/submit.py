@@ -8,18 +8,14 @@ receipt or a typed error, and no connection is left in doubt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from smtpsend._client import memory, report
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
+from smtpsend._client.order import Order
 from smtpsend._client.race import Race
-from smtpsend._model.message import Envelope, envelope
-from smtpsend._model.policy import check_seconds
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.redirect import redirected
 from smtpsend._wire.channel import Deadline
 from smtpsend._wire.login import login
 from smtpsend._wire.session import Session
@@ -41,17 +37,6 @@ _IN_DOUBT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to send, and how."""
-
-    message: object
-    envelope: Envelope
-    require_all: bool
-    timeout: float
-    index: int = 0
-
-
 class Transport(Protocol):
     """What takes the place of the network while a program is tested."""
 
@@ -64,42 +49,16 @@ class Transport(Protocol):
         ...
 
 
+class Door(Protocol):
+    """What stands before the login of a batch."""
+
+    async def enter(self, session: Session) -> None:
+        """Log in, unless it is known that nobody is let in."""
+        ...
+
+
 # Set by smtpsend.testing; None is the network.
 transport: Transport | None = None
-
-
-def order_of(
-    server: Server,
-    message: object,
-    sender: str | None,
-    recipients: Sequence[str] | None,
-    *,
-    require_all: bool,
-    timeout: float | None,
-    index: int = 0,
-) -> Order:
-    """What the arguments of a send come to.
-
-    Raises:
-        ConfigError: they cannot be used.
-    """
-    seconds = checked_timeout(server, timeout)
-    made = envelope(message, sender, recipients)
-    if server.redirect_to is not None:
-        made = redirected(made, server.redirect_to)
-    return Order(message, made, bool(require_all), seconds, index)
-
-
-def checked_timeout(server: Server, timeout: float | None) -> float:
-    """The seconds that a call may take.
-
-    Raises:
-        ConfigError: `timeout` is no usable number of seconds.
-    """
-    if timeout is None:
-        return server.policy.deadline
-    check_seconds("timeout", timeout)
-    return timeout
 
 
 async def submit(server: Server, order: Order, pool: Pool | None = None) -> Receipt:
@@ -115,24 +74,47 @@ async def submit(server: Server, order: Order, pool: Pool | None = None) -> Rece
         if pool is None:
             receipt = await _carry(server, order, delivery, deadline, None)
         else:
+            await pool.pace.turn(deadline)
             async with pool.slot(deadline):
                 receipt = await _carry(server, order, delivery, deadline, pool)
-    except SendError as error:
-        report.failure(delivery.close(error), server.host, order.envelope)
-        hooks.outcome(Outcome(order.index, order.message, None, error))
-        raise
-    except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-        typed = delivery.close(report.unexpected(error, Phase.CONNECT))
-        hooks.outcome(Outcome(order.index, order.message, None, typed))
+    except Exception as error:  # P3: nothing untyped escapes
+        typed = conclude_failure(server, order, delivery, hooks, error)
+        if typed is error:
+            raise
         raise typed from None
     except BaseException:
-        if delivery.unknown is not None:
-            unknown = delivery.close(delivery.unknown)
-            hooks.outcome(Outcome(order.index, order.message, None, unknown))
+        conclude_cancelled(order, delivery, hooks)
         raise
-    report.success(receipt, server.host)
-    hooks.outcome(Outcome(order.index, order.message, receipt, None))
+    conclude(server, order, receipt, hooks)
     return receipt
+
+
+def conclude(server: Server, order: Order, receipt: Receipt, hooks: Hooks) -> Outcome:
+    """Tell everybody that a message was taken."""
+    report.success(receipt, server.host)
+    outcome = Outcome(order.index, order.message, receipt, None)
+    hooks.outcome(outcome)
+    return outcome
+
+
+def conclude_failure(
+    server: Server, order: Order, delivery: Delivery, hooks: Hooks, error: Exception
+) -> SendError:
+    """Tell everybody that a message was not taken, or may have been; as a typed error."""
+    if isinstance(error, SendError):
+        typed = delivery.close(error)
+        report.failure(typed, server.host, order.envelope)
+    else:
+        typed = delivery.close(report.unexpected(error, Phase.CONNECT))
+    hooks.outcome(Outcome(order.index, order.message, None, typed))
+    return typed
+
+
+def conclude_cancelled(order: Order, delivery: Delivery, hooks: Hooks) -> None:
+    """Tell that a message may have been taken when its send was cancelled, if so."""
+    if delivery.unknown is not None:
+        unknown = delivery.close(delivery.unknown)
+        hooks.outcome(Outcome(order.index, order.message, None, unknown))
 
 
 async def _carry(
@@ -145,10 +127,15 @@ async def _carry(
     hooks = pool.hooks if pool is not None else Hooks()
     if transport is not None:
         return await transport.send(server, order, hooks)
-    return await _send(_race(server, deadline, hooks), delivery, pool)
+    return await carry(race_for(server, deadline, hooks), delivery, pool)
 
 
-def _race(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
+def race_for(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
+    """The race that a call runs.
+
+    Raises:
+        ConfigError: the CA file or the context cannot be used.
+    """
     # Reads files and looks at the caller's context: before any network.
     cafile = None if server.cafile is None else str(server.cafile)
     return Race(server, context_for(cafile, server.ssl_context), deadline, hooks)
@@ -165,52 +152,63 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
         if transport is not None:
             await transport.check(server, pool.hooks)
             return
-        race = _race(server, deadline, pool.hooks)
+        race = race_for(server, deadline, pool.hooks)
         pool.make_room()
         try:
-            pool.give(await _logged_in(race))
+            pool.give(await logged_in(race))
         finally:
             await race.settle()
 
 
-async def _send(race: Race, delivery: Delivery, pool: Pool | None) -> Receipt:
+async def carry(
+    race: Race, delivery: Delivery, pool: Pool | None, session: Session | None = None
+) -> Receipt:
+    """Send one message over `session`, a kept one, or one that the race gives.
+
+    Raises:
+        SendError: what ended it.
+    """
     try:
-        if pool is not None:
+        if pool is not None and session is None:
             # One turn of the loop: it may have stood still since the last send, and what
             # came meanwhile (an end, a 421) is not seen before it looks at the sockets.
             await asyncio.sleep(0)
-        while pool is not None and (kept := pool.take(race.deadline)) is not None:
+            session = pool.take(race.deadline)
+        while True:
+            if session is None:
+                session = await logged_in(race)
+            kept = session.kept
             try:
-                if (receipt := await _send_over(kept, race, delivery, pool)) is not None:
+                receipt = await _send_over(session, race, delivery, pool)
+                if receipt is not None:
                     return receipt
             except SendError as error:
                 # Found dead before anything was said: replaced in silence.
-                dead = error.event is Event.LOST and error.phase is Phase.MAIL
-                if not dead or not race.deadline.left:
-                    race.record(error, kept.track)
-                    break
-        while True:
-            session = await _logged_in(race)
-            try:
-                receipt = await _send_over(session, race, delivery, pool)
-            except SendError as error:
-                # What follows, if anything does, is decided by the race.
-                race.record(error, session.track)
-            else:
-                if receipt is not None:
-                    return receipt
+                if not (kept and is_dead(error) and race.deadline.left):
+                    # What follows, if anything does, is decided by the race.
+                    race.record(error, session.track)
+                    kept = False
+            session = pool.take(race.deadline) if kept and pool is not None else None
     finally:
         await race.settle()
 
 
-async def _logged_in(race: Race) -> Session:
+def is_dead(error: SendError) -> bool:
+    """Whether a connection was found lost before anything was said on it."""
+    return error.event is Event.LOST and error.phase is Phase.MAIL
+
+
+async def logged_in(race: Race, door: Door | None = None) -> Session:
     """A session that the server let in, by the methods that are still to be tried."""
     while True:
         session = await race.ready()
         try:
             # Here, and not after the message is taken, when nothing may be awaited.
             await race.settle()
-            await login(session)
+            if door is None:
+                await login(session)
+            else:
+                await door.enter(session)
         except SendError as error:
             _hang_up(session, error)
             race.record(error, session.track)
@@ -219,6 +217,7 @@ async def _logged_in(race: Race) -> Session:
             raise
         else:
             memory.worked(race.server.host, race.server.policy, session.method)
+            session.alive = True
             return session
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from email.message import EmailMessage, Message
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from smtpsend._client import portal
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.many import one, outcomes_sync
+from smtpsend._client.many import Terms, outcomes_sync
+from smtpsend._client.order import checked_timeout, order_of
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submit import check, checked_timeout, order_of, submit
+from smtpsend._client.submit import check, submit
 from smtpsend._model.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server import Server, server_of
@@ -95,6 +95,8 @@ class Client:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
+        window: int = 16,
+        max_rate: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
@@ -103,6 +105,8 @@ class Client:
             max_messages=max_messages,
             idle_timeout=idle_timeout,
             max_age=max_age,
+            window=window,
+            max_rate=max_rate,
         )
         hooks = Hooks(on_attempt, on_outcome)
         self._pool = Pool(server_of(server), limits, hooks)
@@ -156,8 +160,7 @@ class Client:
             require_all: send a message to nobody unless all its recipients are accepted.
             timeout: seconds for each message, in place of ``policy.deadline``.
         """
-        start = partial(one, self._pool, require_all=require_all, timeout=timeout)
-        return outcomes_sync(messages, start, self._pool.limits.max_connections)
+        return outcomes_sync(messages, Terms(self._pool, require_all, timeout))
 
     def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify and log in the way `send` would; send nothing.

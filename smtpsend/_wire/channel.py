@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
+from smtpsend._wire.deadline import FAULTS, Deadline, Lost, TimedOut
 from smtpsend._wire.redact import Redactor
 from smtpsend._wire.replies import Garbage, ReplyReader
 from smtpsend.errors import Reply
@@ -25,50 +26,6 @@ log = logging.getLogger("smtpsend.wire")
 
 # How much may wait in the transport before the writer has to.
 _HIGH_WATER = 65536
-
-
-class Lost(Exception):
-    """The connection ended."""
-
-
-class TimedOut(Exception):
-    """One of our timers ran out."""
-
-
-FAULTS = (Lost, TimedOut, Garbage)
-"""Everything that can end a connection."""
-
-
-class Deadline:
-    """Until when the whole call may run."""
-
-    def __init__(self, seconds: float) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self.start = self._clock()
-        self._end = self.start + seconds
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the start of the call."""
-        return self._clock() - self.start
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left; 0 when it is over."""
-        return max(0.0, self._end - self._clock())
-
-    def check(self) -> None:
-        """Raise if it is over.
-
-        Raises:
-            TimedOut: nothing is left.
-        """
-        if not self.left:
-            raise TimedOut("the deadline ran out")
-
-    def within(self, seconds: float) -> float:
-        """`seconds`, or what is left where that is less."""
-        return min(seconds, self.left)
 
 
 class Channel(asyncio.Protocol):
@@ -168,6 +125,10 @@ class Channel(asyncio.Protocol):
             await self._wait(until, f"no answer within {timeout:.3g} s")
         return self._next()
 
+    def ready(self) -> Reply | None:
+        """The next reply, if it is there."""
+        return self._next() if self._replies else None
+
     def _next(self) -> Reply:
         reply = self._replies.popleft()
         if log.isEnabledFor(logging.DEBUG):
@@ -211,6 +172,10 @@ class Channel(asyncio.Protocol):
             Garbage: a reply came that answers nothing, or what came is no reply.
             Lost: the connection has ended.
         """
+        self.commands([(line, content)])
+
+    def commands(self, pieces: list[tuple[bytes, bytes]]) -> None:
+        """The same for commands and contents in turn, all in one write."""
         if self._replies:
             # A 421 may come at any time (RFC 5321 section 3.8), and counts as the
             # answer to this command.
@@ -221,10 +186,11 @@ class Channel(asyncio.Protocol):
         if not self._reader.idle:
             raise Garbage("a reply began that answers nothing")
         if log.isEnabledFor(logging.DEBUG):
-            self._tell(">", self._shown(line))
-            if content:
-                self._tell(">", f"({len(content)} bytes of content)")
-        self.transport.write(line + content)
+            for line, content in pieces:
+                self._tell(">", self._shown(line))
+                if content:
+                    self._tell(">", f"({len(content)} bytes of content)")
+        self.transport.write(b"".join([part for piece in pieces for part in piece]))
 
     def _shown(self, line: bytes) -> str:
         text = line.decode("utf-8", "replace").strip()
@@ -233,11 +199,13 @@ class Channel(asyncio.Protocol):
         words = text.split(" ")
         return " ".join([*words[:2], "***"]) if words[0] == "AUTH" else "***"
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Write content; see `drained` for the pace."""
+    def write(self, data: bytes | memoryview, commands: bytes = b"") -> None:
+        """Write content, and commands behind it; see `drained` for the pace."""
         if log.isEnabledFor(logging.DEBUG):
             self._tell(">", f"({len(data)} bytes of content)")
-        self.transport.write(data)
+            if commands:
+                self._tell(">", self._shown(commands))
+        self.transport.write(bytes(data) + commands if commands else data)
 
     async def drained(self, timeout: float, deadline: Deadline) -> None:
         """Wait until more can be written, or a reply or the end of the connection came.
@@ -262,14 +230,14 @@ class Channel(asyncio.Protocol):
                 waiting, until = now, self._loop.time() + deadline.within(timeout)
 
     @property
+    def unread(self) -> bool:
+        """Whether something came that was not asked for."""
+        return bool(self._replies) or not self._reader.idle
+
+    @property
     def fit(self) -> bool:
         """Whether the connection can serve another message."""
-        return (
-            not self._replies
-            and self._reader.idle
-            and self._lost is None
-            and not self.transport.is_closing()
-        )
+        return not self.unread and self._lost is None and not self.transport.is_closing()
 
     def discard(self) -> None:
         """Forget what was received and not read (RFC 3207 section 6)."""

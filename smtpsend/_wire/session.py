@@ -18,7 +18,8 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
 
 from smtpsend._model.auth import choose
-from smtpsend._wire.channel import Channel, Deadline
+from smtpsend._wire.channel import Channel
+from smtpsend._wire.deadline import Deadline, Garbage
 from smtpsend._wire.faults import Track, at
 from smtpsend._wire.names import own_name
 from smtpsend._wire.target import Target
@@ -81,6 +82,8 @@ class Session:
         self.dirty = False  # a transaction was begun and refused: RSET comes first
         self.spent = False  # not to be used for another message
         self.answered = False  # the message was taken, and only the 221 is missing
+        self.alive = False  # what the server said last shows that it goes on
+        self.kept = False  # it was used, or at least waited, before
         self._born = asyncio.get_running_loop().time()
         self._sock = sock
         self._smtp: SMTP
@@ -131,6 +134,20 @@ class Session:
         """
         known = self.target.quirks.no_content_in_group
         return self.warm and not known and not self.offers("burl")
+
+    @property
+    def commands_behind(self) -> bool:
+        """Whether commands may go out behind the final dot (RFC 2920 section 3.1).
+
+        Not to Dovecot's submission service: 2.3.19 takes the message, and dies of the
+        RCPT behind it before it has said so ("Panic: file smtp-server-transaction.c: line
+        226 (smtp_server_transaction_finished): assertion failed:
+        (conn->state.pending_rcpt_cmds == 0)"). Where it is not known that a server can
+        do it, one connection at a time finds out.
+        """
+        quirks = self.target.quirks
+        known = quirks.commands_behind or not (quirks.no_commands_behind or quirks.trying)
+        return known and not self.offers("burl")
 
     @property
     def warm(self) -> bool:
@@ -198,6 +215,26 @@ class Session:
         )
         self._replies = _Replies(self.channel, self.timeout)
         self._smtp.protocol, self._smtp.transport = self._replies, self.channel.transport
+
+    @property
+    def ehlo_line(self) -> bytes:
+        """The EHLO of this session, to be said again."""
+        return f"EHLO {self._smtp.local_hostname}\r\n".encode()
+
+    async def see_alive(self) -> None:
+        """See whether a kept connection still answers, and means to go on.
+
+        Raises:
+            ConnectionLost: it does not.
+        """
+        self.alive = False
+        with at(self.track, Phase.MAIL):
+            self.deadline.check()
+            self.channel.command(self.ehlo_line)
+            reply = await self.channel.reply(self.timeout())
+            if reply.code != 250:
+                raise Garbage(f"EHLO was refused: {reply}")
+        self.dirty, self.alive = False, True
 
     async def ehlo(self) -> None:
         with at(self.track, Phase.EHLO):

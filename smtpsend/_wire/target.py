@@ -18,6 +18,11 @@ class Quirks:
 
     no_bdat: bool = False
     no_content_in_group: bool = False
+    no_window: bool = False  # it does not say where a window of messages ends
+    no_commands_behind: bool = False  # it loses what stands behind the final dot
+    commands_behind: bool = False  # it was seen to answer it
+    trying: bool = False  # some connection is about to see
+    doubts: int = 0  # how often it refused a sender there
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,9 @@ surely undelivered (`ConnectionLost`), what breaks after that leaves it open
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,14 +22,10 @@ from smtpsend._wire.channel import Garbage
 from smtpsend._wire.farewell import QUIT, see_through
 from smtpsend._wire.faults import at, closing, lost, positive
 from smtpsend._wire.fitting import Fitted
-from smtpsend._wire.refusals import (
-    no_bdat,
-    recipients_refused,
-    refusal,
-    too_many,
-    without_bdat,
-)
-from smtpsend._wire.upload import CHUNK, upload
+from smtpsend._wire.group import RSET, may_share_a_group
+from smtpsend._wire.ledger import Ledger
+from smtpsend._wire.refusals import no_bdat, refusal, without_bdat
+from smtpsend._wire.upload import upload
 from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,
@@ -48,16 +43,6 @@ if TYPE_CHECKING:
 # than any round trip.
 _LARGEST_GROUP = 1000
 
-# Content that a server could take for commands, if it does not discard the chunk of a
-# BDAT that it refused: such content waits until the recipients are accepted.
-_VERBS = (
-    rb"[ \t]*(?:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
-    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
-)
-_FIRST_LINE = re.compile(_VERBS, re.IGNORECASE)
-# With the line end spelled out, and not as ^, the search jumps from line to line.
-_LATER_LINE = re.compile(rb"\n" + _VERBS, re.IGNORECASE)
-
 
 class _Step(NamedTuple):
     phase: Phase
@@ -69,22 +54,15 @@ class _Step(NamedTuple):
 _NO_MORE = {421, *range(300, 400)}
 
 _DATA = _Step(Phase.DATA, b"DATA\r\n")
-_RSET = b"RSET\r\n"
 
 
-@dataclass(slots=True)
-class Transaction:
+@dataclass(slots=True, kw_only=True)
+class Transaction(Ledger):
     """One message on its way over one session, to as many as the server takes at once."""
 
     session: Session
     message: Fitted
-    recipients: list[str]
-    require_all: bool
     last: bool  # the connection is not needed after this one
-    accepted: list[str] = field(default_factory=list)
-    refused: dict[str, Reply] = field(default_factory=dict)
-    put_off: list[str] = field(default_factory=list)  # beyond the server's limit
-    _mail_refused: SendError | None = None
     _closing: SendError | None = None  # a 421 was the last that was read
     _hung_up: SendError | None = None  # a 421 was read
 
@@ -99,7 +77,7 @@ class Transaction:
         session = self.session
         steps = self._steps(reset=session.dirty)
         session.messages += 1
-        session.dirty = True
+        session.dirty, session.alive = True, False
         size = _LARGEST_GROUP if session.pipelining else 1
         while group := list(islice(steps, size)):
             last = group[-1].address == self.recipients[-1]
@@ -108,14 +86,14 @@ class Transaction:
                     return self._end(await self._together([*group, self._bdat()]))
                 return await self._data(await self._ask([*group, _DATA]))
             await self._ask(group)
-            if self._mail_refused is not None:
+            if self.mail_refused is not None:
                 break
         self._stop_if_refused()
         return await self._data(await self._ask([_DATA]))
 
     def _steps(self, *, reset: bool) -> Iterator[_Step]:
         if reset:
-            yield _Step(Phase.MAIL, _RSET)
+            yield _Step(Phase.MAIL, RSET)
         yield _Step(Phase.MAIL, self.message.mail)
         for address in self.recipients:
             line = f"RCPT TO:<{address}>\r\n".encode()
@@ -127,15 +105,7 @@ class Transaction:
         Only where QUIT can follow it (farewell.py). A connection that is kept may have
         died without our knowing, and nobody could say then whether the message arrived.
         """
-        content = self.message.content
-        return (
-            self.last
-            and self.session.chunking
-            and self.session.content_in_group
-            and len(content) < CHUNK
-            and not _FIRST_LINE.match(content)
-            and not _LATER_LINE.search(content)
-        )
+        return self.last and may_share_a_group(self.session, self.message.content)
 
     def _bdat(self) -> _Step:
         # RFC 3030 section 2; the content goes out as it is.
@@ -152,7 +122,7 @@ class Transaction:
                     await self._answer(step)
                 return await self._answer(last)
         except ConnectionLost:
-            if (error := self._known_refusal()) is not None:
+            if (error := self.known_refusal()) is not None:
                 raise error from None
             raise
 
@@ -177,13 +147,13 @@ class Transaction:
                     await self._answer_together(step, session.timeout())
                 reply = await self._answer_together(last, session.final_timeout())
         except DeliveryUnknown:
-            if (error := self._closing or self._known_refusal()) is not None:
+            if (error := self._closing or self.known_refusal()) is not None:
                 raise error from None
             session.target.quirks.no_content_in_group = True
             raise
         session.answered = positive(reply)
         with at(session.track, Phase.FINAL):
-            sure = not self.refused and self._mail_refused is None and positive(reply)
+            sure = not self.refused and self.mail_refused is None and positive(reply)
             reply = await see_through(session, reply, sure=sure)
         if self._hung_up is not None and not positive(reply):
             raise self._hung_up
@@ -214,10 +184,10 @@ class Transaction:
             if step.address:
                 self.refused[step.address] = reply
             else:
-                self._mail_refused = self._closing
+                self.mail_refused = self._closing
             return
-        if final and self._mail_refused is not None and positive(reply) and self.accepted:
-            self._mail_refused = None
+        if final and self.mail_refused is not None and positive(reply) and self.accepted:
+            self.mail_refused = None
             raise Garbage(f"the message was taken after MAIL was refused: {reply}")
         self._take(step, reply)
 
@@ -230,39 +200,16 @@ class Transaction:
         if 300 <= reply.code < 400:
             raise refusal(step.phase, reply)
         if step.address:
-            self._take_recipient(step.address, reply)
+            self.take_recipient(step.address, reply)
         elif not positive(reply):
-            if step.line == _RSET:
+            if step.line == RSET:
                 raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
             # No transaction began, so that there is nothing to reset.
-            self._mail_refused = refusal(Phase.MAIL, reply)
+            self.mail_refused = refusal(Phase.MAIL, reply)
             self.session.dirty = False
 
-    def _take_recipient(self, address: str, reply: Reply) -> None:
-        if positive(reply):
-            self.accepted.append(address)
-        elif too_many(reply, len(self.accepted)) and not self.require_all:
-            self.put_off.append(address)
-        else:
-            self.refused[address] = reply
-
-    def _refusal(self) -> SendError | None:
-        """Why nobody is to get the message, if so; all recipients are answered."""
-        if self._mail_refused is not None:
-            return self._mail_refused
-        if self.accepted and not (self.refused and self.require_all):
-            return None
-        return recipients_refused(self.refused, len(self.accepted))
-
-    def _known_refusal(self) -> SendError | None:
-        """The same where the connection broke: only what surely holds."""
-        answered = len(self.accepted) + len(self.refused) + len(self.put_off)
-        if self._mail_refused is None and answered < len(self.recipients):
-            return None
-        return self._refusal()
-
     def _stop_if_refused(self) -> None:
-        if (error := self._refusal()) is not None:
+        if (error := self.refusal()) is not None:
             raise error
 
     async def _data(self, reply: Reply) -> Reply:
@@ -272,7 +219,7 @@ class Transaction:
             session.spent = reply.code < 400
             self._stop_if_refused()
             raise refusal(Phase.DATA, reply)
-        if (error := self._refusal()) is not None:
+        if (error := self.refusal()) is not None:
             # RFC 2920 section 3.1: a server that asks for content all the same gets
             # none; whatever it answers, there is nobody whom it could go to.
             session.spent = True

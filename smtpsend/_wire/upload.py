@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 CHUNK = 65536
 
 
-async def upload(session: Session, content: bytes, end: bytes) -> Reply:
-    """Write `content` and `end`, and wait for the answer.
+async def upload(
+    session: Session, content: bytes, end: bytes, behind: bytes = b""
+) -> Reply:
+    """Write `content` and `end`, and commands `behind` it, and wait for the answer.
 
     The last write is the one after which the message may have been taken; nothing is
     waited for between the last look for an early answer and it.
@@ -42,7 +44,7 @@ async def upload(session: Session, content: bytes, end: bytes) -> Reply:
                 await channel.drained(session.target.policy.reply_timeout, deadline)
         _stop_if_answered(session)
         deadline.check()
-        channel.write(last)
+        channel.write(last, behind)
     with at(session.track, Phase.FINAL):
         return await channel.reply(session.final_timeout())
 

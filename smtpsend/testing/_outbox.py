@@ -9,7 +9,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.submit import Order
+from smtpsend._client.order import Order
 from smtpsend._model.address import mailbox
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server import Server

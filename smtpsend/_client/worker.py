@@ -1,0 +1,133 @@
+"""A worker of a batch: one connection at a time, and what the server takes over it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from smtpsend._client import submit
+from smtpsend._client.batch import Batch
+from smtpsend._client.delivery import Delivery
+from smtpsend._client.submit import carry, conclude_cancelled, logged_in, race_for
+from smtpsend._wire.deadline import Deadline
+from smtpsend.errors import ConnectError, SendError
+
+
+if TYPE_CHECKING:
+    from smtpsend._client.bulk import Bulk
+    from smtpsend._client.order import Order
+    from smtpsend._client.race import Race
+    from smtpsend._wire.letter import Letter
+    from smtpsend._wire.session import Session
+
+
+class Worker:
+    """Sends what is in the inbox of a `Bulk`, until it is empty.
+
+    Args:
+        stop: done when nothing more is to begin.
+    """
+
+    def __init__(self, bulk: Bulk, stop: asyncio.Future[None]) -> None:
+        self._bulk = bulk
+        self._pool = bulk.pool
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Work; each message that is begun has its outcome."""
+        bulk, pool = self._bulk, self._pool
+        while bulk.inbox:
+            if bulk.shut:
+                bulk.refuse_all()
+                return
+            await pool.pace.turn(stop=self._stop)
+            if not bulk.inbox:
+                return
+            order = bulk.inbox.popleft()
+            deadline = Deadline(order.timeout)
+            delivery = Delivery(order.envelope, order.require_all)
+            try:
+                async with pool.slot(deadline):
+                    if not await self._serve(order, deadline, delivery):
+                        return
+            except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+                bulk.failed(order, delivery, error)
+            except BaseException:
+                conclude_cancelled(order, delivery, pool.hooks)
+                raise
+
+    async def _serve(self, order: Order, deadline: Deadline, delivery: Delivery) -> bool:
+        """See to one message, and those that go with it; whether to go on."""
+        bulk, pool = self._bulk, self._pool
+        if submit.transport is not None:
+            sent = await submit.transport.send(pool.server, order, pool.hooks)
+            bulk.taken(order, sent)
+            return True
+        race = race_for(pool.server, deadline, pool.hooks)
+        # See `submit.carry`.
+        await asyncio.sleep(0)
+        session = pool.take(deadline)
+        if session is None:
+            try:
+                session = await logged_in(race, bulk)
+            except ConnectError as error:
+                if not bulk.connected:
+                    raise
+                # The server wants no more connections, it seems: another does the work.
+                bulk.put_back([order])
+                policy = pool.server.policy
+                bulk.refused_one(policy.connect_timeout if error.timed_out else 0.0)
+                return False
+            finally:
+                await race.settle()
+            bulk.opened(deadline.elapsed)
+        bulk.connected += 1
+        try:
+            await self._over(session, race, order, delivery)
+        finally:
+            bulk.connected -= 1
+        return True
+
+    async def _over(
+        self, session: Session, race: Race, order: Order, delivery: Delivery
+    ) -> None:
+        """Send over a connection what it takes, and see to what is left of it."""
+        bulk, pool = self._bulk, self._pool
+        batch = Batch(bulk, session, race)
+        bulk.set_unit(batch.unit)
+        if not batch.takes(order):
+            bulk.taken(order, await carry(race, delivery, pool, session))
+            return
+        try:
+            rest = await batch.run(order)
+        finally:
+            pool.give(session)
+        for letter in batch.partly:
+            await self._go_on(letter, session)
+        blame, letters = rest.blame, rest.letters
+        if blame is None or (session.kept and submit.is_dead(blame)):
+            bulk.put_back([letter.order for letter in letters])
+            return
+        bulk.put_back([letter.order for letter in letters[1:]])
+        await self._go_on(letters[0], session, blame)
+
+    async def _go_on(
+        self, letter: Letter, session: Session, blame: SendError | None = None
+    ) -> None:
+        """Send a message to those who do not have it yet, as the policy says."""
+        order, pool = letter.order, self._pool
+        delivery = Delivery(order.envelope, order.require_all)
+        if blame is None:
+            delivery.note(letter)
+        try:
+            race = race_for(pool.server, letter.deadline, pool.hooks)
+            if blame is not None:
+                race.record(blame, session.track)
+            receipt = await carry(race, delivery, pool)
+        except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+            self._bulk.failed(order, delivery, error)
+        except BaseException:
+            conclude_cancelled(order, delivery, pool.hooks)
+            raise
+        else:
+            self._bulk.taken(order, receipt)

@@ -1,0 +1,266 @@
+"""A chain: MAIL, RCPT and DATA of the next message go out with the end of the one before.
+
+RFC 2920 section 3.1 allows it, and each message costs one round trip. The content of a
+message waits for its 354, which also shows that the replies before it are paired rightly:
+the receipt for the message before is given then. Servers that offer PIPELINING and lose
+or refuse what stands behind the final dot are found out at the first try: nothing is lost
+by it, since the content of the next message is not out yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smtpsend._model.message import dot_stuff
+from smtpsend._wire.deadline import FAULTS, Garbage, TimedOut
+from smtpsend._wire.faults import closing, lost, positive
+from smtpsend._wire.letter import Letter, Rest
+from smtpsend._wire.refusals import refusal
+from smtpsend._wire.upload import upload
+from smtpsend.errors import (
+    ConnectionLost,
+    DeliveryUnknown,
+    Event,
+    Phase,
+    Reply,
+    SendError,
+)
+
+
+if TYPE_CHECKING:
+    from smtpsend._wire.session import Session
+
+_DATA = b"DATA\r\n"
+_DOT = b".\r\n"
+
+# How long a server may take, at least, for commands behind a final dot before it is
+# thought to have lost them; and how many times as long as for those without one before.
+_PATIENCE, _FACTOR = 1.0, 5
+# How often a sender may be refused there before the server is thought to mean the place.
+_DOUBTS = 2
+
+
+class Chain:
+    """Messages on their way over one session, one after the other.
+
+    Args:
+        more: gives the next message, or None.
+        settle: called for each message of which the fate is known.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        more: Callable[[], Letter | None],
+        settle: Callable[[Letter], None],
+    ) -> None:
+        self._session = session
+        self._more = more
+        self._settle = settle
+        self._following: Letter | None = None  # its commands are out, or about to be
+        self._reset = False  # RSET stands before the group that is out
+        self._held: list[Letter] = []  # answered; the count is not closed
+        self._refused = False  # a reply was negative since the count was closed
+        self._garbled = False  # a reply belongs to another command than we thought
+        self._trying = False  # whether the server answers what stands behind a dot
+        self._took = 0.0  # seconds for the replies to a group
+
+    async def run(self, letter: Letter) -> Rest:
+        """Send it, and what `more` gives, until that is None or something breaks.
+
+        Returns:
+            What nobody can have taken.
+        """
+        session = self._session
+        try:
+            rest = await self._run(letter)
+        finally:
+            if self._trying:
+                session.target.quirks.trying = False
+        self._garbled |= session.channel.unread
+        self._release()
+        if rest.letters or session.spent:
+            session.channel.abort()
+        return rest
+
+    async def _run(self, letter: Letter) -> Rest:
+        session, behind = self._session, False
+        if (fault := self._write(letter)) is not None:
+            return Rest([letter], fault)
+        while True:
+            session.deadline = letter.deadline
+            try:
+                reply = await self._group(letter, behind=behind)
+            except SendError as error:
+                session.spent = True
+                return self._stopped(letter, error, behind=behind)
+            if behind and self._in_doubt(letter):
+                session.spent = True
+                return Rest([letter])
+            if reply.code == 354:
+                # The count is right up to here.
+                self._release()
+                if (rest := await self._content(letter)) is not None:
+                    return rest
+            else:
+                letter.error = letter.refusal() or refusal(Phase.DATA, reply)
+                self._held.append(letter)
+            behind = self._following is not None
+            following = self._following or self._more()
+            if following is None:
+                return Rest()
+            if not behind and (fault := self._write(following)) is not None:
+                return Rest([following], fault)
+            letter, self._following = following, None
+
+    def _write(self, letter: Letter) -> SendError | None:
+        """Write a group by itself; why it cannot be written."""
+        session = self._session
+        session.track.phase = Phase.MAIL
+        try:
+            letter.deadline.check()
+            session.channel.command(letter.commands(reset=session.dirty, last=_DATA))
+        except FAULTS as fault:
+            session.spent = self._garbled = True
+            late = isinstance(fault, TimedOut)
+            return lost(Phase.MAIL, str(fault), timed_out=late)
+        self._begun()
+        return None
+
+    def _begun(self) -> None:
+        session = self._session
+        session.messages += 1
+        self._reset = session.dirty
+        session.dirty, session.alive = True, False
+
+    async def _group(self, letter: Letter, *, behind: bool) -> Reply:
+        """Read the answers to a group; the one to DATA, which is 354 or a refusal.
+
+        Raises:
+            SendError: the connection broke, or what came makes no sense.
+        """
+        track = self._session.track
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            if self._reset:
+                track.phase = Phase.MAIL
+                reply = await self._next(behind=behind)
+                if not positive(reply):
+                    raise Garbage(f"the server refused RSET: {reply}")
+            track.phase = Phase.MAIL
+            letter.take_mail(await self._next(behind=behind))
+            track.phase = Phase.RCPT
+            for address in letter.recipients:
+                reply = await self._next(behind=behind)
+                if positive(reply) and letter.mail_refused is not None:
+                    raise Garbage(f"a recipient taken after MAIL was refused: {reply}")
+                letter.take_recipient(address, reply)
+            track.phase = Phase.DATA
+            reply = await self._next(behind=behind)
+        except FAULTS as fault:
+            self._garbled = isinstance(fault, Garbage)
+            late = isinstance(fault, TimedOut)
+            raise lost(track.phase, str(fault), timed_out=late) from None
+        track.progress()
+        self._took = clock() - began
+        return reply
+
+    async def _next(self, *, behind: bool) -> Reply:
+        """The next reply of a group, if it may stand there."""
+        session = self._session
+        timeout = session.timeout()
+        if behind and not session.target.quirks.commands_behind:
+            timeout = min(timeout, max(_PATIENCE, _FACTOR * self._took))
+        reply = session.channel.ready() or await session.channel.reply(timeout)
+        self._refused |= reply.code >= 400
+        phase = session.track.phase
+        if reply.code == 421:
+            raise closing(phase, reply)
+        expected = reply.code == 354 if phase is Phase.DATA else positive(reply)
+        if reply.code < 400 and (not expected or reply.code == 221):
+            self._garbled = True
+            raise refusal(phase, reply)
+        return reply
+
+    def _stopped(self, letter: Letter, error: SendError, *, behind: bool) -> Rest:
+        """What is left where the answers to a group broke off."""
+        quirks = self._session.target.quirks
+        if behind and not quirks.commands_behind:
+            # Nothing of this message is out but its envelope: it goes out as the first
+            # of a connection, and nothing behind a dot again.
+            quirks.no_commands_behind = True
+            return Rest([letter])
+        if (refused := letter.known_refusal()) is not None:
+            error = refused
+        if isinstance(error, ConnectionLost):
+            return Rest([letter], error)
+        letter.error = error
+        self._settle(letter)
+        return Rest()
+
+    def _in_doubt(self, letter: Letter) -> bool:
+        """Whether it may be the place behind a dot that was refused, not the message."""
+        quirks = self._session.target.quirks
+        if quirks.commands_behind or letter.mail_refused is None:
+            quirks.commands_behind = True
+            return False
+        quirks.doubts += 1
+        quirks.no_commands_behind = quirks.doubts >= _DOUBTS
+        return True
+
+    async def _content(self, letter: Letter) -> Rest | None:
+        """Send the content, and the next message's commands behind it."""
+        session = self._session
+        refused = letter.refusal()
+        # RFC 2920 section 3.1: a server that asks for content all the same gets none.
+        content = b"" if refused else dot_stuff(letter.message.content)
+        behind = b""
+        quirks = session.target.quirks
+        if session.commands_behind and (found := self._more()) is not None:
+            self._following = found
+            behind = found.commands(reset=False, last=_DATA)
+            self._trying = quirks.trying = not quirks.commands_behind
+        following = [self._following] if self._following is not None else []
+        try:
+            reply = await upload(session, content, _DOT, behind)
+        except SendError as error:
+            session.spent = True
+            # It may be what stood behind the dot that the server died of.
+            quirks.no_commands_behind |= self._trying
+            if isinstance(refused or error, ConnectionLost):
+                return Rest([letter, *following], error)
+            letter.error = refused or error
+            self._settle(letter)
+            return Rest(following)
+        finally:
+            letter.ended = session.track.phase is Phase.FINAL
+        letter.answer = reply
+        letter.error = refused
+        session.dirty = False
+        if not positive(reply):
+            self._refused = True
+            letter.error = refused or refusal(Phase.FINAL, reply)
+        session.spent = 300 <= reply.code < 400 or reply.code in (221, 421)
+        if session.spent or not following:
+            self._settle(letter)
+            return Rest(following) if session.spent else None
+        self._held.append(letter)
+        self._begun()
+        return None
+
+    def _release(self) -> None:
+        """Settle what was answered before the count was closed, or found to be wrong."""
+        for letter in self._held:
+            if self._garbled and self._refused and letter.ended:
+                letter.error = DeliveryUnknown(
+                    "the server's replies cannot be told apart: the message may have "
+                    "been delivered",
+                    phase=Phase.FINAL,
+                    event=Event.UNKNOWN,
+                )
+            self._settle(letter)
+        self._held.clear()
+        self._refused = False

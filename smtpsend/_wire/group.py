@@ -1,0 +1,35 @@
+"""What may stand in one write with what: commands, and content behind them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from smtpsend._wire.upload import CHUNK
+
+
+if TYPE_CHECKING:
+    from smtpsend._wire.session import Session
+
+RSET = b"RSET\r\n"
+
+# Content that a server could take for commands, if it does not discard the chunk of a
+# BDAT that it refused: such content waits until the recipients are accepted.
+_VERBS = (
+    rb"[ \t]*(?:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
+    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
+)
+_FIRST_LINE = re.compile(_VERBS, re.IGNORECASE)
+# With the line end spelled out, and not as ^, the search jumps from line to line.
+_LATER_LINE = re.compile(rb"\n" + _VERBS, re.IGNORECASE)
+
+
+def may_share_a_group(session: Session, content: bytes) -> bool:
+    """Whether `content` may go out by BDAT before MAIL and RCPT are answered."""
+    return (
+        session.chunking
+        and session.content_in_group
+        and len(content) < CHUNK
+        and not _FIRST_LINE.match(content)
+        and not _LATER_LINE.search(content)
+    )

@@ -1,0 +1,62 @@
+"""One message of a batch on its way over a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.faults import closing, positive
+from smtpsend._wire.fitting import Fitted
+from smtpsend._wire.group import RSET
+from smtpsend._wire.ledger import Ledger
+from smtpsend._wire.refusals import refusal
+from smtpsend.errors import Phase, Reply, SendError
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Letter(Ledger):
+    """What goes out for one message, and what came back.
+
+    Attributes:
+        order: whose it is, for the caller.
+        deadline: until when it may take.
+        ended: its end went out, so that it may be taken.
+        answer: to its end.
+        error: why it was not taken, or why nobody knows; None with a positive `answer`:
+            it was taken, for `accepted`.
+    """
+
+    message: Fitted
+    deadline: Deadline
+    order: Any = None
+    ended: bool = False
+    answer: Reply | None = None
+    error: SendError | None = None
+
+    def commands(self, *, reset: bool, last: bytes) -> bytes:
+        """RSET if need be, MAIL, the RCPTs, and DATA or BDAT."""
+        lines = [RSET, self.message.mail] if reset else [self.message.mail]
+        lines += [f"RCPT TO:<{address}>\r\n".encode() for address in self.recipients]
+        lines.append(last)
+        return b"".join(lines)
+
+    def take_mail(self, reply: Reply) -> None:
+        """Note the answer to MAIL."""
+        if reply.code == 421:
+            self.mail_refused = closing(Phase.MAIL, reply)
+        elif not positive(reply):
+            self.mail_refused = refusal(Phase.MAIL, reply)
+
+
+@dataclass(slots=True)
+class Rest:
+    """What is left of a batch where it stopped: messages that nobody can have taken.
+
+    Attributes:
+        letters: in order.
+        blame: what the first of them met with; None where it is none of its fault.
+    """
+
+    letters: list[Letter] = field(default_factory=list)
+    blame: SendError | None = None
