@@ -53,11 +53,8 @@ class Batch:
     def takes(self, order: Order) -> bool:
         """Whether a message can go with others."""
         count = len(order.envelope.recipients)
-        return (
-            self._session.pipelining
-            and count <= self._most
-            and not (order.require_all and count > 1)
-        )
+        alone = order.require_all and count > 1 and self._session.pipelining
+        return count <= self._most and not alone
 
     async def run(self, first: Order) -> Rest:
         """Send it and those that follow, until none does or the connection is done for.
@@ -126,7 +123,9 @@ class Batch:
     def _windows(self, order: Order) -> bool:
         """Whether a message may go out before the server answers, if it is alive."""
         session = self._session
-        if session.target.quirks.no_window or not session.content_in_group:
+        if not session.pipelining or session.target.quirks.no_window:
+            return False
+        if not session.content_in_group or not session.chunking:
             return False
         if order.shares is None:
             order.shares = may_share_a_group(session, order.envelope.content)

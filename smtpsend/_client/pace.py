@@ -12,14 +12,14 @@ import re
 from typing import TYPE_CHECKING
 
 from smtpsend._wire.faults import lost
-from smtpsend.errors import ConfigError, Phase, SendError
+from smtpsend.errors import ConfigError, ConnectError, Phase, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._wire.deadline import Deadline
 
 # Seconds between two messages, at most, however often the server asks.
-_SLOWEST = 30.0
+_SLOWEST = 5.0
 # And at least, where it asks.
 _LEAST = 0.02
 # What a message that was taken does to that time.
@@ -49,7 +49,8 @@ def check_rate(rate: float) -> None:
 def asks_to_slow_down(error: SendError) -> bool:
     """Whether a server said that this is too much, or too fast."""
     reply = error.reply
-    if reply is None or not 400 <= reply.code < 500:
+    # How many connections there are is another matter.
+    if reply is None or isinstance(error, ConnectError) or not 400 <= reply.code < 500:
         return False
     return (
         reply.code in (421, 432)

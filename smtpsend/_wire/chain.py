@@ -2,7 +2,8 @@
 
 RFC 2920 section 3.1 allows it, and each message costs one round trip. The content of a
 message waits for its 354, which also shows that the replies before it are paired rightly:
-the receipt for the message before is given then. Servers that offer PIPELINING and lose
+the receipt for the message before is given then. Without PIPELINING each command waits
+for the reply to the one before. Servers that offer PIPELINING and lose
 or refuse what stands behind the final dot are found out at the first try: nothing is lost
 by it, since the content of the next message is not out yet.
 """
@@ -16,13 +17,12 @@ from typing import TYPE_CHECKING
 from smtpsend._model.message import dot_stuff
 from smtpsend._wire.deadline import FAULTS, Garbage, TimedOut
 from smtpsend._wire.faults import closing, lost, positive
+from smtpsend._wire.group import RSET, rcpt
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.refusals import refusal
 from smtpsend._wire.upload import upload
 from smtpsend.errors import (
     ConnectionLost,
-    DeliveryUnknown,
-    Event,
     Phase,
     Reply,
     SendError,
@@ -99,13 +99,15 @@ class Chain:
             if behind and self._in_doubt(letter):
                 session.spent = True
                 return Rest([letter])
-            if reply.code == 354:
+            if reply is not None and reply.code == 354:
                 # The count is right up to here.
                 self._release()
                 if (rest := await self._content(letter)) is not None:
                     return rest
             else:
-                letter.error = letter.refusal() or refusal(Phase.DATA, reply)
+                letter.error = letter.refusal()
+                if letter.error is None and reply is not None:
+                    letter.error = refusal(Phase.DATA, reply)
                 self._held.append(letter)
             behind = self._following is not None
             following = self._following or self._more()
@@ -121,7 +123,9 @@ class Chain:
         session.track.phase = Phase.MAIL
         try:
             letter.deadline.check()
-            session.channel.command(letter.commands(reset=session.dirty, last=_DATA))
+            if session.pipelining:
+                group = letter.commands(reset=session.dirty, last=_DATA)
+                session.channel.command(group)
         except FAULTS as fault:
             session.spent = self._garbled = True
             late = isinstance(fault, TimedOut)
@@ -135,8 +139,10 @@ class Chain:
         self._reset = session.dirty
         session.dirty, session.alive = True, False
 
-    async def _group(self, letter: Letter, *, behind: bool) -> Reply:
+    async def _group(self, letter: Letter, *, behind: bool) -> Reply | None:
         """Read the answers to a group; the one to DATA, which is 354 or a refusal.
+
+        None: it did not come so far; the letter knows why.
 
         Raises:
             SendError: the connection broke, or what came makes no sense.
@@ -144,22 +150,9 @@ class Chain:
         track = self._session.track
         clock = asyncio.get_running_loop().time
         began = clock()
+        read = self._read if self._session.pipelining else self._one_by_one
         try:
-            if self._reset:
-                track.phase = Phase.MAIL
-                reply = await self._next(behind=behind)
-                if not positive(reply):
-                    raise Garbage(f"the server refused RSET: {reply}")
-            track.phase = Phase.MAIL
-            letter.take_mail(await self._next(behind=behind))
-            track.phase = Phase.RCPT
-            for address in letter.recipients:
-                reply = await self._next(behind=behind)
-                if positive(reply) and letter.mail_refused is not None:
-                    raise Garbage(f"a recipient taken after MAIL was refused: {reply}")
-                letter.take_recipient(address, reply)
-            track.phase = Phase.DATA
-            reply = await self._next(behind=behind)
+            reply = await read(letter, behind=behind)
         except FAULTS as fault:
             self._garbled = isinstance(fault, Garbage)
             late = isinstance(fault, TimedOut)
@@ -168,13 +161,57 @@ class Chain:
         self._took = clock() - began
         return reply
 
+    async def _read(self, letter: Letter, *, behind: bool) -> Reply:
+        """The answers to commands that are out."""
+        track = self._session.track
+        if self._reset:
+            track.phase = Phase.MAIL
+            self._took_reset(await self._next(behind=behind))
+        track.phase = Phase.MAIL
+        letter.take_mail(await self._next(behind=behind))
+        track.phase = Phase.RCPT
+        for address in letter.recipients:
+            reply = await self._next(behind=behind)
+            if positive(reply) and letter.mail_refused is not None:
+                raise Garbage(f"a recipient taken after MAIL was refused: {reply}")
+            letter.take_recipient(address, reply)
+        track.phase = Phase.DATA
+        return await self._next(behind=behind)
+
+    async def _one_by_one(self, letter: Letter, *, behind: bool) -> Reply | None:
+        """Command after command, as long as none is refused that matters."""
+        channel, track = self._session.channel, self._session.track
+        track.phase = Phase.MAIL
+        if self._reset:
+            channel.command(RSET)
+            self._took_reset(await self._next(behind=behind))
+        channel.command(letter.message.mail)
+        letter.take_mail(await self._next(behind=behind))
+        if letter.mail_refused is not None:
+            return None
+        for address in letter.recipients:
+            track.phase = Phase.RCPT
+            channel.command(rcpt(address))
+            letter.take_recipient(address, await self._next(behind=behind))
+        if letter.refusal() is not None:
+            return None
+        track.phase = Phase.DATA
+        channel.command(_DATA)
+        return await self._next(behind=behind)
+
+    def _took_reset(self, reply: Reply) -> None:
+        if not positive(reply):
+            raise Garbage(f"the server refused RSET: {reply}")
+
     async def _next(self, *, behind: bool) -> Reply:
         """The next reply of a group, if it may stand there."""
         session = self._session
-        timeout = session.timeout()
-        if behind and not session.target.quirks.commands_behind:
-            timeout = min(timeout, max(_PATIENCE, _FACTOR * self._took))
-        reply = session.channel.ready() or await session.channel.reply(timeout)
+        reply = session.channel.ready()
+        if reply is None:
+            timeout = session.timeout()
+            if behind and not session.target.quirks.commands_behind:
+                timeout = min(timeout, max(_PATIENCE, _FACTOR * self._took))
+            reply = await session.channel.reply(timeout)
         self._refused |= reply.code >= 400
         phase = session.track.phase
         if reply.code == 421:
@@ -237,6 +274,8 @@ class Chain:
             return Rest(following)
         finally:
             letter.ended = session.track.phase is Phase.FINAL
+        # From here on, a connection that is dead at MAIL was a kept one.
+        session.kept = True
         letter.answer = reply
         letter.error = refused
         session.dirty = False
@@ -255,12 +294,7 @@ class Chain:
         """Settle what was answered before the count was closed, or found to be wrong."""
         for letter in self._held:
             if self._garbled and self._refused and letter.ended:
-                letter.error = DeliveryUnknown(
-                    "the server's replies cannot be told apart: the message may have "
-                    "been delivered",
-                    phase=Phase.FINAL,
-                    event=Event.UNKNOWN,
-                )
+                letter.leave_open()
             self._settle(letter)
         self._held.clear()
         self._refused = False

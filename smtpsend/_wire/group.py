@@ -24,6 +24,11 @@ _FIRST_LINE = re.compile(_VERBS, re.IGNORECASE)
 _LATER_LINE = re.compile(rb"\n" + _VERBS, re.IGNORECASE)
 
 
+def rcpt(address: str) -> bytes:
+    """The RCPT command for a recipient."""
+    return f"RCPT TO:<{address}>\r\n".encode()
+
+
 def may_share_a_group(session: Session, content: bytes) -> bool:
     """Whether `content` may go out by BDAT before MAIL and RCPT are answered."""
     return (

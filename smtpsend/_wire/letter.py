@@ -8,10 +8,10 @@ from typing import Any
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.faults import closing, positive
 from smtpsend._wire.fitting import Fitted
-from smtpsend._wire.group import RSET
+from smtpsend._wire.group import RSET, rcpt
 from smtpsend._wire.ledger import Ledger
 from smtpsend._wire.refusals import refusal
-from smtpsend.errors import Phase, Reply, SendError
+from smtpsend.errors import DeliveryUnknown, Event, Phase, Reply, SendError
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -37,9 +37,18 @@ class Letter(Ledger):
     def commands(self, *, reset: bool, last: bytes) -> bytes:
         """RSET if need be, MAIL, the RCPTs, and DATA or BDAT."""
         lines = [RSET, self.message.mail] if reset else [self.message.mail]
-        lines += [f"RCPT TO:<{address}>\r\n".encode() for address in self.recipients]
+        lines += map(rcpt, self.recipients)
         lines.append(last)
         return b"".join(lines)
+
+    def leave_open(self) -> None:
+        """Nobody can tell what the server said to it."""
+        self.error = DeliveryUnknown(
+            "the server's replies cannot be told apart: the message may have been "
+            "delivered",
+            phase=Phase.FINAL,
+            event=Event.UNKNOWN,
+        )
 
     def take_mail(self, reply: Reply) -> None:
         """Note the answer to MAIL."""

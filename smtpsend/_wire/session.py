@@ -147,7 +147,7 @@ class Session:
         """
         quirks = self.target.quirks
         known = quirks.commands_behind or not (quirks.no_commands_behind or quirks.trying)
-        return known and not self.offers("burl")
+        return self.pipelining and known and not self.offers("burl")
 
     @property
     def warm(self) -> bool:

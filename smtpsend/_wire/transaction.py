@@ -22,7 +22,7 @@ from smtpsend._wire.channel import Garbage
 from smtpsend._wire.farewell import QUIT, see_through
 from smtpsend._wire.faults import at, closing, lost, positive
 from smtpsend._wire.fitting import Fitted
-from smtpsend._wire.group import RSET, may_share_a_group
+from smtpsend._wire.group import RSET, may_share_a_group, rcpt
 from smtpsend._wire.ledger import Ledger
 from smtpsend._wire.refusals import no_bdat, refusal, without_bdat
 from smtpsend._wire.upload import upload
@@ -96,8 +96,7 @@ class Transaction(Ledger):
             yield _Step(Phase.MAIL, RSET)
         yield _Step(Phase.MAIL, self.message.mail)
         for address in self.recipients:
-            line = f"RCPT TO:<{address}>\r\n".encode()
-            yield _Step(Phase.RCPT, line, address)
+            yield _Step(Phase.RCPT, rcpt(address), address)
 
     def _may_share_a_group(self) -> bool:
         """Whether the content may go out before the recipients are accepted.

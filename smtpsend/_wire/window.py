@@ -13,6 +13,7 @@ indeterminate (RFC 3030 section 2), and the next message must not go to its reci
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smtpsend._wire.deadline import FAULTS, Garbage, Lost, TimedOut
@@ -86,29 +87,32 @@ class Window:
             session.channel.abort()
             return self._broken(fault)
         session.dirty, session.alive = False, not session.spent
+        session.kept = True
         session.track.progress()
         return self._settled(letters)
 
-    async def _next(self, timeout: float) -> Reply:
+    async def _next(self, timeout: Callable[[], float]) -> Reply:
         channel = self._session.channel
-        reply = channel.ready() or await channel.reply(timeout)
+        reply = channel.ready() or await channel.reply(timeout())
+        self._hung_up = None
         if reply.code >= 400:
             self._refused = True
-        self._hung_up = closing(Phase.MAIL, reply) if reply.code == 421 else None
+            if reply.code == 421:
+                self._hung_up = closing(Phase.MAIL, reply)
         return reply
 
     async def _answers(self, letter: Letter, *, reset: bool) -> None:
         """Read what the server answers to one message."""
         session = self._session
         if reset:
-            reply = await self._next(session.timeout())
+            reply = await self._next(session.timeout)
             if not positive(reply) and reply.code != 421:
                 raise _Miscount(f"RSET was refused: {reply}")
-        letter.take_mail(self._known(await self._next(session.timeout())))
+        letter.take_mail(self._known(await self._next(session.timeout)))
         for address in letter.recipients:
-            reply = self._known(await self._next(session.timeout()))
+            reply = self._known(await self._next(session.timeout))
             letter.take_recipient(address, reply)
-        reply = await self._next(session.final_timeout())
+        reply = await self._next(session.final_timeout)
         if reply.code == 221 or (positive(reply) and letter.mail_refused is not None):
             raise _Miscount(f"the message was taken after MAIL was refused: {reply}")
         letter.answer = reply
@@ -137,8 +141,9 @@ class Window:
             _Miscount: it does not, and something was refused.
         """
         session = self._session
+        patience = partial(session.deadline.within, _PATIENCE)
         refused_before = self._refused
-        reply = await self._next(session.deadline.within(10 * _PATIENCE))
+        reply = await self._next(partial(session.deadline.within, 10 * _PATIENCE))
         if _is_ehlo(reply):
             return
         session.spent = True
@@ -147,7 +152,7 @@ class Window:
             if reply.code != 421:
                 session.target.quirks.no_window = True
             try:
-                behind = await self._next(session.deadline.within(_PATIENCE))
+                behind = await self._next(patience)
             except (Lost, TimedOut):
                 return
             raise _Miscount(f"a reply too many: {behind}")
@@ -155,7 +160,7 @@ class Window:
             if refused_before or self._refused:
                 raise _Miscount(f"a reply too many, and not all accept: {reply}")
             try:
-                reply = await self._next(session.deadline.within(_PATIENCE))
+                reply = await self._next(patience)
             except (Lost, TimedOut):
                 return
             if _is_ehlo(reply):
@@ -166,9 +171,9 @@ class Window:
         """What can be said where the connection ended, or made no sense."""
         letters, late = self._letters, isinstance(fault, TimedOut)
         if isinstance(fault, _Miscount) and self._refused:
-            # It cannot be told which message is meant.
             for letter in letters:
-                letter.answer = letter.error = None
+                letter.leave_open()
+            return self._settled(letters)
         still = [letter for letter in letters if letter.answer is None]
         if self._hung_up is not None or self._knows_no_bdat():
             # A server that hangs up right behind a 421 did not take what followed

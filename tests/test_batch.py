@@ -1,0 +1,566 @@
+"""Batches under faults: every message accounted for once, and each report is true."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from leaks import CALM, InLoop, one_port
+from scripted import (
+    OFFERS,
+    Action,
+    Script,
+    ScriptedServer,
+    close,
+    hang,
+    normal,
+    reply,
+    rst,
+    say,
+)
+from sending import server_for
+
+from smtpsend import Client, Outcome, Receipt
+from smtpsend.errors import (
+    AuthError,
+    ConnectError,
+    ConnectionLost,
+    DeliveryUnknown,
+    RecipientsRefused,
+    Rejected,
+)
+
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+both = pytest.mark.parametrize("face", [Client, InLoop], ids=["sync", "async"])
+
+SHORT = ("8BITMIME", "AUTH PLAIN")
+MODES: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "chain": ("PIPELINING",),
+    "window": ("PIPELINING", "CHUNKING"),
+}
+modes = pytest.mark.parametrize("mode", MODES)
+EVERY_BYTE = bool(os.environ.get("SMTPSEND_EVERY_BYTE"))
+
+
+def content(n: int) -> bytes:
+    """A short message: every byte of it costs a connection or two."""
+    return f"Message-ID: <{n}@a.b>\r\n\r\n.{n}\r\n".encode()
+
+
+def item(n: int, *to: str) -> tuple[bytes, str, list[str]]:
+    """One message of a batch, with an envelope of its own."""
+    return content(n), f"a{n}@a.b", list(to) or [f"b{n}@a.b"]
+
+
+def batch(
+    scripted: ScriptedServer,
+    items: Iterable[Any],
+    face: Any = Client,
+    *,
+    told: list[Outcome] | None = None,
+    times: dict[str, float] | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """The outcomes, in the order of the messages."""
+    where = server_for(scripted, **{**CALM, "connect_timeout": 5, **(times or {})})
+    options = {"max_connections": 1, **options}
+    if told is not None:
+        options["on_outcome"] = told.append
+    with face(where, **options) as client:
+        found = sorted(client.send_many(items), key=lambda one: one.index)
+    assert [one.index for one in found] == list(range(len(found)))
+    scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
+    return found
+
+
+def check_true(scripted: ScriptedServer, found: Sequence[Outcome]) -> Counter[str]:
+    """What is reported of each message is what the server knows of it; the kinds."""
+    taken = Counter(m.message_id for m in scripted.accepted)
+    kinds: Counter[str] = Counter()
+    for n, one in enumerate(found):
+        count = taken[f"<{n}@a.b>"]
+        assert count <= 1, f"{n} accepted twice"
+        assert (one.receipt is None) != (one.error is None)
+        if one.receipt is not None:
+            assert count == 1, f"a receipt for {n}, which was not accepted"
+            (record,) = (m for m in scripted.accepted if m.content == content(n))
+            assert record.sender == f"a{n}@a.b"
+            assert record.recipients == one.receipt.accepted
+        elif type(one.error) is not DeliveryUnknown:
+            assert not count, f"{n} was accepted: {one.error!r}"
+        kinds[type(one.receipt or one.error).__name__] += 1
+    return kinds
+
+
+# Without a fault: what goes out together.
+
+
+def lines(scripted: ScriptedServer) -> list[list[str]]:
+    """The verbs of each connection behind AUTH."""
+    return [
+        " ".join(record.verbs).partition("AUTH ")[2].split()
+        for record in scripted.connections
+    ]
+
+
+@both
+@modes
+def test_a_batch(mode: str, face: Any) -> None:
+    """Ten messages over one connection, each with its receipt."""
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        found = batch(scripted, map(item, range(10)), face)
+        assert check_true(scripted, found) == {"Receipt": 10}
+    (verbs,) = lines(scripted)
+    if mode == "window":
+        assert verbs.count("BDAT") == 10
+        # One RSET between two messages, and one EHLO behind each window.
+        assert verbs.count("RSET") + verbs.count("EHLO") == 10
+    else:
+        assert verbs == ["MAIL", "RCPT", "DATA"] * 10 + ["QUIT"]
+    scripted.assert_clean()
+
+
+@both
+def test_the_window_is_the_callers(face: Any) -> None:
+    """Never more than `window` messages are out without an answer."""
+    with one_port(Script(offers=(*OFFERS, *MODES["window"]))) as scripted:
+        found = batch(scripted, map(item, range(20)), face, window=3)
+        assert check_true(scripted, found) == {"Receipt": 20}
+    (verbs,) = lines(scripted)
+    windows = " ".join(verbs).split("EHLO")
+    assert all(window.count("BDAT") <= 3 for window in windows)
+    assert len(windows) <= 12
+
+
+@modes
+def test_more_connections(mode: str) -> None:
+    """Where there is enough to send, others are opened; each message goes out once."""
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        options = {"max_connections": 3, "max_messages": 1000, "window": 4}
+        found = batch(scripted, map(item, range(400)), **options)
+        assert check_true(scripted, found) == {"Receipt": 400}
+    assert 1 < len(scripted.connections) <= 3
+    scripted.assert_clean(auths=len(scripted.connections))
+
+
+@modes
+def test_max_messages(mode: str) -> None:
+    """A connection serves as many messages as it may, and the next one goes on."""
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        found = batch(scripted, map(item, range(20)), max_messages=3)
+        assert check_true(scripted, found) == {"Receipt": 20}
+    assert [len(c.accepted) for c in scripted.connections] == [3] * 6 + [2]
+
+
+@modes
+def test_large_ones_among_them(mode: str) -> None:
+    """A message that does not fit into a window goes out by DATA."""
+    large = {n: content(n) + (b"x" * 70 + b"\r\n") * 2000 for n in (2, 3, 7)}
+    commands = content(5) + b"QUIT\r\n"
+    sizes = {**large, 5: commands}
+    items = [(sizes.get(n, content(n)), f"a{n}@a.b", [f"b{n}@a.b"]) for n in range(10)]
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        found = batch(scripted, items)
+        assert [type(one.receipt) for one in found] == [Receipt] * 10
+    assert sorted(m.content for m in scripted.accepted) == sorted(x[0] for x in items)
+    scripted.assert_clean()
+
+
+def refusing(*lines: bytes) -> Action:
+    """Refuse what one of these stands in."""
+
+    def run(talk: Any) -> None:
+        if any(line in talk.record.commands[-1][1] for line in lines):
+            talk.say(b"550 5.1.1 no\r\n")
+        else:
+            talk.do_normal()
+
+    return Action("refusing", run)
+
+
+@both
+@modes
+def test_refusals(mode: str, face: Any) -> None:
+    """A refusal hits its own message only, and nobody gets what is another's."""
+    on = {
+        "mail": refusing(b"<a2@"),
+        "rcpt": refusing(b"<b4@", b"<c6@"),
+        "final:6": reply(552, "5.2.2", "full"),
+    }
+    with one_port(Script(on, offers=(*OFFERS, *MODES[mode]))) as scripted:
+        items = [item(n) for n in range(8)]
+        items[6] = item(6, "b6@a.b", "c6@a.b", "d6@a.b")
+        found = batch(scripted, items, face)
+        kinds = check_true(scripted, found)
+    assert kinds["RecipientsRefused"] == 1
+    assert kinds["Rejected"] >= 2
+    assert kinds["Receipt"] + kinds["RecipientsRefused"] + kinds["Rejected"] == 8
+    assert list(found[6].receipt.refused) == ["c6@a.b"]
+    scripted.assert_clean(auths=None)
+
+
+@modes
+def test_some_recipients_are_too_many(mode: str) -> None:
+    """Those beyond the server's limit get the message in a transaction of their own."""
+    on = {"rcpt:3": reply(452, "4.5.3", "too many")}
+    to = ["x@a.b", "y@a.b", "z@a.b"]
+    with one_port(Script(on, offers=(*OFFERS, *MODES[mode]))) as scripted:
+        found = batch(scripted, [item(0, *to), item(1)])
+    assert [one.receipt.accepted for one in found if one.receipt] == [
+        tuple(to),
+        ("b1@a.b",),
+    ]
+    got = Counter(r for m in scripted.accepted for r in m.recipients)
+    assert got == Counter([*to, "b1@a.b"])
+
+
+@modes
+def test_require_all(mode: str) -> None:
+    """A message goes to all or nobody, and the others are not touched by it."""
+    on = {"rcpt:2": reply(550, "5.1.1", "who?")}
+    with one_port(Script(on, offers=(*OFFERS, *MODES[mode]))) as scripted:
+        where = server_for(scripted, **CALM)
+        with Client(where, max_connections=1) as client:
+            items = [item(0, "x@a.b", "y@a.b"), item(1), item(2, "x@a.b", "y@a.b")]
+            found = sorted(
+                client.send_many(items, require_all=True), key=lambda one: one.index
+            )
+    assert type(found[0].error) is RecipientsRefused
+    assert check_true(scripted, found)["Receipt"] == 2
+
+
+# Faults at every byte.
+
+GONE = {"close": close(), "rst": rst(), "421": reply(421, "4.3.2", "bye") + close()}
+
+
+def scan(mode: str, fault: Action, direction: str, step: int, **times: float) -> None:
+    """A fault at each `step`th byte of a batch of ten, on the first connection."""
+    offers = (*SHORT, *MODES[mode])
+    items = [item(n) for n in range(10)]
+    with one_port(Script(offers=offers)) as scripted:
+        assert check_true(scripted, batch(scripted, items)) == {"Receipt": 10}
+    (record,) = scripted.connections
+    if direction == "received":
+        count, mark = len(record.after_auth), "after-auth"
+    else:
+        start = record.sent.index(b"\r\n", record.sent.index(b"235 "))
+        count, mark = len(record.sent) - start, "sent-after-auth"
+    assert count > 300
+    for place in range(1, count + 1, step):
+        bad = Script({f"{mark}:{place}": fault}, offers=offers)
+        with one_port(bad, Script(offers=offers)) as scripted:
+            found = batch(scripted, items, times=times)
+            try:
+                check_scan(mode, scripted, found)
+            except AssertionError as error:
+                error.add_note(f"{fault} at {mark}:{place}")
+                raise
+
+
+def check_scan(mode: str, scripted: ScriptedServer, found: list[Outcome]) -> None:
+    """Unknown is what had gone out whole, and was not answered; all else arrives."""
+    kinds = check_true(scripted, found)
+    first = scripted.connections[0]
+    assert kinds["Receipt"] + kinds["DeliveryUnknown"] + kinds["Rejected"] == 10
+    # A 421 in answer to the end of a message: not taken, and no other is concerned.
+    assert kinds["Rejected"] <= 1
+    if mode != "window":
+        assert kinds["DeliveryUnknown"] <= 1
+        ends = sum(m.state == "unknown" for m in first.messages)
+        assert kinds["DeliveryUnknown"] <= ends + first.sent.count(b"354 ")
+    for one in found:
+        if one.receipt is not None:
+            assert one.receipt.reply.code == 250
+        elif type(one.error) is Rejected:
+            assert one.error.temporary
+    scripted.assert_clean(auths=None)
+
+
+@pytest.mark.parametrize("direction", ["received", "said"])
+@pytest.mark.parametrize("fault", GONE)
+@modes
+def test_loss_in_a_batch(mode: str, fault: str, direction: str) -> None:
+    """Lost once, at any byte of ten: what is unknown is what may have been taken."""
+    scan(mode, GONE[fault], direction, 1 if EVERY_BYTE else 23)
+
+
+@pytest.mark.parametrize("direction", ["received", "said"])
+@modes
+def test_silence_in_a_batch(mode: str, direction: str) -> None:
+    """The same where the server falls silent."""
+    times = {"reply_timeout": 0.3, "final_timeout": 0.3}
+    scan(mode, hang(), direction, 1 if EVERY_BYTE else 131, **times)
+
+
+@pytest.mark.parametrize("mode", ["chain", "window"])
+def test_exactly_what_is_unknown(mode: str) -> None:
+    """The server reads all, answers for three, and is gone."""
+    on = {"final:4": close()}
+    with one_port(Script(on, offers=(*OFFERS, *MODES[mode])), {}) as scripted:
+        found = batch(scripted, [item(n) for n in range(10)], window=5)
+        kinds = check_true(scripted, found)
+    first, second = scripted.connections
+    unknown = [one.index for one in found if type(one.error) is DeliveryUnknown]
+    if mode == "chain":
+        assert unknown == [3]
+    else:
+        # Those of the window that had gone out.
+        assert len(unknown) <= 5
+        assert unknown == list(range(3, 3 + len(unknown)))
+    assert len(first.accepted) == 3
+    assert len(second.accepted) == kinds["Receipt"] - 3
+
+
+# Replies too many: whose is which?
+
+STEPS = ["mail", "rcpt", "final", "data", "rset"]
+STRAY = b"250 2.0.0 stray\r\n"
+REFUSALS = {
+    "mail": reply(550, "5.1.8", "no"),
+    "rcpt": reply(550, "5.1.1", "no"),
+    "final": reply(552, "5.2.2", "no"),
+}
+
+
+@pytest.mark.parametrize("mode", ["chain", "window"])
+@pytest.mark.parametrize("refused", [*REFUSALS, "nothing"])
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_a_stray_reply(mode: str, refused: str, where: str) -> None:
+    """One too many at any place, and a refusal at any other: nothing false is said."""
+    for step, at, who in itertools.product(STEPS, (1, 2, 3, 4), (2, 3, 4)):
+        stray = say(STRAY) + normal() if where == "before" else normal() + say(STRAY)
+        on = {f"{step}:{at}": stray}
+        if refused != "nothing":
+            on.setdefault(f"{refused}:{who}", REFUSALS[refused])
+        elif who > 2:
+            continue
+        script = Script(on, offers=(*SHORT, *MODES[mode]))
+        with one_port(script, Script(offers=script.offers)) as scripted:
+            times = {"reply_timeout": 2, "final_timeout": 2}
+            found = batch(scripted, [item(n) for n in range(5)], times=times)
+        try:
+            check_true(scripted, found)
+        except AssertionError as error:
+            error.add_note(f"stray {where} {step}:{at}, {refused}:{who} refused: {found}")
+            raise
+
+
+# Servers that promise more than they do.
+
+
+def lose(*, say_first: bool = True) -> Action:
+    """Forget what stands behind the end of a message."""
+
+    def run(talk: Any) -> None:
+        if say_first:
+            talk.do_normal()
+        talk.stream.buffer.clear()
+
+    return Action("lose", run)
+
+
+@both
+def test_commands_behind_the_dot_are_lost(face: Any) -> None:
+    """Noticed once, and every message gets through exactly once."""
+    script = Script({"final": lose()}, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(6)), face)
+        assert check_true(scripted, found) == {"Receipt": 6}
+        assert len(scripted.connections) == 2
+        # Known from now on.
+        found = batch(scripted, map(item, range(6, 12)), face)
+        assert all(one.receipt is not None for one in found)
+    assert len(scripted.connections) == 3
+    assert all(one.receipt.attempts == () for one in found if one.receipt)
+    scripted.assert_clean(auths=3)
+
+
+def test_commands_behind_the_dot_kill_the_server() -> None:
+    """What it took without an answer is unknown; it happens once."""
+    on = {f"final:{n}": lose(say_first=False) + close() for n in (1,)}
+    script = Script(on, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script, Script(offers=script.offers)) as scripted:
+        kinds = check_true(scripted, batch(scripted, map(item, range(6))))
+    assert kinds == {"Receipt": 5, "DeliveryUnknown": 1}
+    # Nothing goes out behind a dot any more.
+    assert scripted.connections[1].early == []
+
+
+@both
+def test_commands_behind_the_dot_are_refused(face: Any) -> None:
+    """A 503 there is not taken for a refusal of the message."""
+
+    def behind(talk: Any) -> None:
+        if talk.record.verbs.count("MAIL") > 1:
+            talk.say(b"503 5.5.0 wait for your turn\r\n")
+        else:
+            talk.do_normal()
+
+    script = Script({"mail": Action("behind", behind)}, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(6)), face)
+        kinds = check_true(scripted, found)
+    # As far as it can be told: this server takes one message a connection.
+    assert kinds["Receipt"] >= 3
+    assert kinds["DeliveryUnknown"] == 0
+
+
+def test_a_sender_is_refused_at_the_first_try() -> None:
+    """The message is tried once more as the first of a group, and then it is refused."""
+
+    def banned(talk: Any) -> None:
+        line = talk.record.commands[-1][1]
+        if b"<a1@" in line:
+            talk.say(b"550 5.1.8 you again\r\n")
+        else:
+            talk.do_normal()
+
+    script = Script({"mail": Action("banned", banned)}, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(6)))
+        assert check_true(scripted, found) == {"Receipt": 5, "Rejected": 1}
+    assert type(found[1].error) is Rejected
+
+
+@both
+def test_no_bdat(face: Any) -> None:
+    """CHUNKING is offered and BDAT is not known: all goes out by DATA."""
+
+    def unknown(talk: Any) -> None:
+        if talk.record.verbs[-1] == "BDAT":
+            talk.say(b"502 5.5.1 what?\r\n")
+            talk.record.messages.clear()
+        else:
+            talk.do_normal()
+
+    on = {"final": Action("no BDAT", unknown)}
+    with one_port(Script(on, offers=(*OFFERS, *MODES["window"]))) as scripted:
+        found = batch(scripted, map(item, range(6)), face)
+        assert check_true(scripted, found) == {"Receipt": 6}
+        assert len(scripted.connections) == 2
+        # Known from now on.
+        found = batch(scripted, map(item, range(6, 9)), face)
+    assert [type(one.receipt) for one in found] == [Receipt] * 3
+    assert "BDAT" not in scripted.connections[2].verbs
+
+
+@pytest.mark.parametrize("answer", [reply(503, "5.5.1", "again?"), reply(250, "", "ok")])
+def test_ehlo_again_is_not_liked(answer: Action) -> None:
+    """A window whose end cannot be seen is none the second time."""
+    script = Script({"ehlo2:2+": answer}, offers=(*OFFERS, *MODES["window"]))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(40)))
+        assert check_true(scripted, found) == {"Receipt": 40}
+
+
+def test_a_421_in_a_window_that_goes_on() -> None:
+    """The server says 421 and goes on: each reply is taken for its command."""
+    on = {"mail:3": reply(421, "4.3.2", "bye")}
+    script = Script(on, offers=(*OFFERS, *MODES["window"]))
+    with one_port(script, Script(offers=script.offers)) as scripted:
+        found = batch(scripted, map(item, range(6)))
+        assert check_true(scripted, found) == {"Receipt": 6}
+
+
+# The login, the number of connections, the pace.
+
+
+@both
+@modes
+def test_a_password_changed_meanwhile(mode: str, face: Any) -> None:
+    """The batch ends at the first refusal, and every message is accounted for."""
+    good = Script(offers=(*OFFERS, *MODES[mode]))
+    bad = Script({"auth": reply(535, "5.7.8", "no")}, offers=good.offers)
+    told: list[Outcome] = []
+    with one_port(good, bad) as scripted:
+        options = {"max_messages": 3, "told": told}
+        found = batch(scripted, map(item, range(30)), face, **options)
+        kinds = check_true(scripted, found)
+    assert kinds == {"Receipt": 3, "AuthError": 27}
+    assert sum(record.verbs.count("AUTH") for record in scripted.connections) == 2
+    assert len(told) == 30
+    assert len({id(one.error) for one in found if one.error}) == 27
+    for one in found[3:]:
+        assert type(one.error) is AuthError
+        assert one.error.message_id == f"<{one.index}@a.b>"
+
+
+def test_a_server_that_wants_fewer_connections() -> None:
+    """The others do the work of the one that is refused."""
+    good = Script(offers=(*OFFERS, "PIPELINING"))
+    full = Script({"greeting": reply(421, "4.7.0", "too many connections") + close()})
+    with one_port(good, good, full) as scripted:
+        options = {"max_connections": 4, "max_messages": 1000}
+        found = batch(scripted, map(item, range(300)), **options)
+        assert check_true(scripted, found) == {"Receipt": 300}
+
+
+@both
+def test_slower_and_faster(face: Any) -> None:
+    """A server that asks to slow down is heard, and so is one that goes well again."""
+    slow = {f"final:{n}": reply(451, "4.7.28", "too fast, slow down") for n in (3, 4)}
+    seen: list[bool] = []
+    with one_port(Script(slow, offers=(*OFFERS, "PIPELINING"))) as scripted:
+        where = server_for(scripted, **CALM)
+        with face(where, max_connections=1) as client:
+            pace = (client.client if face is InLoop else client)._pool.pace
+
+            def watched() -> Iterable[Any]:
+                for n in range(60):
+                    seen.append(pace.slowed)
+                    yield item(n)
+
+            found = sorted(client.send_many(watched()), key=lambda one: one.index)
+        assert check_true(scripted, found) == {"Receipt": 58, "Rejected": 2}
+        assert not pace.slowed
+    assert True in seen
+
+
+def test_the_server_is_gone() -> None:
+    """Each message has its error, and it is safe to send each again."""
+    with one_port() as scripted:
+        where = server_for(scripted, **CALM)
+    with Client(where, max_connections=2) as client:
+        found = list(client.send_many(map(item, range(5))))
+    assert [type(one.error) for one in found] == [ConnectError] * 5
+    assert all(one.error.temporary for one in found if one.error)
+
+
+@pytest.mark.parametrize("mode", ["chain", "window"])
+@both
+def test_a_kept_connection_that_died(mode: str, face: Any) -> None:
+    """It costs nothing: no message is unknown, and nothing is said of it."""
+    offers = (*OFFERS, *MODES[mode])
+    dead = Script({"mail:2": close(), "ehlo2:2": close()}, offers=offers)
+    with one_port(dead, Script(offers=offers)) as scripted:
+        with face(server_for(scripted, **CALM), max_connections=1) as client:
+            client.send(*item(0)[:1], sender="a0@a.b", recipients=["b0@a.b"])
+            found = list(client.send_many(item(n) for n in range(1, 11)))
+    assert [type(one.receipt) for one in found] == [Receipt] * 10
+    assert all(one.receipt.attempts == () for one in found if one.receipt)
+    assert len(scripted.connections) == 2
+    assert len(scripted.accepted) == 11
+
+
+def test_lost_for_ever() -> None:
+    """A server that hangs up at every second message: no message is lost by it."""
+    script = Script({"mail:2": close()}, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(10)))
+        assert check_true(scripted, found) == {"Receipt": 10}
+
+
+def test_lost_at_once_for_ever() -> None:
+    """One that hangs up at every message: each is tried twice, by the table."""
+    script = Script({"mail": close()}, offers=(*OFFERS, "PIPELINING"))
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(4)))
+    assert [type(one.error) for one in found] == [ConnectionLost] * 4
+    assert [len(one.error.attempts) for one in found if one.error] == [2] * 4
