@@ -217,7 +217,7 @@ BAD: dict[str, tuple[list[str], Exit, str]] = {
     "timeout": (["check", "h", "--timeout", "0"], Exit.USAGE, "above 0"),
     "no server": (["check"], Exit.USAGE, "SMTP_URL"),
     "bad URL": (["check", "smtp://u:s3cret@h:0"], Exit.CONFIG, "of the form"),
-    "host with port": (["check", "h.example:587"], Exit.CONFIG, "A port goes into a URL"),
+    "host with port": (["check", "h.example:587"], Exit.CONFIG, "(smtp://host:587)."),
     "user twice": (
         ["check", "smtp://u:s3cret@h", "--user", "u"],
         Exit.USAGE,
@@ -274,7 +274,9 @@ def test_bad_message(
     """A message without addresses is refused before anything is connected."""
     stdin(monkeypatch, b"Subject: x\n\nHi.\n")
     assert main(["send", "--server", "localhost"]) == Exit.DATA
-    assert "the message has no From" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the message has no From" in said
+    assert "Set From, or give --from." in said
 
 
 def test_text_without_headers(

@@ -86,6 +86,9 @@ _ARGUMENTS = {
     "Server(fingerprint=...)": "--fingerprint",
     "Method(port, 'implicit')": "smtps://host:port",
     "Method(port, 'starttls')": "smtp://host:port",
+    " or into Policy(methods=...)": "",
+    "sender=": "--from",
+    "recipients=": "--to",
 }
 
 
