@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import smtplib
 import ssl
 import subprocess
@@ -135,3 +136,13 @@ except ImportError as error:
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout == "local_server() needs: pip install 'smtpsend[testing]'\n"
+
+
+def test_it_says_nothing_of_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """The log of a test has no warnings about how the server was set up."""
+    with local_server() as local:
+        for method in local.server().policy.methods:
+            server = local.server(policy=Policy(methods=(method,)))
+            asyncio.run(send_async(MESSAGE, server, **envelope()))
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    assert not logging.getLogger("mail.log").filters
