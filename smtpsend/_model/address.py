@@ -10,9 +10,11 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from smtpsend._model.domain import address_literal, ascii_domain, shown
+from smtpsend._model.plain import Plain, plain_boxes
 from smtpsend.errors import ConfigError
 
 
@@ -58,10 +60,6 @@ _NO_ATEXT = r"^\x00-\x20\"(),.:;<>@\[\\\]\x7f"
 _NO_WORD = _NO_ATEXT.replace(".", "")
 _DOT_STRING = re.compile(rf"[{_NO_ATEXT}]++(?:\.[{_NO_ATEXT}]++)*+")
 _QUOTED_STRING = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*+"')
-_PLAIN = re.compile(
-    r"([A-Za-z0-9!#$%&'*+/^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/^_`{|}~-]++)*+)"
-    r"@([A-Za-z0-9.-]++)"
-)
 _TOKEN = re.compile(
     rf"""[ \t]*+(?:
         (?P<special>[<>,:;])
@@ -76,6 +74,7 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"
 _LONGEST_LOCAL = 64
 _LONGEST_ADDRESS = 254
+_LONGEST_KEPT = 320  # what is longer is not kept in a cache
 _FORM = "write user@host or Name <user@host>; quote names that hold any of ()<>[]:;@,"
 
 
@@ -85,11 +84,19 @@ def mailbox(text: str) -> Mailbox:
     Raises:
         ConfigError: it is not exactly one well-formed mailbox.
     """
+    if type(text) is str and len(text) <= _LONGEST_KEPT:
+        return _mailbox(text)
     if not isinstance(text, str):
         raise ConfigError(f"an address must be a str, not {shown(text)}", hint=_FORM)
-    plain = _PLAIN.fullmatch(text)
-    if plain:
-        return _addr_spec("", plain[1], plain[2])
+    return _mailbox.__wrapped__(text)
+
+
+# One sender writes many mails.
+@lru_cache(maxsize=1024)
+def _mailbox(text: str) -> Mailbox:
+    easy = plain_boxes(text)
+    if len(easy) == 1:
+        return _plain_box(easy[0])
     if unsafe := _UNSAFE.search(text):
         raise _control(text, unsafe[0])
     if "\t" in text:
@@ -118,10 +125,19 @@ def groups(text: str) -> list[Group]:
     Raises:
         ConfigError: any part of it is malformed.
     """
+    if type(text) is str and len(text) <= _LONGEST_KEPT:
+        return list(_groups(text))
+    return list(_groups.__wrapped__(text))
+
+
+@lru_cache(maxsize=256)
+def _groups(text: str) -> tuple[Group, ...]:
+    if easy := plain_boxes(text):
+        return tuple([Group(None, [_plain_box(one)]) for one in easy])
     text = _FOLD.sub("", text)
     if unsafe := _UNSAFE.search(text):
         raise _control(text, unsafe[0])
-    return _parse(text)
+    return tuple(_parse(text))
 
 
 class _Token(NamedTuple):
@@ -200,6 +216,19 @@ def _phrase(tokens: list[_Token]) -> str:
 def _box(tokens: list[_Token]) -> Mailbox:
     spec = next(token for token in tokens if token.kind == "a")
     return _addr_spec(_phrase(tokens), spec.text, spec.domain)
+
+
+def _plain_box(box: Plain) -> Mailbox:
+    """The same as `_addr_spec`, with the checks that are left."""
+    display, local, domain = box
+    host = _host(domain)
+    if len(local) > _LONGEST_LOCAL or len(local) + 1 + len(host) > _LONGEST_ADDRESS:
+        return _addr_spec(display, local, domain)  # which says what is wrong
+    return Mailbox(display, local, host)
+
+
+# Many recipients have the same provider.
+_host = lru_cache(maxsize=1024)(ascii_domain)
 
 
 def _addr_spec(display: str, local: str, domain: str) -> Mailbox:
