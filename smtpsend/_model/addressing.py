@@ -12,7 +12,7 @@ from smtpsend.errors import ConfigError
 
 __all__ = ["Addresses"]
 
-_RESENT = tuple(
+_RESENT = frozenset(
     f"resent-{name}" for name in ("date", "from", "sender", "to", "cc", "bcc")
 )
 
@@ -89,24 +89,24 @@ class Addresses:
         ]
 
     def _prefix(self) -> str:
-        names = [name for name, _ in self.headers]
-        counts = [names.count(name) for name in _RESENT]
-        if max(counts) > 1:
+        names = [name for name, _ in self.headers if name in _RESENT]
+        if len(names) > len({*names}):
             raise ConfigError(
                 "the message has more than one block of Resent- headers",
                 hint="give sender= and recipients=, which block is meant is not known",
             )
-        return "resent-" if any(counts) else ""
+        return "resent-" if names else ""
 
     def _groups(self, wanted: str) -> list[Group]:
         found: list[Group] = []
         for name, groups in self.headers:
-            if name == wanted and isinstance(groups, ConfigError):
+            if name != wanted or groups is None:
+                continue
+            if isinstance(groups, ConfigError):
                 raise ConfigError(
                     f"in the header {name.title()}: {groups.message}", hint=groups.hint
                 ) from None
-            if name == wanted and isinstance(groups, list):
-                found += groups
+            found += groups
         return found
 
 

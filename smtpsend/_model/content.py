@@ -15,6 +15,7 @@ from smtpsend.errors import ConfigError
 
 __all__ = [
     "Field",
+    "common",
     "crlf",
     "dot_stuff",
     "ended",
@@ -26,6 +27,10 @@ __all__ = [
 
 # RFC 5322 sections 2.2 and 4.5: white space before the colon is obsolete, but read.
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
+# All the fields, with the line ends of RFC 5322, and the empty line behind them.
+_HEAD = re.compile(
+    rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)++(?=\r\n)"
+)
 _MBOX_LINE = re.compile(rb">?From [^\n]*+\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _BARE_CR = re.compile(rb"\r(?!\n)")
@@ -50,6 +55,36 @@ def fields(content: bytes, start: int = 0) -> Iterator[Field]:
         start = match.end()
         if start == len(content):
             return
+
+
+def common(content: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """What `from_bytes` gives, and the value of Message-ID; None if that must look.
+
+    One look at the whole is enough where the header block is as it should be, an empty
+    line ends it, nothing in it can be a Bcc, and there is one kind of line end.
+    """
+    if b"\r" not in content:
+        content = content.replace(b"\n", b"\r\n")
+    match = _HEAD.match(content)
+    if match is None or b"\0" in content or content.startswith((b"From ", b">From ")):
+        return None
+    if crlf(content) is not content:
+        return None
+    head = match[0]
+    lower = head.lower()
+    if b"bcc" in lower:
+        return None
+    value = b""
+    if b"message-id" in lower:
+        at = 0 if lower.startswith(b"message-id:") else lower.find(b"\nmessage-id:") + 1
+        end = head.find(b"\r\n", at)
+        folded = head[end + 2 : end + 3] in (b" ", b"\t")
+        if folded or not lower.startswith(b"message-id:", at):
+            return None
+        if lower.count(b"message-id") > 1:
+            return None
+        value = head[at + len(b"message-id:") : end]
+    return ended(content), head, value
 
 
 def from_bytes(content: bytes) -> tuple[bytes, bytes]:

@@ -59,7 +59,7 @@ def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
     wrongly: a placeholder stands for it until the header is written by `address_list`.
     """
     clone = own_copy(message)
-    for name in message.keys():  # noqa: SIM118 - iteration over a message is by index
+    for name in {name.lower() for name in message.keys()}:  # noqa: SIM118 - by index else
         del clone[name]
     sent = [item for item in message.raw_items() if item[0].lower() not in NEVER_SENT]
     for (name, value), want in zip(sent, wanted, strict=True):

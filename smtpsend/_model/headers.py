@@ -31,6 +31,7 @@ __all__ = [
     "foldable",
     "mailbox_text",
     "meant",
+    "meant_and_written",
     "says",
 ]
 
@@ -101,45 +102,63 @@ def meant(value: object) -> list[Group]:
     Raises:
         ConfigError: an address is malformed.
     """
+    if isinstance(value, BaseHeader):
+        return meant_and_written(value)[0]
     if isinstance(value, Header):
         return groups(str(value))
-    if not isinstance(value, BaseHeader):
-        text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        found = groups(_FOLD.sub(" ", text))
-        if any("\ufffd" in address for address in _addresses(found)):
-            raise ConfigError("an address is not UTF-8", hint=_QUOTE)
-        return found
-    return _of_object(value)
+    text = str(value)
+    if text.isascii():
+        return groups(_FOLD.sub(" ", text) if "\n" in text else text)
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    found = groups(_FOLD.sub(" ", text))
+    if any("\ufffd" in address for address in _addresses(found)):
+        raise ConfigError("an address is not UTF-8", hint=_QUOTE)
+    return found
 
 
-def _of_object(value: BaseHeader) -> list[Group]:
+def meant_and_written(value: BaseHeader) -> tuple[list[Group], str | None]:
     """The addresses of a header object, which keeps no record of what it was made from.
 
     What is left of that are its defects, how it folds and how it prints: a parse that
     repaired something, or decoded an encoded word into an address, shows in one of them.
     Where only the folded text cannot be read (an encoded word in a name, decoded without
     the quotes that it then needs), what it prints is right if the addresses are in both.
+
+    Returns:
+        The addresses, and the header as it folds if lines had no limit; None for that
+        if it cannot be read.
     """
-    malformed = ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
     defects = {type(defect) for defect in value.defects} - {NonASCIILocalPartDefect}
     if InvalidHeaderDefect in defects:
-        raise malformed
-    folded = value.fold(policy=_AS_WRITTEN).partition(":")[2].removesuffix("\r\n")
-    printed, written = _reading(str(value)), _reading(folded)
+        raise _malformed(value)
+    whole = _unlimited(value)
+    folded = whole.partition(":")[2].removesuffix("\r\n").strip(" ")
+    printed = _reading(str(value))
+    written = printed if folded == value else _reading(folded)
     if printed is None or written is None:
         found = printed or written
         if found is None or defects or not (written or _spelt_out(value, folded, found)):
-            raise malformed
-        return found
+            raise _malformed(value)
+        return found, whole if written else None
     if _addresses(printed) != _addresses(written):
-        raise malformed
-    return printed
+        raise _malformed(value)
+    return printed, whole
 
 
-def _spelt_out(printed: str, folded: str, found: list[Group]) -> bool:
-    """Whether all addresses found stand in the folded text too, without a gap."""
-    specs = _SPEC.findall(printed)
-    return len(specs) == len(_addresses(found)) and {*specs} <= {*_SPEC.findall(folded)}
+def _unlimited(value: BaseHeader) -> str:
+    """A header object folded with no limit to the length of a line."""
+    tree = getattr(value, "_parse_tree", None)
+    if tree and type(value).fold is BaseHeader.fold:
+        # What fits into its line is folded to the text of its tree, and ASCII fits into
+        # one without a limit. That saves half of the time.
+        text = str(tree)
+        if text.isascii() and text.isprintable():
+            return f"{value.name}: {text}\r\n"
+    return value.fold(policy=_AS_WRITTEN)
+
+
+def _malformed(value: BaseHeader) -> ConfigError:
+    return ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
 
 
 def _reading(text: str) -> list[Group] | None:
@@ -149,9 +168,18 @@ def _reading(text: str) -> list[Group] | None:
         return None
 
 
+def _spelt_out(printed: str, folded: str, found: list[Group]) -> bool:
+    """Whether all addresses found stand in the folded text too, without a gap."""
+    specs = _SPEC.findall(printed)
+    return len(specs) == len(_addresses(found)) and {*specs} <= {*_SPEC.findall(folded)}
+
+
 def foldable(value: object, wanted: list[Group]) -> bool:
     """Whether the standard library may be asked to fold these addresses."""
-    return _addresses_ascii(wanted) and not _IDN.search(str(value))
+    if not _addresses_ascii(wanted):
+        return False
+    text = str(value)
+    return text.isascii() or not _IDN.search(text)
 
 
 def says(value: bytes, wanted: list[Group]) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
-from email.utils import formatdate, make_msgid
 
 from smtpsend._model.address import Mailbox, mailbox
 from smtpsend._model.addressing import Addresses
 from smtpsend._model.content import (
+    common,
     dot_stuff,
     fields,
     from_bytes,
@@ -17,9 +17,11 @@ from smtpsend._model.content import (
     unfolded,
 )
 from smtpsend._model.domain import shown
-from smtpsend._model.flatten import seven_bit, to_bytes, typed, wire_copy
+from smtpsend._model.flatten import own_copy, seven_bit, to_bytes, typed, wire_copy
 from smtpsend._model.headers import check_headers
 from smtpsend._model.prepared import Prepared
+from smtpsend._model.quick import quick
+from smtpsend._model.stamp import date_now, new_id
 from smtpsend.errors import ConfigError
 
 
@@ -132,22 +134,66 @@ def _ascii(text: str) -> bytes:
 
 
 def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelope:
-    content, head = from_bytes(message)
-    ids = (f.value for f in fields(head) if f.name.lower() == b"message-id")
+    content, head, message_id = common(message) or _looked_at(message)
     to = _each_once(recipients)
     return Envelope(
         sender=sender,
         recipients=to,
         content=content,
-        message_id=message_id_of(unfolded(next(ids, b""))),
+        message_id=message_id_of(unfolded(message_id)),
         eight_bit=not content.isascii(),
         utf8=_needs_utf8(sender, to, head),
     )
 
 
+def _looked_at(message: bytes) -> tuple[bytes, bytes, bytes]:
+    content, head = from_bytes(message)
+    ids = (f.value for f in fields(head) if f.name.lower() == b"message-id")
+    return content, head, next(ids, b"")
+
+
 def _of_object(
     message: Message, sender: str | None, recipients: list[Mailbox] | None
 ) -> Envelope:
+    found = quick(message, sender)
+    if found is None:
+        return _slowly(message, sender, recipients)
+    addresses, head, content, added, message_id = found
+    if sender is None:
+        sender = addresses.sender()
+    to = _each_once(addresses.recipients() if recipients is None else recipients)
+    eight_bit = not content.isascii()
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id,
+        eight_bit=eight_bit,
+        utf8=_needs_utf8(sender, to, head),
+        seven_bit=_anew(message, addresses, added) if eight_bit else None,
+    )
+
+
+def _anew(
+    message: Message, addresses: Addresses, added: list[tuple[str, str]]
+) -> Callable[[], bytes | None]:
+    """`seven_bit` of the message as it is now."""
+    wanted = addresses.wanted()
+    kept = wire_copy(message, wanted)
+
+    def again() -> bytes | None:
+        clone = own_copy(kept)
+        for name, text in added:
+            clone[name] = text
+        return seven_bit(clone, wanted)()
+
+    return again
+
+
+def _slowly(
+    message: Message, sender: str | None, recipients: list[Mailbox] | None
+) -> Envelope:
+    """The same by the generator of the standard library, for any message."""
     with typed():
         check_headers(message)
         addresses = Addresses.of(message)
@@ -175,9 +221,9 @@ def _of_object(
 def _complete(message: Message, domain: str) -> None:
     """Add Date and Message-ID (RFC 6409 section 8) where they are missing."""
     if "Date" not in message:
-        message["Date"] = formatdate(localtime=True)
+        message["Date"] = date_now()
     if "Message-ID" not in message:
-        message["Message-ID"] = make_msgid(domain=domain)
+        message["Message-ID"] = new_id(domain)
 
 
 def _utf8_inside(message: Message) -> bool:
