@@ -9,15 +9,26 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 from smtpsend._model.address import Mailbox, mailbox
 from smtpsend._model.domain import shown
 from smtpsend._model.flatten import typed
 from smtpsend._model.headers import check_header, mailbox_text
+from smtpsend._model.raw import (
+    File,
+    add_file,
+    set_addresses,
+    set_alternative,
+    set_date,
+    set_id,
+    set_line,
+    set_related,
+    set_text,
+)
+from smtpsend._model.stamp import date_now, new_id
 from smtpsend.errors import ConfigError
 
 
@@ -33,12 +44,6 @@ _OWN = frozenset(
 )
 _OWN_PREFIXES = ("content-", "resent-")
 _ANY = ("application", "octet-stream")
-
-
-class _File(NamedTuple):
-    name: str
-    text: str  # in base64
-    type: tuple[str, str]
 
 
 def compose(
@@ -88,18 +93,13 @@ def compose(
         _add(message, "Subject", subject)
         _add_headers(message, headers or {})
         if "Date" not in message:
-            message["Date"] = formatdate(localtime=True)
+            set_date(message, date_now())
         if "Message-ID" not in message:
-            message["Message-ID"] = make_msgid(domain=author.domain)
+            set_id(message, new_id(author.domain))
         _add_body(message, text, html, inline or {})
         for attachment in _attachments(attachments):
             file = _file(attachment)
-            maintype, subtype = file.type
-            message.add_attachment(
-                b"", maintype=maintype, subtype=subtype, filename=file.name
-            )
-            part = cast("list[EmailMessage]", message.get_payload())[-1]
-            part.set_payload(file.text)
+            add_file(message, file)
             del file
     return message
 
@@ -140,14 +140,14 @@ def _add_addresses(message: EmailMessage, name: str, boxes: Sequence[Mailbox]) -
         return
     for box in boxes:
         check_header(name, box.display)
-    message[name] = ", ".join(map(mailbox_text, boxes))
+    set_addresses(message, name, ", ".join(map(mailbox_text, boxes)))
 
 
 def _add(message: EmailMessage, name: str, value: object) -> None:
     if not isinstance(value, str):
         raise ConfigError(f"the header {shown(name)} must be a str, not {shown(value)}")
     check_header(name, value)
-    message[name] = value
+    set_line(message, name, value)
 
 
 def _add_headers(message: EmailMessage, headers: Mapping[str, str]) -> None:
@@ -176,29 +176,14 @@ def _add_body(
         )
     body = EmailMessage(message.policy)
     _set_text(body, text, html)
-    message.make_related()
-    message.set_param("type", body.get_content_type())
-    message["MIME-Version"] = body["MIME-Version"]
-    del body["MIME-Version"]
-    message.attach(body)
+    set_related(message, body)
     for content_id, source in inline.items():
         if not isinstance(content_id, str) or not _CONTENT_ID.fullmatch(content_id):
             raise ConfigError(
                 f"not a content id: {shown(content_id)}",
                 hint="use printable ASCII without spaces and angle brackets",
             )
-        file = _file(source)
-        maintype, subtype = file.type
-        message.add_related(
-            b"",
-            maintype=maintype,
-            subtype=subtype,
-            filename=file.name,
-            disposition="inline",
-            cid=f"<{content_id}>",
-        )
-        part = cast("list[EmailMessage]", message.get_payload())[-1]
-        part.set_payload(file.text)
+        add_file(message, _file(source), content_id)
 
 
 def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
@@ -206,12 +191,11 @@ def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"text and html must be str, not {shown(value)}")
     if html is None:
-        part.set_content(text or "")
+        set_text(part, text or "", "plain")
     elif text is None:
-        part.set_content(html, subtype="html")
+        set_text(part, html, "html")
     else:
-        part.set_content(text)
-        part.add_alternative(html, subtype="html")
+        set_alternative(part, text, html)
 
 
 def _attachments(value: object) -> Iterable[object]:
@@ -222,24 +206,24 @@ def _attachments(value: object) -> Iterable[object]:
     return value
 
 
-def _file(source: object) -> _File:
+def _file(source: object) -> File:
     match source:
         case str() | os.PathLike():
             return _read(Path(source))
         case (str(name), bytes(data)):
-            return _File(_filename(name), _base64(BytesIO(data)), _guess(name))
+            return File(_filename(name), _base64(BytesIO(data)), _guess(name))
         case (str(name), bytes(data), str(given)):
-            return _File(_filename(name), _base64(BytesIO(data)), _given(given))
+            return File(_filename(name), _base64(BytesIO(data)), _given(given))
     raise ConfigError(
         f"not an attachment: {shown(source)}",
         hint="give a path, (filename, bytes) or (filename, bytes, 'type/subtype')",
     )
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> File:
     try:
         with path.open("rb") as file:
-            return _File(_filename(path.name), _base64(file), _guess(path.name))
+            return File(_filename(path.name), _base64(file), _guess(path.name))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
