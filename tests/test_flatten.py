@@ -605,11 +605,14 @@ LINES = [
 @MANY
 @given(
     st.one_of(
-        st.lists(st.sampled_from(LINES[:4]), max_size=4).map(b"".join),
+        st.lists(st.sampled_from([*LINES[:4], *LINES[7:8]]), min_size=1).map(b"".join),
         st.lists(st.sampled_from(LINES), max_size=6).map(b"".join),
-        st.binary(max_size=20),
     ),
-    st.one_of(st.sampled_from(LINES), st.just(b"\r\na\r\nbcc: x\r\n.")),
+    st.one_of(
+        st.lists(st.sampled_from(LINES)).map(lambda rest: b"\r\n" + b"".join(rest)),
+        st.binary(max_size=20),
+        st.just(b"\r\na\r\nbcc: x\r\n."),
+    ),
     st.booleans(),
 )
 def test_bytes_by_both_ways(head: bytes, rest: bytes, lines_end_with_lf: bool) -> None:
@@ -623,10 +626,26 @@ def test_bytes_by_both_ways(head: bytes, rest: bytes, lines_end_with_lf: bool) -
         assert fast == outcome(lambda: envelope(content, A, [B]))
 
 
+def text_of(alphabet: str, size: int) -> st.SearchStrategy[str]:
+    return st.text(st.sampled_from(alphabet), min_size=1, max_size=size)
+
+
+plain_specs = st.builds("{}@{}".format, text_of("abZ0.!#+-~", 66), text_of("abZ0.-", 70))
+plain_ones = st.one_of(
+    plain_specs,
+    plain_specs.map("<{}>".format),
+    st.builds("{} <{}>".format, text_of("abZ0. '&-", 12), plain_specs),
+    st.builds('"{}" <{}>'.format, text_of("abZ0. ,<>@()=?;:", 12), plain_specs),
+)
+
+
 @MANY
 @given(
-    st.lists(st.one_of(boxes, good_boxes, texts), max_size=4).map(", ".join),
-    st.sampled_from(["", ",", " ", ", ", "x", "x" * 400, "@", '"']),
+    st.one_of(
+        st.lists(plain_ones, min_size=1, max_size=3).map(", ".join),
+        st.lists(st.one_of(boxes, good_boxes, texts), max_size=4).map(", ".join),
+    ),
+    st.sampled_from(["", "", "", ",", " ", ", ", "x", "x" * 400, "@", '"']),
 )
 def test_addresses_by_both_ways(text: str, end: str) -> None:
     """Addresses in the common forms are what the parser of all forms takes them for."""
