@@ -92,9 +92,10 @@ def compose(
             _add_addresses(message, name, _mailboxes(value))
         _add(message, "Subject", subject)
         _add_headers(message, headers or {})
-        if "Date" not in message:
+        given = {name.lower() for name in headers or ()}
+        if "date" not in given:
             set_date(message, date_now())
-        if "Message-ID" not in message:
+        if "message-id" not in given:
             set_id(message, new_id(author.domain))
         _add_body(message, text, html, inline or {})
         for attachment in _attachments(attachments):
@@ -128,6 +129,8 @@ def _mailbox(address: object) -> Mailbox:
 
 
 def _mailboxes(value: object) -> list[Mailbox]:
+    if type(value) is tuple and not value:
+        return []
     if isinstance(value, (str, Mailbox)):
         return [_mailbox(value)]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):

@@ -160,9 +160,20 @@ def _address(
     if written and (short := address_line(to, name, value, written)):
         return found, short
     folded = line(to, name, value)
-    if folded is None or says(folded.partition(b":")[2], found):
+    if folded is None or _same(folded, name, value):
+        return found, folded
+    if says(folded.partition(b":")[2], found):
         return found, folded
     return found, address_list(name, found)
+
+
+def _same(folded: bytes, name: str, value: Any) -> bool:
+    """Whether it is the text that was read for its addresses."""
+    return (
+        type(value) is str
+        and plain(value)
+        and folded[len(name) + 2 : -2] == (value.encode("ascii"))
+    )
 
 
 def _id(message: Message, name: str, value: Any) -> object:

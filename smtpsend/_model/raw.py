@@ -54,23 +54,23 @@ def set_line(message: EmailMessage, name: str, value: str) -> None:
 
 
 def set_addresses(message: EmailMessage, name: str, value: str) -> None:
-    """Add a header of addresses."""
+    """Add a header of addresses, which is not there yet."""
     same = plain(value) and "  " not in value and bool(plain_boxes(value))
     _set(message, name, value, same=same)
 
 
 def set_date(message: EmailMessage, value: str) -> None:
-    """Add the header Date, with a value of `stamp`."""
+    """Add the header Date, which is not there yet, with a value of `stamp`."""
     _set(message, "Date", value, same=True)
 
 
 def set_id(message: EmailMessage, value: str) -> None:
-    """Add the header Message-ID."""
+    """Add the header Message-ID, which is not there yet."""
     _set(message, "Message-ID", value, same=usual_id(value))
 
 
 def _set(message: EmailMessage, name: str, value: str, *, same: bool) -> None:
-    if same and _fits(name, value) and name not in message:
+    if same and _fits(name, value):
         message.set_raw(name, value)
     else:
         message[name] = value
@@ -81,13 +81,12 @@ def _fits(name: str, value: str) -> bool:
 
 
 def set_text(part: EmailMessage, text: str, subtype: str) -> None:
-    """``part.set_content(text, subtype=subtype)`` for a part without content."""
+    """``part.set_content(text, subtype=subtype)`` for a part without MIME headers."""
     encoding, payload = _encoded(text)
     part.set_payload(payload)
     part.set_raw("Content-Type", f'text/{subtype}; charset="utf-8"')
     part.set_raw("Content-Transfer-Encoding", encoding)
-    if "MIME-Version" not in part:
-        part.set_raw("MIME-Version", "1.0")
+    part.set_raw("MIME-Version", "1.0")
 
 
 def set_alternative(part: EmailMessage, text: str, html: str) -> None:
