@@ -270,6 +270,15 @@ def test_repr() -> None:
     assert SECRET not in f"{both!r} {Server('host.example', both)}"
 
 
+@pytest.mark.parametrize("send", WAYS)
+def test_one_token_as_both(send: Send, logged: list[str]) -> None:
+    """Where the user name is the password, too, no error and no log line has it."""
+    both = Password(SECRET, SECRET)
+    script = Script({"auth": reply(535, "5.7.8", "no")})
+    hidden(SECRET, end_of(send, script, both))
+    hidden(SECRET, "\n".join(logged))
+
+
 URLS = """smtp://u:{}@host:99999 http://u:{}@host smtp://{}@host smtp://u:{}@host/path
 smtp://u:{}@host?x=y smtp://u:{}@[host] u:{}@host smtp://u:{}%zz@host smtp://u:{}%ff@host
 smtp://u:{}@a..b smtp://u:{}@é..b smtp://u:{}/@host smtp://u:{}@x@host smtp://u:{}%00@host

@@ -16,7 +16,7 @@ from smtpsend._wire.fitting import fit
 from smtpsend._wire.group import may_share_a_group
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.window import LARGEST, Window
-from smtpsend.errors import SendError
+from smtpsend.errors import Attempt, Event, SendError
 
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class Batch:
         try:
             message = fit(envelope, self._session)
         except SendError as error:
+            self._attempted(order, error, deadline)
             delivery = Delivery(envelope, order.require_all)
             self._bulk.failed(order, delivery, error)
             return None
@@ -185,11 +186,29 @@ class Batch:
         self._open.remove(letter)
         order = letter.order
         if letter.error is not None:
+            self._attempted(order, letter.error, letter.deadline)
             self._bulk.failed(order, self._delivery(letter), letter.error)
         elif letter.put_off:
             self.partly.append(letter)
         else:
             self._bulk.taken(order, self._receipt(letter))
+
+    def _attempted(self, order: Order, error: SendError, deadline: Deadline) -> None:
+        """Note in the error, and tell, what was tried for a message."""
+        session, opened = self._session, order is self._first
+        started = session.track.started if opened else 0.0
+        attempt = Attempt(
+            session.method,
+            session.track.address,
+            error.phase,
+            error.said(),
+            started,
+            deadline.elapsed - started,
+            error.event or Event.REFUSED,
+        )
+        before = self._race.attempts if opened else ()
+        error.attempts = (*before, attempt)
+        self._bulk.pool.hooks.attempt(attempt)
 
     def _receipt(self, letter: Letter) -> Receipt:
         session, opened = self._session, letter.order is self._first

@@ -43,7 +43,9 @@ def check_rate(rate: float) -> None:
     """
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not number or not 0 < rate < float("inf"):
-        raise ConfigError("max_rate is a number of messages a second, above 0, or None")
+        raise ConfigError(
+            "max_rate must be a number of messages a second, above 0, or None"
+        )
 
 
 def asks_to_slow_down(error: SendError) -> bool:

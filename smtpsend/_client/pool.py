@@ -43,7 +43,7 @@ class Limits:
         for name in ("max_connections", "max_messages", "window"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise ConfigError(f"{name} is a whole number, at least 1")
+                raise ConfigError(f"{name} must be a whole number, at least 1")
         check_seconds("idle_timeout", self.idle_timeout, zero=True)
         check_seconds("max_age", self.max_age)
         if self.max_rate is not None:
@@ -136,7 +136,9 @@ class Pool:
                     self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 why = f"all {self.limits.max_connections} connections were in use"
-                raise lost(Phase.CONNECT, why, timed_out=True) from None
+                late = lost(Phase.CONNECT, why, timed_out=True)
+                late.hint = "raise max_connections, or give the send a longer timeout"
+                raise late from None
             raise
 
     def _leave(self) -> None:

@@ -10,7 +10,7 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange
+from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange, shown_name
 from smtpsend._wire.channel import Garbage
 from smtpsend._wire.faults import at, closing, positive, temporary
 from smtpsend._wire.token import fetch
@@ -41,7 +41,7 @@ async def login(session: Session) -> None:
             refusal = await _authenticate(session, auth, again)
     if refusal is not None:
         raise AuthError(
-            f"the server refused the login of {auth.username}",
+            f"the server refused the login of {shown_name(auth)}",
             phase=Phase.AUTH,
             event=Event.AUTH_REFUSED,
             reply=refusal,

@@ -130,7 +130,13 @@ class Talk:
     def arm_sending(self) -> None:
         """Put the script's `sent-after-auth:N` before the next bytes sent."""
         for n, action in self.script.marks("sent-after-auth")[:1]:
-            self._send_mark = Mark(n, partial(action.run, self))
+            self._send_mark = Mark(n, partial(self._at_sending, action))
+
+    def _at_sending(self, action: Action) -> None:
+        if self.said.endswith(b"\n"):
+            # The reply is out; what is said now is another one.
+            self._begin(b"", lambda code: None)
+        action.run(self)
 
     def _at_mark(self, action: Action, commit: Commit) -> None:
         self.scripted = True
