@@ -96,9 +96,10 @@ class Pace:
         now = asyncio.get_running_loop().time()
         mine = max(now, self._next)
         if deadline is not None and mine - now > deadline.left:
-            raise lost(
-                Phase.CONNECT, "max_rate allows no message by then", timed_out=True
-            )
+            why = "max_rate allows no message before the deadline"
+            late = lost(Phase.CONNECT, why, timed_out=True)
+            late.hint = "raise max_rate, or give the send a longer timeout"
+            raise late
         self._next = mine + max(self._gap, self._extra)
         if mine > now and stop is not None:
             await asyncio.wait([stop], timeout=mine - now)

@@ -78,6 +78,11 @@ class Client:
         max_messages: how many messages a connection is used for.
         idle_timeout: seconds that an unused connection is kept; 0 keeps none.
         max_age: seconds that a connection is used at most.
+        window: how many messages of `send_many` may be on their way over a connection
+            before the server answers, where it offers CHUNKING (RFC 3030) and PIPELINING
+            (RFC 2920). If the connection dies, so many are unknown at most.
+        max_rate: messages a second that may begin, over all connections; None: as many
+            as go. A send waits for its turn, which counts against its deadline.
         on_attempt: called with each `Attempt` that failed or was abandoned.
         on_outcome: called with the `Outcome` of each message, also of a cancelled one
             that became unknown. Both are called in the background thread and must not
@@ -152,8 +157,16 @@ class Client:
         """Send many messages, and yield an `Outcome` for each as it comes.
 
         One bad message never stops the rest. Messages are taken from the iterable as
-        connections become free, so that a generator of any length will do. If the
-        caller leaves early, what is in flight is finished, and nothing more is begun.
+        there is room for them, so that a generator of any length will do. If the caller
+        leaves early, what is in flight is finished, and nothing more is begun;
+        `on_outcome` is told of both. Where the server refuses the login, nobody tries
+        again: each message that is left has the `AuthError`. What the iterable raises is
+        raised when all that it gave before has its outcome.
+
+        Where the server offers PIPELINING, the next message's commands go out with the
+        end of the one before (RFC 2920 section 3.1); with CHUNKING, too, a window of
+        messages goes out at once (RFC 3030). A server that asks to slow down by a 421 or
+        4yz reply is sent messages more slowly until it takes them again.
 
         Args:
             messages: messages, or tuples of (message, sender, recipients).
