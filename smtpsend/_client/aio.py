@@ -42,7 +42,8 @@ async def send_async(
 class AsyncClient:
     """Verified connections to one server, kept between sends; see `Client`.
 
-    Belongs to the event loop that uses it first.
+    Belongs to the event loop that uses it first. Arguments and errors as of `Client`; the
+    hooks are called in the event loop and must not block.
     """
 
     def __init__(

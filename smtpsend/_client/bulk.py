@@ -267,7 +267,7 @@ class Bulk:
     def not_sent(self, order: Order) -> None:
         """The caller left: nobody asks for the outcome, but the hook is told."""
         error = ConnectError(
-            "not sent: send_many was left before it was this message's turn",
+            "send_many was left before it was this message's turn",
             phase=Phase.CONNECT,
             temporary=True,
             hint="nothing was delivered: it is safe to send again",

@@ -25,7 +25,8 @@ _LEAST = 0.02
 # What a message that was taken does to that time.
 _EASE = 0.93
 
-# RFC 3463 section 3.4 and 3.5: the system takes no messages now, or is congested.
+# RFC 3463 sections 3.4 and 3.5: the system takes no messages now, or is congested; and
+# "mail flood detected" of the registry of RFC 5248.
 _BUSY = {"4.3.2", "4.4.5", "4.7.28"}
 _WORDS = re.compile(
     r"\b(too (many|much|fast|quick|frequent)|slow down|throttl|(rate|sending) limit|"

@@ -107,7 +107,7 @@ class Window:
         if reset:
             reply = await self._next(session.timeout)
             if not positive(reply) and reply.code != 421:
-                raise _Miscount(f"RSET was refused: {reply}")
+                raise _Miscount(f"the server refused RSET: {reply}")
         letter.take_mail(self._known(await self._next(session.timeout)))
         for address in letter.recipients:
             reply = self._known(await self._next(session.timeout))
