@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import Mailbox
@@ -228,6 +228,7 @@ def test_guessed_types(name: str, kind: str) -> None:
     assert part.get_content() == PNG if kind[:4] != "text" else True
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.binary(max_size=300), st.sampled_from(["text/plain", "a/b", "image/svg+xml"]))
 def test_bytes_arrive_unchanged(data: bytes, kind: str) -> None:
     """Whatever the bytes and the type, they arrive bit by bit."""
@@ -339,6 +340,7 @@ def test_bad_texts(text: object) -> None:
             compose(sender=A, **{name: text})  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80
@@ -354,6 +356,7 @@ def test_texts_arrive(text: str) -> None:
         assert body.decode().replace("\r\n", "\n").removesuffix("\n") == lines
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=60))
 def test_subjects_arrive(text: str) -> None:
     """Any subject of one line makes one header, and the rest of the message is whole."""

@@ -19,7 +19,7 @@ from email.mime.text import MIMEText
 from email.utils import parsedate_to_datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import groups, mailboxes
@@ -710,6 +710,7 @@ def test_folded_values_pass() -> None:
         ]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.text(alphabet="aB: ü\r\n\t\0\x0b\x0c\x1c\x85\u2028=?@<>,", max_size=30),
     st.sampled_from(["Subject", "X-A", "To", "Reply-To"]),
@@ -889,6 +890,7 @@ NAMES = st.sampled_from(
 VALUES = st.text(alphabet="ab@,: .", max_size=10)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(st.tuples(NAMES, VALUES, st.lists(VALUES, max_size=2)), max_size=6),
     st.sampled_from(["\n", "\r\n"]),
@@ -909,6 +911,7 @@ def test_bcc_property(
     assert found == expected + ("" if expected.endswith("\r\n") else "\r\n")
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.binary(max_size=60).map(lambda b: b.replace(b"\0", b"")), st.booleans())
 @example(b"\r\r\n\n\r.\r\n.\n", True)
 def test_normalisation_property(body: bytes, header: bool) -> None:
@@ -928,6 +931,7 @@ def unstuff(data: bytes) -> bytes:
     return b"".join(line.removeprefix(b".") + b"\r\n" for line in lines[:end])
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.text(alphabet=".a \xff", max_size=4).map(str.encode), max_size=12))
 @example([b".", b"..", b"", b".a"])
 def test_dot_stuffing(lines: list[bytes]) -> None:
