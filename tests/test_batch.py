@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from leaks import CALM, InLoop, one_port
+from leaks import CALM, InLoop, one_port, run
 from scripted import (
     OFFERS,
     Action,
@@ -24,7 +26,7 @@ from scripted import (
 )
 from sending import server_for
 
-from smtpsend import Client, Outcome, Receipt
+from smtpsend import AsyncClient, Client, Outcome, Receipt
 from smtpsend.errors import (
     AuthError,
     ConnectError,
@@ -521,6 +523,62 @@ def test_slower_and_faster(face: Any) -> None:
         assert check_true(scripted, found) == {"Receipt": 58, "Rejected": 2}
         assert not pace.slowed
     assert True in seen
+
+
+@both
+@modes
+@pytest.mark.parametrize("rate", [8, 40])
+def test_max_rate(mode: str, face: Any, rate: int) -> None:
+    """No more messages begin than the caller allows, in whatever way they go out."""
+    # A tenth of a second may go out at once.
+    burst, count = max(1, rate // 10), 6 if rate == 8 else 20
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        begin = time.monotonic()
+        found = batch(scripted, map(item, range(count)), face, max_rate=rate)
+        spent = time.monotonic() - begin
+        assert check_true(scripted, found) == {"Receipt": count}
+    # A lower bound: a busy machine cannot make it shorter.
+    assert spent >= (count - burst) / rate
+
+
+def test_a_send_that_max_rate_lets_wait_too_long() -> None:
+    """It fails before its deadline, and says which of the two to change."""
+    with one_port() as scripted:
+        with Client(server_for(scripted, **CALM), max_rate=0.01) as client:
+            client.send(content(0), sender="a@a.b", recipients=["b@a.b"])
+            with pytest.raises(ConnectError, match=r"max_rate.*longer timeout") as caught:
+                client.send(content(1), sender="a@a.b", recipients=["b@a.b"], timeout=5)
+    assert caught.value.timed_out
+    assert len(scripted.accepted) == 1
+
+
+def test_cancelled_with_answers_that_are_not_told_yet() -> None:
+    """A window that is cancelled before its end is seen: each message is told of."""
+    told: list[Outcome] = []
+    script = Script({"ehlo2:3": hang()}, offers=(*OFFERS, *MODES["window"]))
+
+    async def main() -> None:
+        where = server_for(scripted, **CALM)
+        async with AsyncClient(
+            where, max_connections=1, on_outcome=told.append
+        ) as client:
+
+            async def collect() -> list[Outcome]:
+                return [one async for one in client.send_many(map(item, range(6)))]
+
+            task = asyncio.create_task(collect())
+            await asyncio.to_thread(
+                scripted.wait_for, lambda: len(scripted.accepted) == 6
+            )
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    with one_port(script) as scripted:
+        run(main())
+    assert sorted(one.index for one in told) == list(range(6))
+    kinds = {type(one.receipt or one.error) for one in told}
+    assert kinds <= {Receipt, DeliveryUnknown}
 
 
 def test_the_server_is_gone() -> None:

@@ -16,7 +16,7 @@ from smtpsend._wire.fitting import fit
 from smtpsend._wire.group import may_share_a_group
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.window import LARGEST, Window
-from smtpsend.errors import Attempt, Event, SendError
+from smtpsend.errors import Attempt, Event, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -73,18 +73,19 @@ class Batch:
                     return rest
                 order = None
                 more = not self._full and await bulk.wait_for_more(_PATIENCE)
-                if more and not bulk.pool.crowded and not bulk.pool.pace.slowed:
-                    await bulk.pool.pace.turn()
+                # Where the pace has to be waited for, no connection is held meanwhile.
+                if more and not bulk.pool.crowded and bulk.pool.pace.ready:
                     order = self._next()
+                    if order is not None:
+                        bulk.pool.pace.begun(1)
         except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
             session.channel.abort()
-            typed = report.unexpected(error, session.track.phase)
-            for letter in self._open:
-                bulk.failed(letter.order, self._delivery(letter), typed)
+            for letter in self._open[:]:
+                self._ended_by(letter, error)
             return Rest()
         except BaseException:
             session.channel.abort()
-            for letter in self._open:
+            for letter in self._open[:]:
                 self._cancelled(letter)
             raise
         return Rest()
@@ -149,7 +150,7 @@ class Batch:
     def _more(self) -> Letter | None:
         """The next message of a chain."""
         bulk, pace = self._bulk, self._bulk.pool.pace
-        while bulk.inbox and not bulk.pool.crowded and pace.most(2) > 1:
+        while bulk.inbox and not bulk.pool.crowded and pace.ready:
             if self._windows(bulk.inbox[0]):
                 return None
             order = self._next()
@@ -228,6 +229,13 @@ class Batch:
 
     def _delivery(self, letter: Letter) -> Delivery:
         return Delivery(letter.order.envelope, letter.order.require_all)
+
+    def _ended_by(self, letter: Letter, error: Exception) -> None:
+        """Tell what became of a message where a defect ended the connection."""
+        if letter.answer is None:
+            phase = Phase.FINAL if letter.ended else Phase.MAIL
+            letter.error = report.unexpected(error, phase)
+        self._settle(letter)
 
     def _cancelled(self, letter: Letter) -> None:
         """Tell what became of a message that was on its way when all was cancelled."""

@@ -161,6 +161,8 @@ class Bulk:
         if not self._workers and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        elif self._workers and self._timer is None and self._setup:
+            self._grow_in(self._setup)
         if self.inbox and not self._workers:
             self._start()
         self._change.set()
@@ -168,8 +170,9 @@ class Bulk:
 
     def opened(self, seconds: float) -> None:
         """A connection was opened, in so many seconds."""
-        if self._timer is None:
+        if not self._setup:
             self._setup = max(seconds, _LEAST_SETUP)
+        if self._timer is None:
             self._grow_in(self._setup)
 
     def refused_one(self, patience: float) -> None:
@@ -188,8 +191,11 @@ class Bulk:
             free = self._width - len(self._workers)
             for _ in range(min(free, -(-len(self.inbox) // self._unit))):
                 self._start()
-        self._width = min(self._width + 1, self.pool.limits.max_connections)
-        self._grow_in(self._setup)
+        most = self.pool.limits.max_connections
+        self._width = min(self._width + 1, most)
+        self._timer = None
+        if len(self._workers) < most:
+            self._grow_in(self._setup)
 
     def set_unit(self, unit: int) -> None:
         """Note what a connection takes at once."""

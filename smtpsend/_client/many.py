@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +100,7 @@ async def outcomes(
         feeder.cancel()
         bulk.leave()
         await bulk.finished()
+        await asyncio.gather(feeder, return_exceptions=True)
 
 
 async def _feed(
@@ -102,31 +110,32 @@ async def _feed(
     room: asyncio.Event,
 ) -> None:
     """Take messages from the caller as there is room for them."""
-    source = _numbered(items)
     clock = asyncio.get_running_loop().time
     began = clock()
     try:
-        while True:
-            while not bulk.room:
-                room.clear()
-                await room.wait()
-                began = clock()
-            try:
-                index, item = await anext(source)
-            except StopAsyncIteration:
-                return
-            _put(bulk, terms.order(index, item))
-            bulk.wake()
-            if clock() - began > _SLICE:
-                await asyncio.sleep(0)
-                began = clock()
+        # Closed here, and not by the garbage collector in a task of its own.
+        async with aclosing(_numbered(items)) as source:
+            while True:
+                while not bulk.room:
+                    room.clear()
+                    await room.wait()
+                    began = clock()
+                try:
+                    index, item = await anext(source)
+                except StopAsyncIteration:
+                    return
+                _put(bulk, terms.order(index, item))
+                bulk.wake()
+                if clock() - began > _SLICE:
+                    await asyncio.sleep(0)
+                    began = clock()
     finally:
         bulk.end()
 
 
 async def _numbered(
     items: Iterable[Any] | AsyncIterable[Any],
-) -> AsyncIterator[tuple[int, Any]]:
+) -> AsyncGenerator[tuple[int, Any], None]:
     index = 0
     if isinstance(items, AsyncIterable):
         async for item in items:

@@ -70,7 +70,8 @@ class Pace:
         self._extra = 0.0  # the same, as the server wants it
         self._before = 0.0  # how it was before the server asked
         self._usual = 0.0  # between the last messages, on average
-        self._next = self._last = self._braked = float("-inf")
+        self._next = self._braked = float("-inf")
+        self._last: float | None = None  # when a message was taken
 
     @property
     def slowed(self) -> bool:
@@ -91,31 +92,34 @@ class Pace:
         Raises:
             ConnectError: that is not before the deadline.
         """
-        if not self._gap and not self._extra:
-            self._last = asyncio.get_running_loop().time()
-            return
         now = asyncio.get_running_loop().time()
-        mine = max(now, self._next)
-        if deadline is not None and mine - now > deadline.left:
+        wait = self._next - now
+        if deadline is not None and wait > deadline.left:
             why = "max_rate allows no message before the deadline"
             late = lost(Phase.CONNECT, why, timed_out=True)
             late.hint = "raise max_rate, or give the send a longer timeout"
             raise late
-        self._next = mine + max(self._gap, self._extra)
-        if mine > now and stop is not None:
-            await asyncio.wait([stop], timeout=mine - now)
-        elif mine > now:
-            await asyncio.sleep(mine - now)
+        self.begun(1)
+        if wait > 0 and stop is not None:
+            await asyncio.wait([stop], timeout=wait)
+        elif wait > 0:
+            await asyncio.sleep(wait)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message may begin now."""
+        return self._next <= asyncio.get_running_loop().time()
 
     def begun(self, count: int) -> None:
-        """Note that `count` more messages began with the one whose turn it was."""
-        if self._gap:
-            self._next += count * self._gap
+        """Note that so many messages begin, now or when it is their turn."""
+        now = asyncio.get_running_loop().time()
+        self._next = max(now, self._next) + count * max(self._gap, self._extra)
 
     def taken(self) -> None:
         """A message was taken."""
         now = asyncio.get_running_loop().time()
-        self._usual = 0.9 * self._usual + 0.1 * min(1.0, max(0.0, now - self._last))
+        if self._last is not None:
+            self._usual = 0.9 * self._usual + 0.1 * min(1.0, now - self._last)
         self._last = now
         if self._extra:
             self._extra *= _EASE

@@ -233,6 +233,7 @@ class Session:
             self.channel.command(self.ehlo_line)
             reply = await self.channel.reply(self.timeout())
             if reply.code != 250:
+                self.target.quirks.no_window = reply.code != 421
                 raise Garbage(f"EHLO was refused: {reply}")
         self.dirty, self.alive = False, True
 

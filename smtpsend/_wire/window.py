@@ -171,6 +171,7 @@ class Window:
         """What can be said where the connection ended, or made no sense."""
         letters, late = self._letters, isinstance(fault, TimedOut)
         if isinstance(fault, _Miscount) and self._refused:
+            self._session.target.quirks.no_content_in_group = True
             for letter in letters:
                 letter.leave_open()
             return self._settled(letters)
