@@ -190,19 +190,25 @@ def refusing(*lines: bytes) -> Action:
 @modes
 def test_refusals(mode: str, face: Any) -> None:
     """A refusal hits its own message only, and nobody gets what is another's."""
+
+    def full(talk: Any) -> None:
+        messages = talk.record.messages
+        if messages and messages[-1].content == content(5):
+            talk.say(b"552 5.2.2 full\r\n")
+        else:
+            talk.do_normal()
+
     on = {
         "mail": refusing(b"<a2@"),
         "rcpt": refusing(b"<b4@", b"<c6@"),
-        "final:6": reply(552, "5.2.2", "full"),
+        "final": Action("full", full),
     }
     with one_port(Script(on, offers=(*OFFERS, *MODES[mode]))) as scripted:
         items = [item(n) for n in range(8)]
         items[6] = item(6, "b6@a.b", "c6@a.b", "d6@a.b")
         found = batch(scripted, items, face)
         kinds = check_true(scripted, found)
-    assert kinds["RecipientsRefused"] == 1
-    assert kinds["Rejected"] >= 2
-    assert kinds["Receipt"] + kinds["RecipientsRefused"] + kinds["Rejected"] == 8
+    assert kinds == {"Receipt": 5, "RecipientsRefused": 1, "Rejected": 2}
     assert list(found[6].receipt.refused) == ["c6@a.b"]
     scripted.assert_clean(auths=None)
 
@@ -336,7 +342,7 @@ REFUSALS = {
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_a_stray_reply(mode: str, refused: str, where: str) -> None:
     """One too many at any place, and a refusal at any other: nothing false is said."""
-    for step, at, who in itertools.product(STEPS, (1, 2, 3, 4), (2, 3, 4)):
+    for step, at, who in itertools.product(STEPS, (1, 2, 3, 4), (2, 3, 5)):
         stray = say(STRAY) + normal() if where == "before" else normal() + say(STRAY)
         on = {f"{step}:{at}": stray}
         if refused != "nothing":
