@@ -3,9 +3,10 @@
 RFC 2920 section 3.1 allows it, and each message costs one round trip. The content of a
 message waits for its 354, which also shows that the replies before it are paired rightly:
 the receipt for the message before is given then. Without PIPELINING each command waits
-for the reply to the one before. Servers that offer PIPELINING and lose
-or refuse what stands behind the final dot are found out at the first try: nothing is lost
-by it, since the content of the next message is not out yet.
+for the reply to the one before.
+
+Servers that offer PIPELINING and lose what stands behind the final dot are found out at
+the first try: nothing is lost by it, since the next message's content is not out yet.
 """
 
 from __future__ import annotations
@@ -20,13 +21,9 @@ from smtpsend._wire.faults import closing, lost, positive
 from smtpsend._wire.group import RSET, rcpt
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.refusals import refusal
+from smtpsend._wire.target import Behind
 from smtpsend._wire.upload import upload
-from smtpsend.errors import (
-    ConnectionLost,
-    Phase,
-    Reply,
-    SendError,
-)
+from smtpsend.errors import ConnectionLost, Phase, Reply, SendError
 
 
 if TYPE_CHECKING:
@@ -64,7 +61,7 @@ class Chain:
         self._held: list[Letter] = []  # answered; the count is not closed
         self._refused = False  # a reply was negative since the count was closed
         self._garbled = False  # a reply belongs to another command than we thought
-        self._trying = False  # whether the server answers what stands behind a dot
+        self._trying = False  # this is the connection that finds `Behind` out
         self._took = 0.0  # seconds for the replies to a group
 
     async def run(self, letter: Letter) -> Rest:
@@ -77,8 +74,8 @@ class Chain:
         try:
             rest = await self._run(letter)
         finally:
-            if self._trying:
-                session.target.quirks.trying = False
+            if self._trying and session.target.quirks.behind is Behind.TRYING:
+                session.target.quirks.behind = Behind.UNTRIED
         self._garbled |= session.channel.unread
         self._release()
         if rest.letters or session.spent:
@@ -209,7 +206,7 @@ class Chain:
         reply = session.channel.ready()
         if reply is None:
             timeout = session.timeout()
-            if behind and not session.target.quirks.commands_behind:
+            if behind and session.target.quirks.behind is Behind.TRYING:
                 timeout = min(timeout, max(_PATIENCE, _FACTOR * self._took))
             reply = await session.channel.reply(timeout)
         self._refused |= reply.code >= 400
@@ -225,10 +222,10 @@ class Chain:
     def _stopped(self, letter: Letter, error: SendError, *, behind: bool) -> Rest:
         """What is left where the answers to a group broke off."""
         quirks = self._session.target.quirks
-        if behind and not quirks.commands_behind:
+        if behind and quirks.behind is Behind.TRYING:
             # Nothing of this message is out but its envelope: it goes out as the first
             # of a connection, and nothing behind a dot again.
-            quirks.no_commands_behind = True
+            quirks.behind = Behind.LOST
             return Rest([letter])
         if (refused := letter.known_refusal()) is not None:
             error = refused
@@ -241,11 +238,12 @@ class Chain:
     def _in_doubt(self, letter: Letter) -> bool:
         """Whether it may be the place behind a dot that was refused, not the message."""
         quirks = self._session.target.quirks
-        if quirks.commands_behind or letter.mail_refused is None:
-            quirks.commands_behind = True
+        if quirks.behind is Behind.ANSWERED or letter.mail_refused is None:
+            quirks.behind = Behind.ANSWERED
             return False
         quirks.doubts += 1
-        quirks.no_commands_behind = quirks.doubts >= _DOUBTS
+        if quirks.doubts >= _DOUBTS:
+            quirks.behind = Behind.LOST
         return True
 
     async def _content(self, letter: Letter) -> Rest | None:
@@ -259,14 +257,16 @@ class Chain:
         if session.commands_behind and (found := self._more()) is not None:
             self._following = found
             behind = found.commands(reset=False, last=_DATA)
-            self._trying = quirks.trying = not quirks.commands_behind
+            if quirks.behind is Behind.UNTRIED:
+                self._trying, quirks.behind = True, Behind.TRYING
         following = [self._following] if self._following is not None else []
         try:
             reply = await upload(session, content, _DOT, behind)
         except SendError as error:
             session.spent = True
             # It may be what stood behind the dot that the server died of.
-            quirks.no_commands_behind |= self._trying
+            if following and quirks.behind is Behind.TRYING:
+                quirks.behind = Behind.LOST
             if isinstance(refused or error, ConnectionLost):
                 return Rest([letter, *following], error)
             letter.error = refused or error

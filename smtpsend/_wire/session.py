@@ -22,7 +22,7 @@ from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline, Garbage
 from smtpsend._wire.faults import Track, at
 from smtpsend._wire.names import own_name
-from smtpsend._wire.target import Target
+from smtpsend._wire.target import Behind, Target
 from smtpsend.errors import (
     ConnectError,
     Event,
@@ -145,9 +145,8 @@ class Session:
         (conn->state.pending_rcpt_cmds == 0)"). Where it is not known that a server can
         do it, one connection at a time finds out.
         """
-        quirks = self.target.quirks
-        known = quirks.commands_behind or not (quirks.no_commands_behind or quirks.trying)
-        return self.pipelining and known and not self.offers("burl")
+        may = self.target.quirks.behind in (Behind.ANSWERED, Behind.UNTRIED)
+        return self.pipelining and may and not self.offers("burl")
 
     @property
     def warm(self) -> bool:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from smtpsend._model.auth import Auth
 from smtpsend._model.policy import Policy
 from smtpsend._wire.dial import Address
 from smtpsend._wire.redact import Redactor
+
+
+class Behind(Enum):
+    """Whether a server answers commands that stand behind the final dot of a message."""
+
+    UNTRIED = "untried"
+    TRYING = "trying"  # some connection is about to see
+    ANSWERED = "answered"
+    LOST = "lost"  # or refused, or it hangs up
 
 
 @dataclass(slots=True)
@@ -19,10 +29,8 @@ class Quirks:
     no_bdat: bool = False
     no_content_in_group: bool = False
     no_window: bool = False  # it does not say where a window of messages ends
-    no_commands_behind: bool = False  # it loses what stands behind the final dot
-    commands_behind: bool = False  # it was seen to answer it
-    trying: bool = False  # some connection is about to see
-    doubts: int = 0  # how often it refused a sender there
+    behind: Behind = Behind.UNTRIED
+    doubts: int = 0  # how often it refused a sender behind a final dot
 
 
 @dataclass(frozen=True, slots=True)
