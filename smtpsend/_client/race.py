@@ -198,7 +198,7 @@ class Race:
     def failure(self) -> SendError:
         """The error to raise, now that nothing more is tried."""
         last = self._errors[-1][1]
-        assert last.event is not None  # noqa: S101
+        assert last.event is not None  # noqa: S101  # `record` let in no other
         if follows(last.event, self._order.on_certificate_error) is Then.STOP:
             last.attempts = tuple(self.attempts)
             return last
