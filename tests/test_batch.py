@@ -360,6 +360,22 @@ def test_a_stray_reply(mode: str, refused: str, where: str) -> None:
             raise
 
 
+@pytest.mark.parametrize("mode", ["chain", "window"])
+@pytest.mark.parametrize("at", [2, 3, 4])
+def test_a_stray_reply_before_a_refusal(mode: str, at: int) -> None:
+    """The message is refused, and what comes first looks like a receipt for it.
+
+    What stands behind it tells. (A message that goes alone, as the first and the last do,
+    has nothing behind it: the first reply is the answer.)
+    """
+    offers = (*SHORT, *MODES[mode])
+    on = {f"final:{at}": say(STRAY) + REFUSALS["final"]}
+    with one_port(Script(on, offers=offers), Script(offers=offers)) as scripted:
+        times = {"reply_timeout": 2, "final_timeout": 2}
+        found = batch(scripted, [item(n) for n in range(5)], InLoop, times=times)
+    check_true(scripted, found)
+
+
 # Servers that promise more than they do.
 
 
