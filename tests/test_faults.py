@@ -282,6 +282,8 @@ def test_stop(case: str, send: Send) -> None:
     assert (type(error), error.event, error.phase) == (kind, event, phase)
     assert [a.event for a in error.attempts] == [event]
     assert error.message_id == "<1@example.org>"
+    # What is no refusal is not called one.
+    assert ("has no place there" in error.message) == (event is Event.WRONG_CLASS)
     scripted.assert_clean()
 
 

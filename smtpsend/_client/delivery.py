@@ -59,8 +59,8 @@ class Delivery:
         said, count = session.recipient_limit, len(self.envelope.recipients)
         if said and self.require_all and count > said:
             raise ruled_out(
-                f"the server takes {said} recipients at a time, so that "
-                f"require_all=True cannot be kept for {count}",
+                f"the server takes at most {said} recipients in one transaction, and "
+                f"require_all=True needs all {count} in one",
                 "send to fewer recipients, or without require_all",
             )
         if said:

@@ -142,7 +142,7 @@ def _check_mechanism(session: Session) -> None:
     offered = ", ".join(m.upper() for m in session.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     raise AuthError(
-        f"the server {what}, and the credentials fit {known(auth)}",
+        f"the server {what}, and the credentials need one of {known(auth)}",
         phase=Phase.AUTH,
         event=Event.NO_MECHANISM,
     )

@@ -70,7 +70,7 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
             answer = _next_answer(talk, session.channel.challenge)
             reply = await session.ask(answer)
         if 300 <= reply.code < 400:
-            raise Garbage(f"a reply that has no place in a login: {reply}")
+            raise Garbage(f"a reply out of place: {reply}")
     if reply.code == 421:
         raise closing(Phase.AUTH, reply)
     return None if positive(reply) else reply

@@ -18,11 +18,11 @@ from smtpsend.errors import (
 
 _TEXTS = {
     Phase.MAIL: "the server refused the sender or the message",
-    Phase.RCPT: "the answer to RCPT has no place there",
-    Phase.DATA: "the server did not ask for the message",
+    Phase.DATA: "the server refused to take the message (DATA)",
     Phase.CONTENT: "the server refused the message in the middle",
     Phase.FINAL: "the server did not take the message",
 }
+_STEPS = {Phase.MAIL: "MAIL", Phase.RCPT: "RCPT", Phase.DATA: "DATA"}
 
 # RFC 5321 section 4.5.3.1.8: a server takes at least as many recipients.
 _LEAST_LIMIT = 100
@@ -32,11 +32,14 @@ def refusal(phase: Phase, reply: Reply) -> Rejected:
     """The error that `reply` is, where only a 2yz or the 354 would have been none."""
     event = Event.REFUSED
     if reply.code < 400:
-        event = Event.WRONG_CLASS
-    elif reply.code == 421:
-        event = Event.CLOSING_AT_END
+        event, step = Event.WRONG_CLASS, _STEPS.get(phase, "the message")
+        text = f"the server answered {step} with a reply that has no place there"
+    else:
+        text = _TEXTS[phase]
+        if reply.code == 421:
+            event = Event.CLOSING_AT_END
     return Rejected(
-        _TEXTS[phase],
+        text,
         phase=phase,
         event=event,
         reply=reply,
@@ -83,7 +86,7 @@ def no_bdat(reply: Reply) -> bool:
 def without_bdat(reply: Reply) -> SendError:
     """The error after which the message goes out by DATA, on a fresh connection."""
     return ConnectionLost(
-        "the server offers CHUNKING and does not know BDAT",
+        "the server offers CHUNKING, but does not know BDAT",
         phase=Phase.DATA,
         event=Event.NO_BDAT,
         reply=reply,

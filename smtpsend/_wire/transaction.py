@@ -177,7 +177,7 @@ class Transaction(Ledger):
         """
         final = step.phase is Phase.FINAL
         if reply.code == 221 or (300 <= reply.code < 400 and not final):
-            raise Garbage(f"a reply that has no place there: {reply}")
+            raise Garbage(f"a reply out of place: {reply}")
         if reply.code == 421 and not final:
             self._closing = self._hung_up = closing(step.phase, reply)
             if step.address:
