@@ -186,8 +186,16 @@ def test_given_addresses_refused(sender: object, recipients: object) -> None:
 @pytest.mark.parametrize("message", [None, 5, [], {}, object(), bytearray(b"x"), [b"x"]])
 def test_other_types(message: object) -> None:
     """Anything that is no message is an error."""
-    with pytest.raises(ConfigError, match="a message is"):
+    with pytest.raises(ConfigError, match="a message must be"):
         envelope(message, A, [B])
+
+
+def test_a_nul_byte() -> None:
+    """A NUL in a message of either kind is an error that says what to do about it."""
+    for message in (plain("a\0b\n"), compat("a\0b\n", To=B), b"Subject: x\r\n\r\na\0b"):
+        with pytest.raises(ConfigError, match="NUL") as caught:
+            envelope(message, A, [B])
+        assert "remove it" in caught.value.hint
 
 
 def test_resent() -> None:

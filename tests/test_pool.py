@@ -128,6 +128,7 @@ def test_a_full_pool_waits_no_longer_than_the_deadline() -> None:
                 assert caught.value.temporary
                 assert caught.value.phase is Phase.CONNECT
                 assert "in use" in str(caught.value)
+                assert "max_connections" in caught.value.hint
             release.set()
             assert first.result(20).attempts == patient.result(20).attempts == ()
             client.send(letter(3), **envelope())

@@ -235,7 +235,9 @@ def _addr_spec(display: str, local: str, domain: str) -> Mailbox:
     """A mailbox from the two sides of an addr-spec, both checked."""
     whole = f"{local}@{domain}"
     if not (_DOT_STRING.fullmatch(local) or _QUOTED_STRING.fullmatch(local)):
-        raise ConfigError(f"not a valid local part: {shown(local)} in {shown(whole)}")
+        raise ConfigError(
+            f"not a valid local part: {shown(local)} in {shown(whole)}", hint=_FORM
+        )
     if not local.isascii() and not all(map(_visible, local)):
         raise ConfigError(
             f"the local part holds an invisible character or a space: {shown(whole)}"

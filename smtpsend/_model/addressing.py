@@ -93,7 +93,7 @@ class Addresses:
         if len(names) > len({*names}):
             raise ConfigError(
                 "the message has more than one block of Resent- headers",
-                hint="give sender= and recipients=, which block is meant is not known",
+                hint="give sender= and recipients=: which block is meant is not known",
             )
         return "resent-" if names else ""
 

@@ -134,7 +134,9 @@ def _mailboxes(value: object) -> list[Mailbox]:
     if isinstance(value, (str, Mailbox)):
         return [_mailbox(value)]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise ConfigError(f"addresses are a str or a sequence of str, not {shown(value)}")
+        raise ConfigError(
+            f"addresses must be a str or a sequence of str, not {shown(value)}"
+        )
     return [_mailbox(address) for address in value]
 
 
@@ -175,7 +177,7 @@ def _add_body(
         return
     if html is None:
         raise ConfigError(
-            "inline= needs html=, which shows it", hint="or use attachments="
+            "inline= needs html=, which shows it", hint="give html=, or use attachments="
         )
     body = EmailMessage(message.policy)
     _set_text(body, text, html)
@@ -205,7 +207,7 @@ def _attachments(value: object) -> Iterable[object]:
     if isinstance(value, (str, os.PathLike)):
         return [value]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise ConfigError(f"attachments are a sequence, not {shown(value)}")
+        raise ConfigError(f"attachments must be a sequence, not {shown(value)}")
     return value
 
 

@@ -99,7 +99,9 @@ def from_bytes(content: bytes) -> tuple[bytes, bytes]:
             header line before it would make part of the text.
     """
     if b"\0" in content:
-        raise ConfigError("the message holds a NUL byte", hint="no mail server takes it")
+        raise ConfigError(
+            "the message holds a NUL byte", hint="remove it: no mail server takes one"
+        )
     mbox = _MBOX_LINE.match(content)
     start = mbox.end() if mbox else 0
     found = list(fields(content, start))

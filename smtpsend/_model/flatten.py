@@ -90,7 +90,9 @@ def to_bytes(
         content = written(message, policy)
     content = ended(content)
     if b"\0" in content:
-        raise ConfigError("the message holds a NUL byte", hint="no mail server takes it")
+        raise ConfigError(
+            "the message holds a NUL byte", hint="remove it: no mail server takes one"
+        )
     return _with_addresses(content, message.keys(), wanted)
 
 

@@ -65,7 +65,7 @@ def check_header(name: object, value: object) -> None:
             hint="a header name is printable ASCII without a colon or a space",
         )
     if not isinstance(value, (str, Header)):
-        raise ConfigError(f"the header {shown(name)} holds no text but {shown(value)}")
+        raise ConfigError(f"the header {shown(name)} must be a str, not {shown(value)}")
     if bad := _BREAK.search(_FOLD.sub(" ", str(value))):
         raise ConfigError(
             f"the header {shown(name)} holds the control character {bad[0]!r}",
@@ -89,7 +89,8 @@ def check_headers(message: Message) -> None:
                 crlf_less = folded.replace(b"\r\n", b"")
                 if found is None or found.end != len(folded) or b"\r" in crlf_less:
                     raise ConfigError(
-                        f"the header {shown(name)} of a part would not stay one header"
+                        f"the header {shown(name)} of a part would not stay one header",
+                        hint="look for line breaks in it, encoded ones too",
                     )
 
 
@@ -112,7 +113,10 @@ def meant(value: object) -> list[Group]:
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     found = groups(_FOLD.sub(" ", text))
     if any("\ufffd" in address for address in _addresses(found)):
-        raise ConfigError("an address is not UTF-8", hint=_QUOTE)
+        raise ConfigError(
+            "an address holds bytes that are not UTF-8",
+            hint="write it in UTF-8, which a server with SMTPUTF8 (RFC 6531) takes",
+        )
     return found
 
 

@@ -87,7 +87,8 @@ def envelope(
         message = _ascii(message)
     if not isinstance(message, bytes):
         raise ConfigError(
-            f"a message is an EmailMessage, a Message, bytes or str, not {shown(message)}"
+            "a message must be an EmailMessage, a Message, a Prepared, bytes or str, "
+            f"not {shown(message)}"
         )
     if given is None or listed is None:
         raise ConfigError(

@@ -32,7 +32,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     except ssl.SSLError:
         raise ConfigError(f"cafile holds no PEM certificates: {path}") from None
     except ValueError:
-        raise ConfigError("cafile is no path") from None
+        raise ConfigError("cafile is not a path") from None
     except OSError as error:
         raise ConfigError(f"cafile cannot be read: {path}: {error.strerror}") from None
 
@@ -81,7 +81,7 @@ def check(context: ssl.SSLContext) -> ssl.SSLContext:
         ConfigError: it accepts any certificate, any name, or TLS older than 1.2.
     """
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
-        raise ConfigError("ssl_context is one for a server: use PROTOCOL_TLS_CLIENT")
+        raise ConfigError("ssl_context must be for a client: use ssl.PROTOCOL_TLS_CLIENT")
     if context.verify_mode != ssl.CERT_REQUIRED or not context.check_hostname:
         raise ConfigError(
             "ssl_context does not verify: it needs verify_mode=CERT_REQUIRED and "
