@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import smtplib
 from typing import Any
 
@@ -242,6 +243,22 @@ def test_methods_have_docstrings(name: str) -> None:
         and not inspect.getdoc(getattr(kind, key))
     ]
     assert not bare
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_docstrings_describe_each_parameter(name: str) -> None:
+    """Each parameter of a function or class has a line of its docstring."""
+    function, positional, keywords = SIGNATURES[name]
+    text = inspect.getdoc(function) or ""
+    for parameter in {*positional, *keywords} - {"self"}:
+        assert re.search(rf"^ +(\w+, )*{parameter}(, \w+)*: \S", text, re.MULTILINE)
+
+
+def test_compose_names_nothing_private() -> None:
+    """What compose() says of itself names no class that a caller could not import."""
+    annotations = inspect.get_annotations(smtpsend.compose, eval_str=True)
+    assert "smtpsend." not in str(annotations)
+    assert "Mailbox" not in (inspect.getdoc(smtpsend.compose) or "")
 
 
 def test_nothing_else_is_public() -> None:

@@ -27,10 +27,32 @@ async def send_async(
     require_all: bool = False,
     timeout: float | None = None,
 ) -> Receipt:
-    """Send one message to a submission server, and hang up; see `send`.
+    """Send one message to a submission server (RFC 6409), and hang up; as `send` does.
 
     A cancellation ends it at once. If the end of the message had gone out by then, a
     warning in the log says that delivery is unknown, with the Message-ID.
+
+    Args:
+        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
+            which need `sender` and `recipients`.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        sender: the envelope sender, by default Sender, else From; ``""`` is the null
+            sender.
+        recipients: the envelope recipients, by default To, Cc and Bcc.
+        require_all: send to nobody unless the server accepts every recipient.
+        timeout: seconds for the whole call, in place of ``policy.deadline``.
+
+    Returns:
+        What the server took, for whom, and what was tried before.
+
+    Raises:
+        ConfigError: message, address or server cannot be used; nothing was connected.
+        ConnectError: no method gave a session (`CertificateError`, `TLSError`).
+        AuthError: the login was refused, or is not offered.
+        Rejected: the server refused the sender or the message, or (`RecipientsRefused`)
+            every recipient.
+        ConnectionLost: the connection ended before the end of the message.
+        DeliveryUnknown: it ended after that; the message may have been delivered.
     """
     where = server_of(server)
     order = order_of(
@@ -40,10 +62,28 @@ async def send_async(
 
 
 class AsyncClient:
-    """Verified connections to one server, kept between sends; see `Client`.
+    """Verified connections to one server, kept between sends: `Client` for async code.
 
-    Belongs to the event loop that uses it first. Arguments and errors as of `Client`; the
-    hooks are called in the event loop and must not block.
+    An async context manager. It belongs to the event loop that uses it first, where many
+    tasks can use it at once.
+
+    Args:
+        server: a `Server`, a host name, or a URL.
+        max_connections: how many connections are open at once.
+        max_messages: how many messages a connection is used for.
+        idle_timeout: seconds that an unused connection is kept; 0 keeps none.
+        max_age: seconds that a connection is used at most.
+        window: how many messages of `send_many` may be on their way over a connection
+            before the server answers.
+        max_rate: messages a second that may begin, over all connections; None: as many
+            as go.
+        on_attempt: called with each `Attempt` that failed or was abandoned.
+        on_outcome: called with the `Outcome` of each message, also of a cancelled one
+            that became unknown. Both are called in the event loop and must not block;
+            what they raise is logged and changes nothing.
+
+    Raises:
+        ConfigError: one of these cannot be used.
     """
 
     def __init__(
@@ -90,7 +130,27 @@ class AsyncClient:
         require_all: bool = False,
         timeout: float | None = None,
     ) -> Receipt:
-        """Send one message over a kept connection; see `send`."""
+        """Send one message over a kept connection, as `Client.send` does.
+
+        A cancellation ends it at once, as that of `send_async`.
+
+        Args:
+            message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
+                which need `sender` and `recipients`.
+            sender: the envelope sender, by default Sender, else From; ``""`` is the null
+                sender.
+            recipients: the envelope recipients, by default To, Cc and Bcc.
+            require_all: send to nobody unless the server accepts every recipient.
+            timeout: seconds for the whole call, in place of ``policy.deadline``; waiting
+                for a connection, or for `max_rate`, counts.
+
+        Returns:
+            What the server took, for whom, and what was tried before.
+
+        Raises:
+            SendError: as of `send_async`; a `ConfigError` also where the client is closed
+                or in use in another running event loop.
+        """
         server = self._pool.server
         order = order_of(
             server, message, sender, recipients, require_all=require_all, timeout=timeout
@@ -104,14 +164,35 @@ class AsyncClient:
         require_all: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Outcome]:
-        """Send many messages; see `Client.send_many`. Also takes an async iterable."""
+        """Send many messages, and yield an `Outcome` for each as it comes.
+
+        The same as `Client.send_many`, for an async iterable, too. A cancellation ends
+        what is in flight.
+
+        Args:
+            messages: messages, or tuples of (message, sender, recipients), in an iterable
+                or an async iterable.
+            require_all: send a message to nobody unless all its recipients are accepted.
+            timeout: seconds for each message, in place of ``policy.deadline``.
+
+        Returns:
+            An async iterator with an `Outcome` for each message: whatever ends its send
+            is in there. It raises only what `messages` raises, and that at the end.
+        """
         return outcomes(messages, Terms(self._pool, require_all, timeout))
 
     async def check(self, *, timeout: float | None = None) -> None:
-        """Connect, verify and log in as `send` would; see `Client.check`."""
+        """Connect, verify and log in the way `send` would; send nothing.
+
+        Args:
+            timeout: seconds for all of it, in place of ``policy.deadline``.
+
+        Raises:
+            SendError: what `send` would raise.
+        """
         server = self._pool.server
         await check(server, checked_timeout(server, timeout), self._pool)
 
     async def aclose(self) -> None:
-        """Let running sends finish, and hang up."""
+        """Let running sends finish, and hang up; no send begins after this."""
         await self._pool.close()

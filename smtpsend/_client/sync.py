@@ -136,10 +136,26 @@ class Client:
         require_all: bool = False,
         timeout: float | None = None,
     ) -> Receipt:
-        """Send one message over a kept connection; arguments and errors as of `send`.
+        """Send one message over a kept connection.
 
         A kept connection that turns out to be dead before anything was said is replaced
         in silence.
+
+        Args:
+            message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
+                which need `sender` and `recipients`.
+            sender: the envelope sender, by default Sender, else From; ``""`` is the null
+                sender.
+            recipients: the envelope recipients, by default To, Cc and Bcc.
+            require_all: send to nobody unless the server accepts every recipient.
+            timeout: seconds for the whole call, in place of ``policy.deadline``; waiting
+                for a connection, or for `max_rate`, counts.
+
+        Returns:
+            What the server took, for whom, and what was tried before.
+
+        Raises:
+            SendError: as of `send`; a `ConfigError` also where the client is closed.
         """
         server = self._pool.server
         order = order_of(
@@ -172,6 +188,10 @@ class Client:
             messages: messages, or tuples of (message, sender, recipients).
             require_all: send a message to nobody unless all its recipients are accepted.
             timeout: seconds for each message, in place of ``policy.deadline``.
+
+        Returns:
+            An iterator with an `Outcome` for each message: whatever ends its send is in
+            there.
         """
         return outcomes_sync(messages, Terms(self._pool, require_all, timeout))
 

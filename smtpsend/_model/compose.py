@@ -32,9 +32,8 @@ from smtpsend._model.stamp import date_now, new_id
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Address", "Attachment", "compose"]
+__all__ = ["Attachment", "compose"]
 
-Address = str | Mailbox
 Attachment = str | os.PathLike[str] | tuple[str, bytes] | tuple[str, bytes, str]
 
 _TYPE = re.compile(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
@@ -48,11 +47,11 @@ _ANY = ("application", "octet-stream")
 
 def compose(
     *,
-    sender: Address,
-    to: Address | Iterable[Address] = (),
-    cc: Address | Iterable[Address] = (),
-    bcc: Address | Iterable[Address] = (),
-    reply_to: Address | Iterable[Address] = (),
+    sender: str,
+    to: str | Iterable[str] = (),
+    cc: str | Iterable[str] = (),
+    bcc: str | Iterable[str] = (),
+    reply_to: str | Iterable[str] = (),
     subject: str = "",
     text: str | None = None,
     html: str | None = None,
@@ -63,8 +62,10 @@ def compose(
     """Make a message, with Date and Message-ID, that `send` takes.
 
     Args:
-        sender: From: ``"user@host"``, ``"Name <user@host>"`` or a `Mailbox`.
-        to, cc, bcc, reply_to: addresses; a lone str is one address. Bcc never leaves.
+        sender: From: one address, as ``"user@host"`` or ``"Name <user@host>"``. A name
+            that holds any of ``()<>[]:;@,`` stands in quotes (RFC 5322 section 3.4).
+        to, cc, bcc, reply_to: addresses of the same form; a lone str is one address.
+            Bcc never leaves.
         subject: one line of text.
         text: the plain text; an empty one if there is no html either.
         html: the same as HTML, shown in place of the text where that is possible.

@@ -93,6 +93,7 @@ compose(
     inline={"logo": "logo.png"},
     headers={"X-Campaign": "1"},
 )
+compose(sender="ann@example.org", to={"bob@example.net"}, cc=iter(["carol@example.net"]))
 prepared = prepare(message, sender="ann@example.org", recipients=["bob@example.net"])
 assert_type(prepared, Prepared)
 assert_type(prepared.to_dict(), dict[str, Any])
@@ -143,6 +144,8 @@ with Client(
     max_messages=50,
     idle_timeout=10,
     max_age=60,
+    window=8,
+    max_rate=2.5,
     on_attempt=on_attempt,
     on_outcome=on_outcome,
 ) as client:
