@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_one_importer(library: str, owner: str) -> None:
 def test_sizes(path: Path) -> None:
     """No module over 300 lines."""
     assert len(path.read_text("utf-8").splitlines()) <= 300
+
+
+def test_the_map_names_each_module() -> None:
+    """Each module of the inner rings stands in the map for contributors, and no other."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
+    places = text.partition("## Where does my change go?")[2].partition("\n## ")[0]
+    named = {Path(name).name for name in re.findall(r"`([\w/]+\.py)`", places)}
+    names = {path.name for path in MODULES}
+    inner = {p.name for p in MODULES if ring(parts_of(p)) < FACE} - {"__init__.py"}
+    assert inner - named == set()
+    assert named - names == set()
 
 
 def test_the_walk_sees_an_import() -> None:
