@@ -13,6 +13,8 @@ if _typing.TYPE_CHECKING:
     from smtpsend._model.server import Server
     from smtpsend.errors import DeliveryUnknown, SendError
 
+    __version__: str
+
 __all__ = [
     "AsyncClient",
     "Client",
@@ -55,6 +57,8 @@ def __getattr__(name: str) -> object:
 
     if name in ("check", "errors", "prepared", "testing"):
         return import_module(f"smtpsend.{name}")
+    if name == "__version__":
+        return _version()
     if (home := _HOMES.get(name)) is None:
         raise AttributeError(f"module 'smtpsend' has no attribute {name!r}")
     value = getattr(import_module(f"smtpsend.{home}"), name)
@@ -62,5 +66,15 @@ def __getattr__(name: str) -> object:
     return value
 
 
+def _version() -> str:
+    # Looked up when asked for: the module costs more than all of this package does.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("smtpsend")
+    except PackageNotFoundError:  # a copy of the source that was never installed
+        return "unknown"
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -19,6 +19,7 @@ import pytest
 import tls
 from scripted import Script, ScriptedServer, drip, reply, rst
 
+import smtpsend
 from smtpsend import DeliveryUnknown, SendError
 from smtpsend.cli import main
 from smtpsend.cli.exits import TABLE, Exit, exit_of, help_text, state_of
@@ -72,6 +73,13 @@ def run(*words: str, server: ScriptedServer | None = None) -> int:
         given += ["--cafile", server.ca]
         given += [] if words[0] == "check" else ["--server", server.url]
     return main(given)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--version", "send", "x"]])
+def test_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints name and version, and nothing else is done."""
+    assert main(words) == 0
+    assert capsys.readouterr() == (f"smtpsend {smtpsend.__version__}\n", "")
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import inspect
 import re
+import shutil
 import smtplib
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +20,7 @@ from smtpsend import errors
 from smtpsend.errors import Phase
 
 
+PACKAGE = Path(smtpsend.__file__).parent
 REQUIRED = inspect.Parameter.empty
 
 NAMES = [
@@ -252,6 +258,26 @@ def test_docstrings_describe_each_parameter(name: str) -> None:
     text = inspect.getdoc(function) or ""
     for parameter in {*positional, *keywords} - {"self"}:
         assert re.search(rf"^ +(\w+, )*{parameter}(, \w+)*: \S", text, re.MULTILINE)
+
+
+def alone(code: str, where: Path) -> str:
+    """What `code` prints in a fresh interpreter without site-packages."""
+    command = [sys.executable, "-E", "-S", "-c", code]
+    return subprocess.check_output(command, cwd=where, text=True).strip()
+
+
+def test_version(tmp_path: Path) -> None:
+    """`__version__` is that of the installed package; a copy of the source has none."""
+    assert smtpsend.__version__ == importlib.metadata.version("smtpsend")
+    assert "__version__" in dir(smtpsend)
+    shutil.copytree(PACKAGE, tmp_path / "smtpsend")
+    assert alone("import smtpsend; print(smtpsend.__version__)", tmp_path) == "unknown"
+
+
+def test_the_import_is_light() -> None:
+    """`import smtpsend` loads neither what a send needs nor what the version does."""
+    code = "import sys, smtpsend; print({'importlib.metadata', 'email'} & {*sys.modules})"
+    assert alone(code, PACKAGE.parent) == "set()"
 
 
 def test_compose_names_nothing_private() -> None:

@@ -52,10 +52,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"{self.prog}: {_MASK.sub('***', message)}\n")
 
 
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import smtpsend
+
+        print(f"smtpsend {smtpsend.__version__}")
+        parser.exit()
+
+
 def build() -> Parser:
     """The parser of the whole command line."""
     parser = Parser(
         prog="smtpsend", description="Send mail to a submission server, safely."
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show the version and exit"
     )
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser

@@ -10,6 +10,7 @@ from email.mime.text import MIMEText
 from pathlib import Path
 from typing import Any, assert_type
 
+import smtpsend
 from smtpsend import (
     AsyncClient,
     Client,
@@ -29,6 +30,9 @@ from smtpsend import (
 from smtpsend.check import Report, check, check_async
 from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply
 from smtpsend.prepared import Prepared, prepare
+
+
+assert_type(smtpsend.__version__, str)
 
 
 # Credentials and servers
