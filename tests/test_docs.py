@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,21 @@ def configure_django() -> None:
             settings.configure(USE_TZ=True, DATABASES={}, LOGGING_CONFIG=None)
 
 
+def django_settings(namespace: dict[str, Any]) -> AbstractContextManager[object]:
+    """What a page sets for Django, for as long as a block runs.
+
+    Of the two ways that there are, the one that is right for the Django that is here.
+    """
+    if not installed("django"):
+        return nullcontext()
+    import django
+    from django.test import override_settings
+
+    new = django.VERSION >= (6, 1)
+    names = ["MAILERS"] if new else ["EMAIL_BACKEND", "SMTPSEND_SERVER"]
+    return override_settings(**{n: namespace[n] for n in names if n in namespace})
+
+
 def parse(path: Path) -> Any:
     """A document with its blocks and its skip comments."""
     parsers = [myst.PythonCodeBlockParser(), myst.SkipParser()]
@@ -237,7 +252,7 @@ def test_runs(path: Path, world: World) -> None:
         where = f"{name_of(path)}:{example.line}"
         said = io.StringIO()
         try:
-            with redirect_stdout(said):
+            with redirect_stdout(said), django_settings(namespace):
                 example.evaluate()
         except SkipTest:
             continue

@@ -124,6 +124,32 @@ def test_old_settings(outbox: Outbox) -> None:
     assert outbox[0].server.policy == Policy()
 
 
+@pytest.mark.skipif(not MAILERS, reason="MAILERS is new in Django 6.1")
+@pytest.mark.filterwarnings("error")
+def test_mailers(outbox: Outbox) -> None:
+    """Each mailer has its server, by its options or SMTPSEND_SERVER; nothing warns."""
+    mailers = {
+        "default": {"BACKEND": PATH},
+        "login": {"BACKEND": PATH, "OPTIONS": {"username": "eve", "password": "other"}},
+        "bulk": {"BACKEND": PATH, "OPTIONS": {"server": "bulk.example.org"}},
+        "own": {"BACKEND": PATH, "OPTIONS": {"host": "own.example.org", "use_ssl": True}},
+        "quiet": {"BACKEND": PATH, "OPTIONS": {"fail_silently": True}},
+    }
+    with override_settings(MAILERS=mailers, SMTPSEND_SERVER=URL):
+        mail.send_mail("note", "", "ann@example.org", ["bob@example.net"])
+        for name in ("login", "bulk", "own"):
+            assert note().send(using=name) == 1
+        outbox.fail_next(ConnectError)
+        assert note().send(using="quiet") == 0
+    servers = [(m.server.host, m.server.auth) for m in outbox]
+    assert servers == [
+        ("mail.example.org", Password("ann", "secret")),
+        ("mail.example.org", Password("eve", "other")),
+        ("bulk.example.org", None),
+        ("own.example.org", None),
+    ]
+
+
 LOGIN = {"username": "ann", "password": "secret"}
 METHODS = [
     ({}, (Method(25, "plaintext"),)),
