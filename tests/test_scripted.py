@@ -17,6 +17,7 @@ from scripted import (
     close,
     cut,
     drip,
+    endless_drip,
     endless_line,
     endless_multiline,
     garbage,
@@ -208,6 +209,24 @@ def test_an_endless_line_and_an_endless_reply() -> None:
             assert ends or b"\n" not in data
         server.wait_closed(2)
         assert max(len(record.sent) for record in server.connections) <= 1 << 20
+
+
+def test_an_endless_drip_reads_nothing() -> None:
+    """It goes on until the client leaves, and a large message gets stuck behind it."""
+    script = {"content:1000": endless_drip(b"250 ", every=0.001)}
+    with ScriptedServer(script) as server:
+        with RawClient.ready(server) as client:
+            for step in ("mail", "rcpt", "data"):
+                client.ask(STEPS[step])
+            client.sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.say(b"x" * 20_000_000)
+            data = b""
+            while len(data) < 50:
+                data += client.sock.recv(100)
+            assert data == b"250 ".ljust(len(data), b".")
+        server.wait_closed(1)
+    assert server.connections[0].messages[0].state == "open"
 
 
 def test_a_server_that_stops_reading_blocks_the_client() -> None:

@@ -6,6 +6,7 @@ conversation goes on after an action, unless the action ends it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,17 @@ def drip(data: bytes, every: float) -> Action:
             talk.say(data[n : n + 1])
 
     return Action(f"drip({data!r}, every={every})", run)
+
+
+def endless_drip(head: bytes, every: float) -> Action:
+    """A byte each `every` seconds, and nothing read, until the client leaves."""
+
+    def run(talk: Talk) -> None:
+        for n in itertools.count():
+            talk.pause(every)
+            talk.say(head[n : n + 1] or b".")
+
+    return Action(f"endless_drip({head!r}, every={every})", run)
 
 
 def garbage(data: bytes = GARBAGE) -> Action:
