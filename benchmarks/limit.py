@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 
@@ -28,7 +29,9 @@ class Limit:
 
     Args:
         mode: ``plain`` asks command by command, ``group`` writes MAIL, RCPT and DATA at
-            once (RFC 2920), ``bdat`` the content with them (RFC 3030).
+            once (RFC 2920), ``bdat`` the content with them (RFC 3030). With `send_many`,
+            ``cross`` writes them with the end of the message before (RFC 2920 section
+            3.1), and ``bdat`` a window of messages.
     """
 
     def __init__(
@@ -56,8 +59,7 @@ class Limit:
 
     def send(self, content: bytes, sender: str, recipients: Sequence[str]) -> None:
         """Send one message."""
-        commands = [b"MAIL FROM:<%s>\r\n" % sender.encode()]
-        commands += [b"RCPT TO:<%s>\r\n" % name.encode() for name in recipients]
+        commands = _envelope(sender, recipients)
         while self._mode != "plain" and len(commands) > _GROUP:
             group, commands = commands[:_GROUP], commands[_GROUP:]
             self._ask(b"".join(group), codes=[b"250"] * len(group))
@@ -72,8 +74,50 @@ class Limit:
             for command in commands:
                 self._ask(command, codes=[b"250"])
             self._ask(b"DATA\r\n", codes=[b"354"])
-        stuffed = content.replace(b"\r\n.", b"\r\n..")
-        self._ask(stuffed, b".\r\n", codes=[b"250"])
+        self._ask(_stuffed(content), b".\r\n", codes=[b"250"])
+
+    def send_many(
+        self,
+        contents: Iterable[bytes],
+        sender: str,
+        recipients: Sequence[str],
+        window: int,
+    ) -> None:
+        """Send messages to the same few recipients, each as soon as the mode allows."""
+        if self._mode == "bdat":
+            commands = _envelope(sender, recipients)
+            window = min(window, _GROUP // (len(commands) + 1))
+            self._windows(iter(contents), commands, window)
+        elif self._mode == "cross":
+            self._chain(contents, _envelope(sender, recipients))
+        else:
+            for content in contents:
+                self.send(content, sender, recipients)
+
+    def _windows(
+        self, contents: Iterator[bytes], commands: Sequence[bytes], window: int
+    ) -> None:
+        group, answers = b"".join(commands), [b"250"] * (len(commands) + 1)
+        while letters := list(itertools.islice(contents, window)):
+            pieces = []
+            for content in letters:
+                pieces += [group, b"BDAT %d LAST\r\n" % len(content), content]
+            self._sock.sendall(b"".join(pieces))
+            self._replies(answers * len(letters))
+
+    def _chain(self, contents: Iterable[bytes], commands: Sequence[bytes]) -> None:
+        group = b"".join([*commands, b"DATA\r\n"])
+        answers = [*[b"250"] * len(commands), b"354"]
+        before: bytes | None = None
+        for content in contents:
+            if before is None:
+                self._ask(group, codes=answers)
+            else:
+                end = b".\r\n" + group
+                self._ask(_stuffed(before), end, codes=[b"250", *answers])
+            before = content
+        if before is not None:
+            self._ask(_stuffed(before), b".\r\n", codes=[b"250"])
 
     def quit(self) -> None:
         """Hang up."""
@@ -103,6 +147,15 @@ class Limit:
             self._buffer, self._at = self._buffer[self._at :] + data, 0
         line, self._at = self._buffer[self._at : end], end + 1
         return line
+
+
+def _envelope(sender: str, recipients: Sequence[str]) -> list[bytes]:
+    commands = [b"MAIL FROM:<%s>\r\n" % sender.encode()]
+    return commands + [b"RCPT TO:<%s>\r\n" % name.encode() for name in recipients]
+
+
+def _stuffed(content: bytes) -> bytes:
+    return content.replace(b"\r\n.", b"\r\n..")
 
 
 def attachment(file: BinaryIO, sender: str, recipient: str) -> bytes:
