@@ -8,6 +8,8 @@ from typing import Any
 
 
 PEERS = ("smtplib", "aiosmtplib", "nodemailer")
+IDLE = "flatten"
+"""Sends nothing: what making messages, and bytes of them, costs alone."""
 OURS = ("sync", "async")
 ALL = (*PEERS, *OURS, "limit")
 
@@ -20,8 +22,8 @@ class Case:
 
     Attributes:
         key, title: its name in the results and in the tables.
-        group: ``one``, ``blocked``, ``bulk`` or ``growth``: which table it is in.
-        work, size, recipients, count: of the job (drivers.py).
+        group: which table it is in (report.py), or ``growth``.
+        work, size, recipients, count, connections, window, made: of the job (jobs.py).
         extensions, security: of the sink's port.
         rtt: milliseconds to it and back.
         first: what stands in front of it on the way: a kind of `places.blocked`.
@@ -39,6 +41,9 @@ class Case:
     size: int = 10 * KB
     recipients: int = 1
     count: int = 1
+    connections: int = 1
+    window: int = 64
+    made: str = "bytes"
     extensions: str = "chunking"
     security: str = "starttls"
     rtt: int = 0
@@ -58,6 +63,9 @@ class Case:
             "size": self.size,
             "recipients": self.recipients,
             "count": self.count,
+            "connections": self.connections,
+            "window": self.window,
+            "made": self.made,
             "extensions": self.extensions,
             "file": file,
         }
@@ -79,12 +87,13 @@ class Scale:
     file: int
     recipients: int
     bulk: tuple[int, int]  # messages far away, and near
+    wide: int  # messages far away, over ten connections
     cheap: int  # rounds of what is quick, as a multiple
     growth: int  # divides the sizes in the cases about growth
 
 
-WHOLE = Scale(20, 10.0, 10 * MIB, 100_000, (50, 2000), 10, 1)
-QUICK = Scale(10, 0.1, MIB, 1000, (2, 20), 1, 20)
+WHOLE = Scale(20, 10.0, 10 * MIB, 100_000, (50, 2000), 200, 10, 1)
+QUICK = Scale(10, 0.1, MIB, 1000, (3, 70), 20, 1, 20)
 
 
 def cases(scale: Scale, *, defaults: bool) -> list[Case]:
@@ -94,6 +103,7 @@ def cases(scale: Scale, *, defaults: bool) -> list[Case]:
         *_one(scale),
         *_large(scale),
         *_bulk(scale),
+        *_objects(scale),
         *_growth(scale),
     ]
 
@@ -177,20 +187,62 @@ def _large(scale: Scale) -> Iterator[Case]:
 
 
 def _bulk(scale: Scale) -> Iterator[Case]:
-    far, near = scale.bulk
-    for count, rtt in ((far, scale.rtt), (near, 0)):
+    places = ("far", scale.bulk[0], scale.rtt), ("near", scale.bulk[1], 0)
+    for where, count, rtt in places:
         for extensions, offers in _OFFERS.items():
             yield Case(
-                f"bulk {extensions} {'far' if rtt else 'near'}",
-                f"{count:,} messages of 2 KB one after another on one connection, RTT "
-                f"{rtt} ms, {offers}",
+                f"bulk {extensions} {where}",
+                f"{count:,} messages of 2 KB, one connection, RTT {rtt} ms, {offers}",
                 "bulk",
-                work="kept",
+                work="many",
                 size=2 * KB,
                 count=count,
                 extensions=extensions,
                 rtt=rtt,
             )
+    yield Case(
+        "bulk wide",
+        f"{scale.wide:,} messages of 2 KB, ten connections, RTT {scale.rtt} ms, "
+        f"{_OFFERS['chunking']}",
+        "bulk",
+        work="many",
+        size=2 * KB,
+        count=scale.wide,
+        connections=10,
+        rtt=scale.rtt,
+    )
+    for where, count, rtt in places:
+        yield Case(
+            f"kept {where}",
+            f"{count:,} messages of 2 KB, one connection, RTT {rtt} ms, "
+            f"{_OFFERS['chunking']}: a call of `send` for each",
+            "bulk",
+            work="kept",
+            size=2 * KB,
+            count=count,
+            rtt=rtt,
+            # Theirs are those of the case above.
+            drivers=(*OURS, "limit") if rtt else ALL,
+        )
+
+
+def _objects(scale: Scale) -> Iterator[Case]:
+    count = scale.bulk[1]
+    for made, how, drivers in (
+        ("before", "made beforehand", ("smtplib", "aiosmtplib", *OURS, IDLE)),
+        ("loop", "each made as it is sent", (*PEERS, *OURS, IDLE)),
+        ("compose", "made by `compose` (smtplib: as above)", ("smtplib", *OURS)),
+    ):
+        yield Case(
+            f"objects {made}",
+            f"{count:,} `EmailMessage`s of 2 KB, one connection, RTT 0, {how}",
+            "objects",
+            work="many",
+            size=2 * KB,
+            count=count,
+            made=made,
+            drivers=drivers,
+        )
 
 
 def _growth(scale: Scale) -> Iterator[Case]:
@@ -211,12 +263,12 @@ def _growth(scale: Scale) -> Iterator[Case]:
             size=size,
             drivers=OURS,
         )
-        count = 250 * 2**step // scale.growth
+        count = 4000 * 2**step // scale.growth
         yield Case(
             f"growth messages {step}",
             f"{count:,} messages of 2 KB on one connection",
             "growth",
-            work="kept",
+            work="many",
             size=2 * KB,
             count=count,
             drivers=OURS,

@@ -3,18 +3,22 @@
 In a process of its own: ``python -m benchmarks.drivers NAME CAFILE``. It writes
 ``ready``, then for each job, a line of JSON on its standard input, what it took. The time
 is that of the work alone: the message as bytes, the list of recipients and the TLS
-context are there before, as in a program that sends more than once.
+context are there before, as in a program that sends more than once; and so are the
+messages of a job that wants them made beforehand.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
+import itertools
 import json
 import logging
 import ssl
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from benchmarks.jobs import (
     Job,
     addresses,
     content,
+    in_lanes,
     peak,
 )
 
@@ -58,6 +63,31 @@ class Ours:
         routes = tuple((port, security) for port, security in job["routes"])
         return self.server(routes), content(job["size"]), envelope
 
+    def bulk(self, job: Job) -> tuple[dict[str, Any], Iterator[Any]]:
+        """The arguments of a client, and what its `send_many` takes."""
+        server, message, envelope = self.of(job)
+        arguments = {
+            "server": server,
+            "max_connections": job["connections"],
+            "max_messages": job["count"],
+            "window": job["window"],
+        }
+        if job["made"] == "bytes":
+            one = (message, envelope["sender"], envelope["recipients"])
+            return arguments, itertools.repeat(one, job["count"])
+        letters = importlib.import_module("benchmarks.letters")
+        if job["made"] == "compose":
+            compose, fields = self.lib.compose, letters.fields
+            numbers = range(job["count"])
+            return arguments, (compose(**fields(n, job["size"])) for n in numbers)
+        # One caller gives the messages of all connections.
+        return arguments, letters.messages({**job, "connections": 1})
+
+    def check(self, outcome: Any) -> None:
+        """Each message is to have been taken."""
+        if outcome.receipt is None:
+            raise outcome.error
+
     def with_file(self, job: Job) -> Any:
         """A message with a file."""
         return self.lib.compose(
@@ -84,6 +114,13 @@ class Sync(Ours):
             for _ in range(job["count"]):
                 client.send(message, **envelope)
 
+    def many(self, job: Job) -> None:
+        """Many messages at once."""
+        arguments, messages = self.bulk(job)
+        with self.lib.Client(**arguments) as client:
+            for outcome in client.send_many(messages):
+                self.check(outcome)
+
     def attachment(self, job: Job) -> None:
         """A message with a file."""
         server, _, _ = self.of(job)
@@ -107,6 +144,12 @@ class Asynchronous(Ours, Async):
             for _ in range(job["count"]):
                 await client.send(message, **envelope)
 
+    async def send_many(self, job: Job) -> None:
+        arguments, messages = self.bulk(job)
+        async with self.lib.AsyncClient(**arguments) as client:
+            async for outcome in client.send_many(messages):
+                self.check(outcome)
+
     async def send_attachment(self, job: Job) -> None:
         server, _, _ = self.of(job)
         await self.lib.send_async(self.with_file(job), server)
@@ -119,15 +162,18 @@ class Physical:
         self.lib = importlib.import_module("benchmarks.limit")
         self.context = ssl.create_default_context(cafile=cafile)
 
+    def connect(self, job: Job, pipelining: str = "group") -> Any:
+        """A connection, and the mode for a server that offers PIPELINING."""
+        modes = {"none": "plain", "pipelining": pipelining, "chunking": "bdat"}
+        (port, security), *_ = job["routes"]
+        login, mode = (USERNAME, PASSWORD), modes[job["extensions"]]
+        return self.lib.Limit(port, security, self.context, login, mode)
+
     def send(self, job: Job, message: bytes, count: int = 1) -> None:
         """Send a message as often, over one connection."""
-        modes = {"none": "plain", "pipelining": "group", "chunking": "bdat"}
-        to, mode = addresses(job["recipients"]), modes[job["extensions"]]
-        (port, security), *_ = job["routes"]
-        login = (USERNAME, PASSWORD)
-        client = self.lib.Limit(port, security, self.context, login, mode)
+        client = self.connect(job)
         for _ in range(count):
-            client.send(message, SENDER, to)
+            client.send(message, SENDER, addresses(job["recipients"]))
         client.quit()
 
     def once(self, job: Job) -> None:
@@ -137,6 +183,19 @@ class Physical:
     def kept(self, job: Job) -> None:
         """Many messages over one connection."""
         self.send(job, content(job["size"]), job["count"])
+
+    def many(self, job: Job) -> None:
+        """Many messages at once."""
+        in_lanes(job, self.lane)
+
+    def lane(self, job: Job, lane: int) -> None:
+        """The messages of one connection."""
+        client = self.connect(job, "cross")
+        count = len(range(lane, job["count"], job["connections"]))
+        contents = itertools.repeat(content(job["size"]), count)
+        to, window = addresses(job["recipients"]), job["window"]
+        client.send_many(contents, SENDER, to, window)
+        client.quit()
 
     def attachment(self, job: Job) -> None:
         """A message with a file."""
@@ -149,7 +208,19 @@ def driver_of(name: str, cafile: str) -> Any:
     """The driver of that name; nothing is imported for the others."""
     if name in ("smtplib", "aiosmtplib"):
         return getattr(importlib.import_module("benchmarks.peers"), name.title())(cafile)
+    if name == "flatten":
+        return importlib.import_module("benchmarks.letters").Flatten(cafile)
     return {"sync": Sync, "async": Asynchronous, "limit": Physical}[name](cafile)
+
+
+def prepare(job: Job) -> None:
+    """Make what is there before the clock starts."""
+    addresses(job["recipients"])
+    if job["work"] != "attachment":
+        content(job["size"])
+    if job["made"] != "bytes":
+        importlib.import_module("benchmarks.letters").prepare(job)
+        gc.collect()  # what was made is no reason to collect while the clock runs
 
 
 def main(name: str, cafile: str) -> None:
@@ -160,10 +231,7 @@ def main(name: str, cafile: str) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
-        if job["work"] != "attachment":
-            # Made beforehand.
-            content(job["size"])
-        addresses(job["recipients"])
+        prepare(job)
         work, idle = getattr(driver, job["work"]), peak()
         began = time.perf_counter()
         try:

@@ -3,18 +3,28 @@
 A job has these fields::
 
     work        "once": connect, send one message, hang up
-                "kept": connect, send `count` messages one after another, hang up
+                "kept": connect, send `count` messages, one call for each, hang up
+                "many": the same by the best that the library has for it, over up to
+                `connections` connections
                 "attachment": make a message with a file in it, and send that
     routes      [[port, security], ...]: tried in turn, as far as needed
     timeout     seconds that each route may take, or null for the library's default
-    size, recipients, count, file
+    size, recipients, count, connections, file
+    window      how many messages may be on their way (smtpsend and the limit alone)
+    made        what "many" sends (letters.py):
+                "bytes": the same bytes each time
+                "before": `EmailMessage`s that are there before the clock starts
+                "loop": `EmailMessage`s made by the standard library as they are sent
+                "compose": by `smtpsend.compose`; by the peers as with "loop"
     extensions  what the server offers (for the limit alone: nobody else is told)
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +51,16 @@ def content(size: int) -> bytes:
 def addresses(count: int) -> list[str]:
     """As many recipients."""
     return [f"bob{number}@example.test" for number in range(count)]
+
+
+def in_lanes(job: Job, work: Callable[[Job, int], None]) -> None:
+    """Do `work` once for each connection, each in a thread if there are several."""
+    lanes = range(job["connections"])
+    if len(lanes) == 1:
+        work(job, 0)
+        return
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as threads:
+        list(threads.map(functools.partial(work, job), lanes))
 
 
 def peak() -> int | None:
@@ -71,6 +91,10 @@ class Async:
     def kept(self, job: Job) -> None:
         """Many messages over one connection."""
         self.loop.run_until_complete(self.send_kept(job))
+
+    def many(self, job: Job) -> None:
+        """Many messages at once."""
+        self.loop.run_until_complete(self.send_many(job))
 
     def attachment(self, job: Job) -> None:
         """A message with a file."""

@@ -35,7 +35,7 @@ function transport([port, security], job, pool) {
         auth: { user: USER, pass: PASS },
         name: "client.example.test",
         tls: { ca },
-        ...(pool && { pool: true, maxConnections: 1, maxMessages: Infinity }),
+        ...(pool && { pool: true, maxConnections: job.connections, maxMessages: Infinity }),
     };
     if (job.timeout !== null) {
         options.connectionTimeout = job.timeout * 1000;
@@ -63,16 +63,37 @@ function recipients(count) {
     return Array.from({ length: count }, (_, number) => `bob${number}@example.test`);
 }
 
+// As `fields` in letters.py.
+function letter(number, size) {
+    const line =
+        "The quick brown fox jumps over the lazy dog, again and again and again.\n";
+    const lines = Math.ceil((size - 200) / (line.length + 1));
+    return {
+        from: SENDER,
+        to: `bob${number}@example.test`,
+        subject: `Your order ${number} is on its way`,
+        text: `Dear customer ${number},\n\n${line.repeat(lines)}`,
+    };
+}
+
 const WORK = {
     once(job, message, to) {
         const mail = { envelope: { from: SENDER, to }, raw: message };
         return overRoutes(job, false, (mailer) => mailer.sendMail(mail));
     },
     kept(job, message, to) {
+        return WORK.many(job, message, to);
+    },
+    many(job, message, to) {
+        const bytes = job.made === "bytes";
+        const raw = { envelope: { from: SENDER, to }, raw: message };
         return overRoutes(job, true, async (mailer) => {
-            for (let sent = 0; sent < job.count; sent++) {
-                await mailer.sendMail({ envelope: { from: SENDER, to }, raw: message });
-            }
+            const lane = async (_, first) => {
+                for (let number = first; number < job.count; number += job.connections) {
+                    await mailer.sendMail(bytes ? raw : letter(number, job.size));
+                }
+            };
+            await Promise.all(Array.from({ length: job.connections }, lane));
         });
     },
     attachment(job) {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
+import itertools
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from benchmarks.jobs import (
     Job,
     addresses,
     content,
+    in_lanes,
 )
 
 
@@ -34,6 +37,17 @@ def with_file(email: Any, file: str) -> Any:
         filename="file.bin",
     )
     return message
+
+
+def lane_of(job: Job, lane: int) -> Iterator[Any]:
+    """The messages of one connection: bytes or `EmailMessage`s."""
+    if job["made"] == "bytes":
+        count = len(range(lane, job["count"], job["connections"]))
+        return itertools.repeat(content(job["size"]), count)
+    found: Iterator[Any] = importlib.import_module("benchmarks.letters").messages(
+        job, lane
+    )
+    return found
 
 
 class Smtplib:
@@ -74,10 +88,20 @@ class Smtplib:
 
     def kept(self, job: Job) -> None:
         """Many messages over one connection."""
-        message, to = content(job["size"]), addresses(job["recipients"])
-        smtp = self.connect(job)
-        for _ in range(job["count"]):
-            smtp.sendmail(SENDER, to, message)
+        self.lane(job, 0)
+
+    def many(self, job: Job) -> None:
+        """Many messages, a thread for each connection."""
+        in_lanes(job, self.lane)
+
+    def lane(self, job: Job, lane: int) -> None:
+        """The messages of one connection."""
+        to, smtp = addresses(job["recipients"]), self.connect(job)
+        for message in lane_of(job, lane):
+            if isinstance(message, bytes):
+                smtp.sendmail(SENDER, to, message)
+            else:
+                smtp.send_message(message)
         smtp.quit()
 
     def attachment(self, job: Job) -> None:
@@ -123,16 +147,21 @@ class Aiosmtplib(Async):
         await self.over_routes(job, send)
 
     async def send_kept(self, job: Job) -> None:
-        message, to = content(job["size"]), addresses(job["recipients"])
+        await self.send_many(job)
 
-        async def send(**options: Any) -> None:
-            smtp = self.lib.SMTP(**options)
+    async def send_many(self, job: Job) -> None:
+        async def send(lane: int, **options: Any) -> None:
+            to, smtp = addresses(job["recipients"]), self.lib.SMTP(**options)
             await smtp.connect()
-            for _ in range(job["count"]):
-                await smtp.sendmail(SENDER, to, message)
+            for message in lane_of(job, lane):
+                if isinstance(message, bytes):
+                    await smtp.sendmail(SENDER, to, message)
+                else:
+                    await smtp.send_message(message)
             await smtp.quit()
 
-        await self.over_routes(job, send)
+        sends = [functools.partial(send, lane) for lane in range(job["connections"])]
+        await asyncio.gather(*(self.over_routes(job, send) for send in sends))
 
     async def send_attachment(self, job: Job) -> None:
         message = with_file(self.email, job["file"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.cases import OURS, PEERS
+from benchmarks.cases import IDLE, OURS, PEERS
 from benchmarks.goals import goals
 
 
@@ -16,11 +17,34 @@ COLUMNS = {
     "sync": "smtpsend, sync",
     "async": "smtpsend, async",
     "limit": "limit",
+    IDLE: "without sending",
 }
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A table of one group of cases.
+
+    Attributes:
+        least: the driver that does the least that has to be done.
+        rate: whether messages a second are told.
+    """
+
+    title: str
+    least: str = "limit"
+    rate: bool = False
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """Whose columns it has."""
+        return (*PEERS, *OURS, self.least)
+
+
 _GROUPS = {
-    "one": "One message",
-    "blocked": "Blocked ports",
-    "bulk": "One after another on one connection",
+    "one": _Kind("One message"),
+    "blocked": _Kind("Blocked ports"),
+    "bulk": _Kind("Many messages", rate=True),
+    "objects": _Kind("Many `EmailMessage` objects", IDLE, rate=True),
 }
 
 
@@ -30,6 +54,15 @@ def span(seconds: float) -> str:
         if seconds * factor >= 1 or unit == "µs":
             return f"{seconds * factor:.3g} {unit}"
     raise AssertionError
+
+
+def told(case: dict[str, Any], seconds: float) -> str:
+    """The time of a case, and how many messages a second that is if there are many."""
+    kind = _GROUPS.get(case["group"])
+    if kind is None or not kind.rate:
+        return span(seconds)
+    rate = case["units"] / seconds
+    return f"{span(seconds)}, " + (f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s")
 
 
 def ratios(case: dict[str, Any], others: tuple[str, ...]) -> str:
@@ -48,7 +81,7 @@ def tables(results: dict[str, Any]) -> str:
     """All of it, in Markdown."""
     return "\n\n".join(
         [
-            *(_table(results, group, title) for group, title in _GROUPS.items()),
+            *(_table(results, group, kind) for group, kind in _GROUPS.items()),
             _trips(results),
             _memory(results),
             _imports(results),
@@ -64,37 +97,44 @@ def _rows(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
-def _table(results: dict[str, Any], group: str, title: str) -> str:
-    rows = [["work", *COLUMNS.values(), "of the best peer", "of the limit"]]
+def _table(results: dict[str, Any], group: str, kind: _Kind) -> str:
+    columns = [COLUMNS[name] for name in kind.drivers]
+    rows = [["work", *columns, "of the best peer", f"of {_THE[kind.least]}"]]
     for case in results["cases"].values():
         if case["group"] == group:
-            cells = [_cell(case["drivers"].get(name)) for name in COLUMNS]
-            both = [ratios(case, PEERS), ratios(case, ("limit",))]
+            cells = [_cell(case, name) for name in kind.drivers]
+            both = [ratios(case, PEERS), ratios(case, (kind.least,))]
             rows.append([case["title"], *cells, *both])
-    return f"### {title}\n\n{_rows(rows)}"
+    return f"### {kind.title}\n\n{_rows(rows)}"
 
 
-def _cell(driver: dict[str, Any] | None) -> str:
+_THE = {"limit": "the limit", IDLE: "that without sending"}
+
+
+def _cell(case: dict[str, Any], name: str) -> str:
+    driver = case["drivers"].get(name)
     if driver is None:
         return ""
-    return span(driver["seconds"]) if "seconds" in driver else "fails"
+    return told(case, driver["seconds"]) if "seconds" in driver else "fails"
 
 
 def _trips(results: dict[str, Any]) -> str:
-    rows = [["round trips", *COLUMNS.values()]]
+    drivers = _GROUPS["one"].drivers
+    rows = [["round trips", *(COLUMNS[name] for name in drivers)]]
     for key, case in results["cases"].items():
-        if key.endswith(" far") and case["group"] == "one":
-            found = [case["drivers"].get(name, {}).get("trips") for name in COLUMNS]
+        if key.endswith(" far") and case["group"] in ("one", "bulk"):
+            found = [case["drivers"].get(name, {}).get("trips") for name in drivers]
             rows.append([case["title"], *(str(trips or "") for trips in found)])
     return f"### Round trips\n\n{_rows(rows)}"
 
 
 def _memory(results: dict[str, Any]) -> str:
-    case = results["cases"]["attachment"]
-    found = [case["drivers"].get(name, {}).get("memory") for name in COLUMNS]
+    case, drivers = results["cases"]["attachment"], _GROUPS["one"].drivers
+    found = [case["drivers"].get(name, {}).get("memory") for name in drivers]
     cells = [f"{memory / 1e6:.0f} MB" if memory else "" for memory in found]
     encoded = results["encoded"] / 1e6
-    rows = [["peak above the idle process", *COLUMNS.values()]]
+    columns = [COLUMNS[name] for name in drivers]
+    rows = [["peak above the idle process", *columns]]
     rows.append([f"{case['title']} ({encoded:.1f} MB encoded)", *cells])
     return f"### Memory\n\n{_rows(rows)}"
 
