@@ -59,6 +59,7 @@ def goals(results: dict[str, Any]) -> Iterator[Goal]:
     yield from _blocked(times)
     yield from _one(times)
     yield from _large(times, results)
+    yield from _bulk(times)
     found = results["imports"]
     ratio = found["smtpsend"]["seconds"] / found["aiosmtplib"]["seconds"]
     yield Goal("import, of `import aiosmtplib`", 1.15, [ratio])
@@ -115,6 +116,40 @@ def _large(times: _Times, results: dict[str, Any]) -> Iterator[Goal]:
         memory = [drivers[name]["memory"] / results["encoded"] for name in OURS]
         title = "attachment: peak memory above idle, of the encoded message"
         yield Goal(title, 2.5, memory)
+
+
+def _bulk(times: _Times) -> Iterator[Goal]:
+    modes = (
+        ("none", "neither", None, 1.0),
+        ("pipelining", "PIPELINING", 3.4, 1.8),
+        ("chunking", "CHUNKING", 20.0, 10.0),
+    )
+    for name, short, far, _ in modes:
+        key = f"bulk {name} far"
+        title = f"bulk far away, {short}: of the limit"
+        yield Goal(title, 1.1, times.over(key, times.of(key, "limit")))
+        if far is not None:
+            title = f"bulk far away, {short}: of smtplib"
+            yield Goal(title, 1 / far, times.over(key, times.of(key, "smtplib")))
+    for name, short, _, near in modes:
+        key = f"bulk {name} near"
+        title = f"bulk, RTT 0, {short}: of smtplib"
+        yield Goal(title, 1 / near, times.over(key, times.of(key, "smtplib")))
+    for made, other, most in (
+        ("before", "flatten", 1.3),
+        ("loop", "smtplib", 1 / 2),
+        ("compose", "smtplib", 1 / 2),
+    ):
+        key = f"objects {made}"
+        over = times.over(key, times.of(key, other))
+        yield Goal(f"bulk of `EmailMessage`s, {_MADE[made]}", most, over)
+
+
+_MADE = {
+    "before": "made beforehand: of flattening alone",
+    "loop": "made in the loop: of smtplib",
+    "compose": "made by `compose`: of smtplib and the standard library",
+}
 
 
 def _growth(times: _Times) -> Iterator[Goal]:
