@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from benchmarks.report import COLUMNS, span
+from benchmarks.cases import IDLE
+from benchmarks.report import COLUMNS, told
 
 
 _SHOWN = (
@@ -17,6 +18,9 @@ _SHOWN = (
     "many recipients",
     "attachment",
     "bulk chunking far",
+    "bulk pipelining far",
+    "bulk chunking near",
+    "objects loop",
 )
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
@@ -27,6 +31,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
   .peer { fill: #6e7681 } .ours { fill: #58a6ff } .limit { fill: #30363d }
 }
 """
+_KINDS = {"sync": "ours", "async": "ours", "limit": "limit", IDLE: "limit"}
 _WIDTH, _LEFT, _BAR = 760, 130, 500
 
 
@@ -38,7 +43,8 @@ def svg(results: dict[str, Any]) -> str:
         if case is None:
             continue
         y += 22
-        parts.append(f'<text class="title" x="8" y="{y}">{escape(case["title"])}</text>')
+        title = escape(case["title"].replace("`", ""))
+        parts.append(f'<text class="title" x="8" y="{y}">{title}</text>')
         drivers = {n: d for n, d in case["drivers"].items() if "seconds" in d}
         longest = max(driver["seconds"] for driver in drivers.values())
         for name, label in COLUMNS.items():
@@ -46,13 +52,13 @@ def svg(results: dict[str, Any]) -> str:
                 continue
             y += 18
             seconds = drivers[name]["seconds"]
-            kind = {"limit": "limit", "sync": "ours", "async": "ours"}.get(name, "peer")
+            kind = _KINDS.get(name, "peer")
             width = max(1.0, _BAR * seconds / longest)
             parts += [
                 f'<text x="{_LEFT - 8}" y="{y}" text-anchor="end">{label}</text>',
                 f'<rect class="{kind}" x="{_LEFT}" y="{y - 11}" width="{width:.1f}" '
                 'height="13" rx="2"/>',
-                f'<text x="{_LEFT + width + 6:.1f}" y="{y}">{span(seconds)}</text>',
+                f'<text x="{_LEFT + width + 6:.1f}" y="{y}">{told(case, seconds)}</text>',
             ]
         y += 10
     height = y + 12
