@@ -55,9 +55,22 @@ def test_round_trips_are_those_of_the_limit(quick):
             assert trips <= drivers[name]["trips"] <= trips + 1, (offers, name)
 
 
+def test_the_limit_of_many_messages_is_what_the_protocol_allows(quick):
+    results = json.loads((quick[0] / "results.json").read_text("utf-8"))
+    for offers, (before, each) in {
+        "none": (7, 4),
+        "pipelining": (8, 1),
+        "chunking": (8, 0),
+    }.items():
+        case = results["cases"][f"bulk {offers} far"]
+        trips = before + each * case["units"]
+        assert trips <= case["drivers"]["limit"]["trips"] <= trips + 1, offers
+
+
 def test_the_report_has_its_tables_and_the_picture_is_svg(quick):
     folder, printed = quick
-    for title in ("One message", "Blocked ports", "Round trips", "Import", "Goals"):
-        assert f"### {title}\n" in printed
+    titles = ("One message", "Blocked ports", "Many messages", "Many `EmailMessage`")
+    for title in (*titles, "Round trips", "Import", "Goals"):
+        assert f"### {title}" in printed
     picture = ElementTree.parse(folder / "picture.svg").getroot()
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
