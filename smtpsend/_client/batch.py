@@ -13,7 +13,7 @@ from smtpsend._model.receipt import Receipt
 from smtpsend._wire.chain import Chain
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.fitting import fit
-from smtpsend._wire.group import may_share_a_group
+from smtpsend._wire.group import harmless
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.window import LARGEST, Window
 from smtpsend.errors import Attempt, Event, Phase, SendError
@@ -46,15 +46,16 @@ class Batch:
         self._most = min(_MOST_RECIPIENTS, session.recipient_limit or _MOST_RECIPIENTS)
 
     @property
-    def unit(self) -> int:
+    def _unit(self) -> int:
         """How many messages the connection takes at once."""
         return self._bulk.pool.limits.window if self._session.pipelining else 1
 
     def takes(self, order: Order) -> bool:
         """Whether a message can go with others."""
         count = len(order.envelope.recipients)
-        alone = order.require_all and count > 1 and self._session.pipelining
-        return count <= self._most and not alone
+        if order.require_all and count > 1 and self._session.pipelining:
+            return False
+        return count <= self._most
 
     async def run(self, first: Order) -> Rest:
         """Send it and those that follow, until none does or the connection is done for.
@@ -66,6 +67,8 @@ class Batch:
         order: Order | None = first
         self._first = first
         try:
+            if bulk.set_unit(self._unit):
+                await bulk.wait_for_many()
             while order is not None:
                 rest = await self._some(order)
                 self._open = [x for x in self._open if x in rest.letters]
@@ -123,14 +126,7 @@ class Batch:
 
     def _windows(self, order: Order) -> bool:
         """Whether a message may go out before the server answers, if it is alive."""
-        session = self._session
-        if not session.pipelining or session.target.quirks.no_window:
-            return False
-        if not session.content_in_group or not session.chunking:
-            return False
-        if order.shares is None:
-            order.shares = may_share_a_group(session, order.envelope.content)
-        return order.shares
+        return self._session.takes_windows and _harmless(order)
 
     def _fill(self, letter: Letter) -> list[Letter]:
         """A window that begins with a message."""
@@ -138,11 +134,12 @@ class Batch:
         letters, size = [letter], len(letter.message.content)
         most = bulk.pool.pace.most(bulk.pool.limits.window)
         most = min(most, self._limit - session.messages)
-        while len(letters) < most and bulk.inbox and self.takes(bulk.inbox[0]):
-            size += len(bulk.inbox[0].envelope.content)
-            if size > LARGEST or not self._windows(bulk.inbox[0]):
+        inbox, deadline = bulk.inbox, session.deadline
+        while len(letters) < most and inbox and self.takes(order := inbox[0]):
+            size += len(order.envelope.content)
+            if size > LARGEST or not _harmless(order):
                 break
-            another = self._letter(bulk.inbox.popleft(), session.deadline)
+            another = self._letter(inbox.popleft(), deadline)
             if another is not None:
                 letters.append(another)
         return letters
@@ -247,3 +244,9 @@ class Batch:
             conclude_cancelled(letter.order, delivery, self._bulk.pool.hooks)
         else:
             self._settle(letter)
+
+
+def _harmless(order: Order) -> bool:
+    if order.shares is None:
+        order.shares = harmless(order.envelope.content)
+    return order.shares

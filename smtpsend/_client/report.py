@@ -26,6 +26,8 @@ log = logging.getLogger("smtpsend")
 def success(receipt: Receipt, host: str) -> None:
     """Log that the server took a message."""
     with contextlib.suppress(Exception):
+        if not (receipt.attempts or log.isEnabledFor(logging.INFO)):
+            return
         _fallback(receipt, host)
         refused = f", {len(receipt.refused)} refused" if receipt.refused else ""
         log.info(

@@ -41,6 +41,9 @@ class Channel(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._told = False  # whether the transcript is wanted
+        self._timer: asyncio.TimerHandle | None = None
+        self._until = 0.0  # when the wait ends, at the latest
         self._paused = False
         self.heard = self._loop.time()  # when the peer said something last
         self._gone = self._loop.create_future()
@@ -58,6 +61,7 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
+        self._told = log.isEnabledFor(logging.DEBUG)
         self._replies += self._reader.feed(data)
         self._wake()
 
@@ -71,6 +75,9 @@ class Channel(asyncio.Protocol):
             "the connection was reset" if reset else "the connection was closed"
         )
         self._paused = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not self._gone.done():
             self._gone.set_result(None)
         self._wake()
@@ -94,12 +101,33 @@ class Channel(asyncio.Protocol):
         if left <= 0:
             raise TimedOut(what)
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(left, self._wake)
+        self._arm(until)
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _arm(self, until: float) -> None:
+        """Wake the waiter at `until`.
+
+        The timer stays when the wait is over: the next wait, as a rule, ends later, and
+        a timer for each reply would be a good part of what a reply costs.
+        """
+        self._until = until
+        if self._timer is not None:
+            if self._timer.when() <= until:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(until, self._rang)
+
+    def _rang(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._until <= self._loop.time():
+            self._wake()
+        else:
+            self._arm(self._until)
 
     def _check(self) -> None:
         """Raise what makes this connection unfit to go on."""
@@ -131,7 +159,7 @@ class Channel(asyncio.Protocol):
 
     def _next(self) -> Reply:
         reply = self._replies.popleft()
-        if log.isEnabledFor(logging.DEBUG):
+        if self._told:
             hidden = reply.code == 334
             self._tell("<", "334 ***" if hidden else str(reply))
         return reply

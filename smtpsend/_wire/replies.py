@@ -67,8 +67,7 @@ class ReplyReader:
 
     def clear(self) -> None:
         """Forget what came so far."""
-        self._buffer = bytearray()
-        self._searched = 0
+        self._buffer = b""
         self._code = 0
         self._lines: list[bytes] = []
         self._size = 0
@@ -84,26 +83,25 @@ class ReplyReader:
         replies: list[Reply] = []
         if self.garbage is not None:
             return replies
-        self._buffer += data
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        known = self._redact.known
         try:
-            start = 0
-            while (end := self._buffer.find(b"\n", max(start, self._searched))) >= 0:
-                line = bytes(self._buffer[start:end]).removesuffix(b"\r")
-                start = end + 1
-                if (reply := self._line(line)) is not None:
+            for line in lines:
+                # Most replies are like one before.
+                reply = None if self._lines else known.get(line)
+                if reply is None:
+                    reply = self._line(line)
+                if reply is not None:
                     replies.append(reply)
-            del self._buffer[:start]
-            self._searched = len(self._buffer)
             if len(self._buffer) > _LONGEST_LINE:
                 raise Garbage("a reply line without end")
         except Garbage as garbage:
             self.garbage = garbage
-            self._buffer.clear()
+            self._buffer = b""
         return replies
 
-    def _line(self, line: bytes) -> Reply | None:
-        if not self._lines and (known := self._redact.known.get(line)) is not None:
-            return known
+    def _line(self, whole: bytes) -> Reply | None:
+        line = whole.removesuffix(b"\r")
         if len(line) > _LONGEST_LINE:
             raise Garbage("a reply line without end")
         match = _LINE.fullmatch(line)
@@ -125,5 +123,5 @@ class ReplyReader:
             return reply_of(code, lines, self._redact)
         reply = reply_of(code, lines, self._redact)
         if len(lines) == 1 and len(line) < 100 and len(self._redact.known) < 100:
-            self._redact.known[line] = reply
+            self._redact.known[whole] = reply
         return reply

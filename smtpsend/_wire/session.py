@@ -12,6 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse
@@ -59,6 +60,12 @@ class _Replies(SMTPProtocol):
 
 # Within this many seconds a connection does not die unnoticed.
 _WARM = 1.0
+
+
+@lru_cache(maxsize=64)
+def _size(value: str) -> int | None:
+    found = re.fullmatch(r"\s*([0-9]{1,20})\s*", value)
+    return (int(found[1]) or None) if found else None
 
 
 class Session:
@@ -136,6 +143,16 @@ class Session:
         return self.warm and not known and not self.offers("burl")
 
     @property
+    def takes_windows(self) -> bool:
+        """Whether several messages may go out before one is answered, if it is alive."""
+        return (
+            self.pipelining
+            and self.chunking
+            and not self.target.quirks.no_window
+            and self.content_in_group
+        )
+
+    @property
     def commands_behind(self) -> bool:
         """Whether commands may go out behind the final dot (RFC 2920 section 3.1).
 
@@ -178,13 +195,13 @@ class Session:
 
     def offers(self, extension: str) -> bool:
         """Whether the server's last EHLO offers `extension`."""
-        return self._smtp.supports_extension(extension)
+        # In lower case; each message asks several times.
+        return extension in self._smtp.esmtp_extensions
 
     @property
     def size_limit(self) -> int | None:
         """The largest message the server takes (RFC 1870), or None if it does not say."""
-        value = self._smtp.esmtp_extensions.get("size", "").strip()
-        return int(value) if re.fullmatch("[0-9]{1,20}", value) and int(value) else None
+        return _size(self._smtp.esmtp_extensions.get("size", ""))
 
     @property
     def mechanisms(self) -> list[str]:

@@ -46,6 +46,7 @@ class Window:
         self, session: Session, letters: list[Letter], settle: Callable[[Letter], None]
     ) -> None:
         self._session = session
+        self._channel = session.channel
         self._letters = letters
         self._settle = settle
         self._refused = False  # a reply was negative
@@ -92,8 +93,9 @@ class Window:
         return self._settled(letters)
 
     async def _next(self, timeout: Callable[[], float]) -> Reply:
-        channel = self._session.channel
-        reply = channel.ready() or await channel.reply(timeout())
+        reply = self._channel.ready()
+        if reply is None:
+            reply = await self._channel.reply(timeout())
         self._hung_up = None
         if reply.code >= 400:
             self._refused = True
@@ -126,7 +128,7 @@ class Window:
 
     def _known(self, reply: Reply) -> Reply:
         if reply.code < 400 and (reply.code == 221 or not positive(reply)):
-            raise _Miscount(f"a reply that has no place there: {reply}")
+            raise _Miscount(f"a reply out of place: {reply}")
         if reply.code == 421:
             self._session.spent = True
         return reply
