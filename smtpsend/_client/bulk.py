@@ -14,22 +14,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._client.delivery import Delivery
+from smtpsend._client.door import Door
 from smtpsend._client.order import Order
 from smtpsend._client.submit import conclude, conclude_failure
 from smtpsend._client.worker import Worker
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._wire.login import login
-from smtpsend.errors import AuthError, ConnectError, Phase
+from smtpsend.errors import ConnectError, Phase
 
 
 if TYPE_CHECKING:
     from smtpsend._client.pool import Pool
-    from smtpsend._wire.session import Session
 
 # Bytes of messages that are held, beyond one message for each connection.
 _MOST_BYTES = 1 << 23
 # Seconds after which another connection is opened, at least.
 _LEAST_SETUP = 0.005
+# What part of it the caller has to give more than one message for each connection.
+_PART = 8
 # How many times as long it takes until one is tried again that the server refused.
 _SULK = 20
 
@@ -48,22 +49,22 @@ class Bulk:
         self.inbox: deque[Order] = deque()
         self.outcomes: deque[Outcome] = deque()
         self.ended = False  # nothing more will be put
+        self.door = Door()
         self.connected = 0  # workers that have a connection
         self._ring = ring
         self._held = 0  # taken, and not given back as an outcome
         # Two numbers, since two threads count: what is in memory is the difference.
         self._bytes_in = self._bytes_out = 0
-        self._unit = 1  # what a connection takes at once
+        self._unit = 0  # what a connection takes at once; 0 before there is one
         self._width = pool.limits.max_connections
         self._workers: set[asyncio.Task[None]] = set()
         self._setup = 0.0  # seconds that the first connection took
         self._timer: asyncio.TimerHandle | None = None
         self._more: asyncio.Future[None] | None = None
+        self._plenty: asyncio.Future[None] | None = None  # as many as there is room for
         self._stop: asyncio.Future[None] | None = None
         self._left = False  # early
         self._change = asyncio.Event()
-        self._door = asyncio.Lock()
-        self._refused: AuthError | None = None
 
     @property
     def room(self) -> bool:
@@ -74,6 +75,12 @@ class Bulk:
             and self._held < 2 * self._unit * width
             and self._bytes_in - self._bytes_out < _MOST_BYTES
         )
+
+    @property
+    def low(self) -> bool:
+        """Whether what is left does not keep all connections at work for long."""
+        width = self.pool.limits.max_connections
+        return self.ended or len(self.inbox) <= self._unit * width
 
     def put(self, order: Order) -> None:
         """Take a message; if this was `hungry`, `wake` must follow, in the loop."""
@@ -95,7 +102,7 @@ class Bulk:
     @property
     def hungry(self) -> bool:
         """Whether somebody waits for messages."""
-        return not self._workers or self._more is not None
+        return not self._workers or bool(self._more or self._plenty)
 
     @property
     def idle(self) -> bool:
@@ -118,6 +125,9 @@ class Bulk:
         """See to what was put."""
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
+        plenty = self._plenty
+        if plenty is not None and not plenty.done() and (self.ended or not self.room):
+            plenty.set_result(None)
         if self.inbox and not self._workers:
             self._start()
 
@@ -189,7 +199,7 @@ class Bulk:
         """Open further connections, if there is more to send than those there are can."""
         if self.inbox and not self.pool.pace.slowed:
             free = self._width - len(self._workers)
-            for _ in range(min(free, -(-len(self.inbox) // self._unit))):
+            for _ in range(min(free, -(-len(self.inbox) // max(1, self._unit)))):
                 self._start()
         most = self.pool.limits.max_connections
         self._width = min(self._width + 1, most)
@@ -197,11 +207,12 @@ class Bulk:
         if len(self._workers) < most:
             self._grow_in(self._setup)
 
-    def set_unit(self, unit: int) -> None:
-        """Note what a connection takes at once."""
-        if unit != self._unit:
-            self._unit = unit
+    def set_unit(self, unit: int) -> bool:
+        """Note what a connection takes at once; whether it is the first that does."""
+        before, self._unit = self._unit, unit
+        if unit != before:
             self._ring()
+        return unit > 1 and not before
 
     def put_back(self, orders: list[Order]) -> None:
         """Send these next; unless the caller left early: they are not begun again."""
@@ -210,6 +221,19 @@ class Bulk:
                 self.not_sent(order)
         else:
             self.inbox.extendleft(reversed(orders))
+
+    async def wait_for_many(self) -> None:
+        """Let the caller give as much as a first connection takes at once.
+
+        So far no more was taken than without it; what is to be had in a part of the time
+        that it took to connect goes out in one window, not in two.
+        """
+        self._plenty = asyncio.get_running_loop().create_future()
+        try:
+            if self.room and not self.ended:
+                await asyncio.wait([self._plenty], timeout=self._setup / _PART)
+        finally:
+            self._plenty = None
 
     async def wait_for_more(self, seconds: float) -> bool:
         """Wait until a message is there; whether one is."""
@@ -226,35 +250,12 @@ class Bulk:
                 self._more = None
         return bool(self.inbox)
 
-    # the login
-
-    @property
-    def shut(self) -> bool:
-        """Whether the server refused the login."""
-        return self._refused is not None
-
-    async def enter(self, session: Session) -> None:
-        """Log in, one connection after the other, until one is refused.
-
-        Raises:
-            AuthError: one was.
-        """
-        async with self._door:
-            if self._refused is not None:
-                raise copy.copy(self._refused)
-            try:
-                await login(session)
-            except AuthError as error:
-                if not error.temporary:
-                    self._refused = error
-                raise
-
     def refuse_all(self) -> None:
         """Account for each message that nobody tries to send any more."""
-        while self.inbox and self._refused is not None:
+        while self.inbox and self.door.refused is not None:
             order = self.inbox.popleft()
             delivery = Delivery(order.envelope, order.require_all)
-            self.failed(order, delivery, copy.copy(self._refused))
+            self.failed(order, delivery, copy.copy(self.door.refused))
 
     # outcomes
 

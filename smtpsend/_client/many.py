@@ -30,6 +30,8 @@ from smtpsend.errors import SendError
 
 # Seconds for which the caller's messages may be taken in a row, before the loop goes on.
 _SLICE = 0.002
+# Seconds that an outcome may wait for others before a sync caller is woken.
+_TOGETHER = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ async def outcomes(
 
     bulk = Bulk(terms.pool, ring)
     feeder = asyncio.create_task(_feed(items, bulk, terms, room))
-    feeder.add_done_callback(lambda _: ring())
+    feeder.add_done_callback(lambda _: news.set())
     try:
         while not (feeder.done() and bulk.idle and not bulk.outcomes):
             news.clear()
@@ -179,9 +181,11 @@ class _Batch:
         self._terms = terms
         self._more = True
         self._bell: concurrent.futures.Future[None] | None = None
+        self._rings: asyncio.Handle | None = None  # is about to
+        self._waking = False  # the workers are told soon
         self._bulk = Bulk(terms.pool, self._ring)
         self.call = portal.Call(self._bulk.run)
-        self.call.future.add_done_callback(lambda _: self._ring())
+        self.call.future.add_done_callback(lambda _: self._wake())
         self.raised: Exception | None = None  # by the iterable
 
     def next(self) -> Outcome | None:
@@ -211,8 +215,15 @@ class _Batch:
             self.call.soon(self._bulk.end)
             return
         _put(self._bulk, self._terms.order(*pair))
-        if self._bulk.hungry:
-            self.call.soon(self._bulk.wake)
+        if self._bulk.hungry and not self._waking:
+            self._waking = True
+            self.call.soon(self._feed)
+
+    def _feed(self) -> None:
+        """Let the workers see what was put: called in the background thread."""
+        # First: what is put from here on asks again.
+        self._waking = False
+        self._bulk.wake()
 
     def _wait(self) -> None:
         """Wait for what is new."""
@@ -222,7 +233,22 @@ class _Batch:
             bell.result()
 
     def _ring(self) -> None:
-        """Something is new: called in the background thread."""
+        """Something is new: called in the background thread.
+
+        To wake the caller for each outcome would cost more than to send a message: where
+        no connection waits for what it would do then, a few outcomes come together.
+        """
+        if self._bell is None or self._bell.done() or self._rings is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._bulk.low:
+            # Not before what goes on now has gone out.
+            self._rings = loop.call_soon(self._wake)
+        else:
+            self._rings = loop.call_later(_TOGETHER, self._wake)
+
+    def _wake(self) -> None:
+        self._rings = None
         bell = self._bell
         if bell is not None and not bell.done():
             bell.set_result(None)

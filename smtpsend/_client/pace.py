@@ -25,8 +25,8 @@ _LEAST = 0.02
 # What a message that was taken does to that time.
 _EASE = 0.93
 
-# RFC 3463 sections 3.4 and 3.5: the system takes no messages now, or is congested; and
-# "mail flood detected" of the registry of RFC 5248.
+# RFC 3463 sections 3.4 and 3.5: the system takes no messages now (X.3.2), or is
+# congested (X.4.5); X.7.28, "mail flood detected", is of the registry of RFC 5248.
 _BUSY = {"4.3.2", "4.4.5", "4.7.28"}
 _WORDS = re.compile(
     r"\b(too (many|much|fast|quick|frequent)|slow down|throttl|(rate|sending) limit|"
@@ -95,9 +95,12 @@ class Pace:
         now = asyncio.get_running_loop().time()
         wait = self._next - now
         if deadline is not None and wait > deadline.left:
-            why = "max_rate allows no message before the deadline"
+            by_server = self._extra > self._gap
+            whose = "the server asked to slow down, which" if by_server else "max_rate"
+            why = f"{whose} allows no message before the deadline"
             late = lost(Phase.CONNECT, why, timed_out=True)
-            late.hint = "raise max_rate, or give the send a longer timeout"
+            advice = "give the send a longer timeout"
+            late.hint = advice if by_server else f"raise max_rate, or {advice}"
             raise late
         self.begun(1)
         if wait > 0 and stop is not None:

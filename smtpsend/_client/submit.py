@@ -24,6 +24,7 @@ from smtpsend.errors import Event, Phase, SendError
 
 
 if TYPE_CHECKING:
+    from smtpsend._client.door import Door
     from smtpsend._client.pool import Pool
     from smtpsend._model.server import Server
 
@@ -46,14 +47,6 @@ class Transport(Protocol):
 
     async def check(self, server: Server, hooks: Hooks) -> None:
         """What a check comes to."""
-        ...
-
-
-class Door(Protocol):
-    """What stands before the login of a batch."""
-
-    async def enter(self, session: Session) -> None:
-        """Log in, unless it is known that nobody is let in."""
         ...
 
 

@@ -37,7 +37,7 @@ class Worker:
         """Work; each message that is begun has its outcome."""
         bulk, pool = self._bulk, self._pool
         while bulk.inbox:
-            if bulk.shut:
+            if bulk.door.refused is not None:
                 bulk.refuse_all()
                 return
             await pool.pace.turn(stop=self._stop)
@@ -69,7 +69,7 @@ class Worker:
         session = pool.take(deadline)
         if session is None:
             try:
-                session = await logged_in(race, bulk)
+                session = await logged_in(race, bulk.door)
             except ConnectError as error:
                 if not bulk.connected:
                     raise
@@ -94,7 +94,6 @@ class Worker:
         """Send over a connection what it takes, and see to what is left of it."""
         bulk, pool = self._bulk, self._pool
         batch = Batch(bulk, session, race)
-        bulk.set_unit(batch.unit)
         if not batch.takes(order):
             bulk.taken(order, await carry(race, delivery, pool, session))
             return
