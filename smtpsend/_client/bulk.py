@@ -60,7 +60,7 @@ class Bulk:
         self._workers: set[asyncio.Task[None]] = set()
         self._setup = 0.0  # seconds that the first connection took
         self._timer: asyncio.TimerHandle | None = None
-        self._more: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []  # workers, for messages
         self._plenty: asyncio.Future[None] | None = None  # as many as there is room for
         self._stop: asyncio.Future[None] | None = None
         self._left = False  # early
@@ -102,7 +102,7 @@ class Bulk:
     @property
     def hungry(self) -> bool:
         """Whether somebody waits for messages."""
-        return not self._workers or bool(self._more or self._plenty)
+        return not self._workers or bool(self._waiting) or self._plenty is not None
 
     @property
     def idle(self) -> bool:
@@ -123,11 +123,11 @@ class Bulk:
 
     def wake(self) -> None:
         """See to what was put."""
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
+        while self._waiting:
+            _release(self._waiting.pop())
         plenty = self._plenty
-        if plenty is not None and not plenty.done() and (self.ended or not self.room):
-            plenty.set_result(None)
+        if plenty is not None and (self.ended or not self.room):
+            _release(plenty)
         if self.inbox and not self._workers:
             self._start()
 
@@ -142,8 +142,8 @@ class Bulk:
         self._left = True
         while self.inbox:
             self.not_sent(self.inbox.popleft())
-        if self._stop is not None and not self._stop.done():
-            self._stop.set_result(None)
+        if self._stop is not None:
+            _release(self._stop)
         self.end()
 
     def cancel(self) -> None:
@@ -239,15 +239,18 @@ class Bulk:
         """Wait until a message is there; whether one is."""
         if self.inbox or self.pool.crowded or self.ended:
             return bool(self.inbox)
-        more = self._more
-        if more is None or more.done():
-            more = self._more = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        more: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(more)
+        timer = loop.call_later(seconds, _release, more)
         try:
+            # What was put before this one could be seen to wait.
             if not self.inbox:
-                await asyncio.wait([more], timeout=seconds)
+                await more
         finally:
-            if self._more is more:
-                self._more = None
+            timer.cancel()
+            if more in self._waiting:
+                self._waiting.remove(more)
         return bool(self.inbox)
 
     def refuse_all(self) -> None:
@@ -286,3 +289,8 @@ class Bulk:
         self._bytes_out += len(order.envelope.content)
         self.outcomes.append(outcome)
         self._ring()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
