@@ -577,7 +577,7 @@ def test_a_send_that_max_rate_lets_wait_too_long() -> None:
 def test_cancelled_with_answers_that_are_not_told_yet() -> None:
     """A window that is cancelled before its end is seen: each message is told of."""
     told: list[Outcome] = []
-    script = Script({"ehlo2:3": hang()}, offers=(*OFFERS, *MODES["window"]))
+    script = Script({"ehlo2:2": hang()}, offers=(*OFFERS, *MODES["window"]))
 
     async def main() -> None:
         where = server_for(scripted, **CALM)
@@ -589,9 +589,7 @@ def test_cancelled_with_answers_that_are_not_told_yet() -> None:
                 return [one async for one in client.send_many(map(item, range(6)))]
 
             task = asyncio.create_task(collect())
-            await asyncio.to_thread(
-                scripted.wait_for, lambda: len(scripted.accepted) == 6
-            )
+            await asyncio.to_thread(scripted.wait_for, lambda: len(scripted.accepted) > 0)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
@@ -599,8 +597,10 @@ def test_cancelled_with_answers_that_are_not_told_yet() -> None:
     with one_port(script) as scripted:
         run(main())
     assert sorted(one.index for one in told) == list(range(6))
-    kinds = {type(one.receipt or one.error) for one in told}
-    assert kinds <= {Receipt, DeliveryUnknown}
+    for one in told:
+        begun = f"<{one.index}@a.b>" in {m.message_id for m in scripted.accepted}
+        kinds = {Receipt, DeliveryUnknown} if begun else {DeliveryUnknown, ConnectError}
+        assert type(one.receipt or one.error) in kinds
 
 
 def test_the_server_is_gone() -> None:

@@ -182,10 +182,14 @@ def test_a_sync_provider_does_not_block_the_loop(bearer: ScriptedServer) -> None
     assert len(bearer.accepted) == 1
 
 
-def test_closed_after_a_refused_token() -> None:
+@pytest.mark.parametrize("seen", ["before the next", "behind it"])
+def test_closed_after_a_refused_token(seen: str) -> None:
     """A server that hangs up after its 535 leaves an AuthError with that reply."""
-    refuse = reply(535, "5.7.8", "expired") + close()
-    with ScriptedServer(Script({"auth": refuse}, offers=OFFERS)) as scripted:
+    refuse = reply(535, "5.7.8", "expired")
+    on = {"auth": refuse + close()}
+    if seen == "behind it":
+        on = {"auth:1": refuse, "auth:2": close()}
+    with ScriptedServer(Script(on, offers=OFFERS)) as scripted:
         auth = OAuth2(USER, Tokens("old", "new", "newer"))
         server = server_for(scripted, "implicit", auth=auth)
         with pytest.raises(SendError) as caught:

@@ -14,7 +14,7 @@ from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange, sho
 from smtpsend._wire.channel import Garbage
 from smtpsend._wire.faults import at, closing, positive, temporary
 from smtpsend._wire.token import fetch
-from smtpsend.errors import AuthError, Event, Phase, Reply
+from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ async def login(session: Session) -> None:
         again = await _secret(session, auth)
         # A server that hung up with the refusal has said its last word here.
         if again != secret and session.channel.fit:
-            refusal = await _authenticate(session, auth, again)
+            try:
+                refusal = await _authenticate(session, auth, again)
+            except ConnectionLost as error:
+                # Nor has it said more where its end came in a moment later.
+                if error.reply is not None or error.timed_out or session.channel.unread:
+                    raise
     if refusal is not None:
         raise AuthError(
             f"the server refused the login of {shown_name(auth)}",
