@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from scripted import ScriptedServer, close, reply
 from scripted.actions import Action
 from sending import RECIPIENT, SENDER, envelope
 
-from smtpsend import AsyncClient, Client, Outcome, send, send_async
+from smtpsend import AsyncClient, Client, Outcome, Receipt, send, send_async
+from smtpsend._client import many
 from smtpsend.errors import (
     ConfigError,
     ConnectError,
@@ -307,3 +310,29 @@ def test_a_client_in_use_in_another_running_loop_is_refused() -> None:
         run(main())
     scripted.assert_clean()
     assert ids(scripted) == [0, 2]
+
+
+def test_an_outcome_that_comes_before_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody waits for it then, and a bad message behind it has its outcome, too."""
+    there = threading.Event()
+
+    class Seen(many.Bulk):
+        def _tell(self, order: Any, outcome: Outcome) -> None:
+            super()._tell(order, outcome)
+            there.set()
+
+    def late() -> concurrent.futures.Future[None]:
+        """What the caller would wait on is made when the first outcome is there."""
+        assert there.wait(10)
+        return concurrent.futures.Future()
+
+    futures = SimpleNamespace(Future=late, wait=concurrent.futures.wait)
+    monkeypatch.setattr(many, "concurrent", SimpleNamespace(futures=futures))
+    monkeypatch.setattr(many, "Bulk", Seen)
+    items = [item(1), item(2, "no address"), item(3)]
+    with one_port() as scripted, Client(calm(scripted), max_connections=1) as client:
+        found = list(client.send_many(items))
+    kinds = {one.index: type(one.receipt or one.error) for one in found}
+    assert kinds == {0: Receipt, 1: ConfigError, 2: Receipt}

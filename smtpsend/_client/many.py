@@ -229,16 +229,21 @@ class _Batch:
         """Wait for what is new."""
         bell = self._bell = concurrent.futures.Future()
         bulk = self._bulk
-        if not (bulk.outcomes or (self._more and bulk.room) or self.call.future.done()):
-            bell.result()
+        try:
+            # It may have come before there was a bell to ring.
+            come = bulk.outcomes or (self._more and bulk.room)
+            if not (come or self.call.future.done()):
+                bell.result()
+        finally:
+            self._bell = None
 
     def _ring(self) -> None:
-        """Something is new: called in the background thread.
+        """Something is new: called in the background thread, if anybody waits.
 
         To wake the caller for each outcome would cost more than to send a message: where
         no connection waits for what it would do then, a few outcomes come together.
         """
-        if self._bell is None or self._bell.done() or self._rings is not None:
+        if self._bell is None or self._rings is not None:
             return
         loop = asyncio.get_running_loop()
         if self._bulk.low:
