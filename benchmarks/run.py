@@ -60,10 +60,12 @@ def run(
             for name in drivers:
                 if (round_ and name in case.once) or found[name].error:
                     continue
-                _one(places, case, name, job, found[name])
+                pair = [(job, name)]
                 if name in beside:
-                    healthy = {**job, "routes": routes[1:]}
-                    _one(places, case, name, healthy, found[f"{name} healthy"])
+                    pair.append(({**job, "routes": routes[1:]}, f"{name} healthy"))
+                # The first of the two finds a process that was idle.
+                for what, as_ in pair[:: -1 if round_ % 2 else 1]:
+                    _one(places, case, name, what, found[as_])
     return {name: runs.as_json() for name, runs in found.items()}
 
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -601,6 +602,51 @@ def test_cancelled_with_answers_that_are_not_told_yet() -> None:
         begun = f"<{one.index}@a.b>" in {m.message_id for m in scripted.accepted}
         kinds = {Receipt, DeliveryUnknown} if begun else {DeliveryUnknown, ConnectError}
         assert type(one.receipt or one.error) in kinds
+
+
+@both
+def test_what_is_encoded_anew_goes_by_itself(face: Any) -> None:
+    """Nobody looked whether a line of it is a command: it waits for its recipients."""
+    offers = ("AUTH PLAIN", *MODES["window"])  # no 8BITMIME
+    letters = []
+    for n in range(6):
+        letter = EmailMessage()
+        letter["From"], letter["To"] = "a@a.b", "b@a.b"
+        letter["Message-ID"] = f"<{n}@a.b>"
+        letter.set_content("\u00e4\n" if n % 2 else "a\n", cte="8bit")
+        letters.append(letter)
+    with one_port(Script(offers=offers)) as scripted:
+        found = batch(scripted, letters, face)
+        assert all(one.receipt for one in found)
+    (connection,) = scripted.connections
+    how = [verb for verb in connection.verbs if verb in ("DATA", "BDAT")]
+    encoded = [b"base64" in message.content for message in connection.accepted]
+    assert encoded.count(True) == 3
+    assert all(verb == "DATA" for verb, so in zip(how, encoded, strict=True) if so)
+
+
+def test_cancelled_while_it_connects() -> None:
+    """Each message that was taken is told of, also the one that the connection is for."""
+    told: list[Outcome] = []
+
+    async def main() -> None:
+        where = server_for(scripted, **CALM)
+        async with AsyncClient(
+            where, max_connections=2, on_outcome=told.append
+        ) as client:
+
+            async def collect() -> list[Outcome]:
+                return [one async for one in client.send_many(map(item, range(6)))]
+
+            task = asyncio.create_task(collect())
+            await asyncio.to_thread(scripted.wait_for, lambda: bool(scripted.connections))
+            task.cancel()
+            await asyncio.wait([task])
+
+    with one_port(Script({"greeting": hang()}, offers=OFFERS)) as scripted:
+        run(main())
+    assert sorted(one.index for one in told) == [0, 1]
+    assert all(type(one.error) is ConnectError and one.error.temporary for one in told)
 
 
 def test_the_server_is_gone() -> None:

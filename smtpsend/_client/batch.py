@@ -46,7 +46,7 @@ class Batch:
         self._most = min(_MOST_RECIPIENTS, session.recipient_limit or _MOST_RECIPIENTS)
 
     @property
-    def _unit(self) -> int:
+    def unit(self) -> int:
         """How many messages the connection takes at once."""
         return self._bulk.pool.limits.window if self._session.pipelining else 1
 
@@ -67,8 +67,6 @@ class Batch:
         order: Order | None = first
         self._first = first
         try:
-            if bulk.set_unit(self._unit):
-                await bulk.wait_for_many()
             while order is not None:
                 rest = await self._some(order)
                 self._open = [x for x in self._open if x in rest.letters]
@@ -126,7 +124,16 @@ class Batch:
 
     def _windows(self, order: Order) -> bool:
         """Whether a message may go out before the server answers, if it is alive."""
-        return self._session.takes_windows and _harmless(order)
+        return self._session.takes_windows and self._harmless(order)
+
+    def _harmless(self, order: Order) -> bool:
+        """Whether the content of a message does no harm if it is taken for commands."""
+        if order.envelope.eight_bit and not self._session.offers("8bitmime"):
+            # It is encoded anew, and nobody has looked at what that gives.
+            return False
+        if order.shares is None:
+            order.shares = harmless(order.envelope.content)
+        return order.shares
 
     def _fill(self, letter: Letter) -> list[Letter]:
         """A window that begins with a message."""
@@ -137,7 +144,7 @@ class Batch:
         inbox, deadline = bulk.inbox, session.deadline
         while len(letters) < most and inbox and self.takes(order := inbox[0]):
             size += len(order.envelope.content)
-            if size > LARGEST or not _harmless(order):
+            if size > LARGEST or not self._harmless(order):
                 break
             another = self._letter(inbox.popleft(), deadline)
             if another is not None:
@@ -244,9 +251,3 @@ class Batch:
             conclude_cancelled(letter.order, delivery, self._bulk.pool.hooks)
         else:
             self._settle(letter)
-
-
-def _harmless(order: Order) -> bool:
-    if order.shares is None:
-        order.shares = harmless(order.envelope.content)
-    return order.shares

@@ -32,6 +32,7 @@ class Worker:
         self._bulk = bulk
         self._pool = bulk.pool
         self._stop = stop
+        self._begun = False  # the message may have gone out: who sends it tells of it
 
     async def run(self) -> None:
         """Work; each message that is begun has its outcome."""
@@ -43,7 +44,7 @@ class Worker:
             await pool.pace.turn(stop=self._stop)
             if not bulk.inbox:
                 return
-            order = bulk.inbox.popleft()
+            order, self._begun = bulk.inbox.popleft(), False
             deadline = Deadline(order.timeout)
             delivery = Delivery(order.envelope, order.require_all)
             try:
@@ -53,6 +54,8 @@ class Worker:
             except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
                 bulk.failed(order, delivery, error)
             except BaseException:
+                if not self._begun:
+                    bulk.not_sent(order)
                 conclude_cancelled(order, delivery, pool.hooks)
                 raise
 
@@ -60,6 +63,7 @@ class Worker:
         """See to one message, and those that go with it; whether to go on."""
         bulk, pool = self._bulk, self._pool
         if submit.transport is not None:
+            self._begun = True
             sent = await submit.transport.send(pool.server, order, pool.hooks)
             bulk.taken(order, sent)
             return True
@@ -95,9 +99,13 @@ class Worker:
         bulk, pool = self._bulk, self._pool
         batch = Batch(bulk, session, race)
         if not batch.takes(order):
+            self._begun = True
             bulk.taken(order, await carry(race, delivery, pool, session))
             return
         try:
+            if bulk.set_unit(batch.unit):
+                await bulk.wait_for_many()
+            self._begun = True
             rest = await batch.run(order)
         finally:
             pool.give(session)
