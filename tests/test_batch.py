@@ -604,6 +604,21 @@ def test_cancelled_with_answers_that_are_not_told_yet() -> None:
         assert type(one.receipt or one.error) in kinds
 
 
+def test_outcomes_come_while_others_are_waited_for() -> None:
+    """A sync caller has what is known, also where much is still to be sent."""
+    told: list[Outcome] = []
+    script = Script({"final:3": hang()}, offers=(*OFFERS, *MODES["chain"]))
+    with one_port(script, Script(offers=OFFERS)) as scripted:
+        where = server_for(scripted, **{**CALM, "final_timeout": 3})
+        with Client(where, max_connections=1, on_outcome=told.append) as client:
+            outcomes = client.send_many(map(item, range(64)))
+            first = [next(outcomes), next(outcomes)]
+            assert len(told) == 2
+            rest = list(outcomes)
+    assert [one.index for one in first] == [0, 1]
+    check_true(scripted, sorted([*first, *rest], key=lambda one: one.index))
+
+
 @both
 def test_what_is_encoded_anew_goes_by_itself(face: Any) -> None:
     """Nobody looked whether a line of it is a command: it waits for its recipients."""
