@@ -5,8 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-
-from smtpsend._client import memory
+from sending import forget
 
 
 pytest_plugins = ["leaks", "servers.fixtures"]
@@ -19,9 +18,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    """Ports are used again: a server must not be taken for one of another test."""
-    memory._worked.clear()
-    memory._quirks.clear()
+    forget()
 
 
 @pytest.fixture(autouse=True)

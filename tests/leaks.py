@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar
 
 import pytest
 from scripted import ScriptedServer
-from sending import MESSAGE, server_for
+from sending import MESSAGE
 
-from smtpsend import AsyncClient, Outcome, Receipt, Server
+from smtpsend import AsyncClient, Outcome, Receipt
 from smtpsend._client import portal
 
 
@@ -27,9 +27,6 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0
 _BACKGROUND = "smtpsend"  # the one thread that may stay
-
-CALM = {"reply_timeout": 20, "final_timeout": 20, "deadline": 40, "stagger": 5}
-"""Times that only a hang reaches."""
 
 
 def letter(n: int) -> bytes:
@@ -45,11 +42,6 @@ def ids(scripted: ScriptedServer) -> list[int]:
 def one_port(*scripts: Any) -> ScriptedServer:
     """A server with one port, and a script for each connection in turn."""
     return ScriptedServer(starttls=list(scripts) or {}, implicit=None, starttls2=None)
-
-
-def calm(scripted: ScriptedServer, **options: Any) -> Server:
-    """The server, with times that only a hang reaches."""
-    return server_for(scripted, **{**CALM, **options})
 
 
 def eventually(predicate: Callable[[], object], what: str = "") -> None:

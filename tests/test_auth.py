@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 from scripted import Action, Script, ScriptedServer, close, hang, reply, say
-from sending import MESSAGE, WAYS, Send, envelope, send_in_loop, server_for
+from sending import (
+    MESSAGE,
+    QUICK,
+    WAYS,
+    Send,
+    envelope,
+    patiently,
+    send_in_loop,
+    server_for,
+)
 
 from smtpsend import OAuth2, Password, SendError
 from smtpsend._model.auth import choose, exchange
@@ -130,13 +139,14 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("send", WAYS)
+@patiently
 def test_bad_answers(case: str, send: Send) -> None:
     """Whatever the server answers, it is one AUTH line and a typed error."""
     name, action, kind, temporary = BAD[case]
     script = offering(f"AUTH {name}", on={"auth": action, "auth-step": action})
     with ScriptedServer(script) as scripted:
         with pytest.raises(SendError) as caught:
-            send(MESSAGE, server_for(scripted, "implicit"), **envelope())
+            send(MESSAGE, server_for(scripted, "implicit", **QUICK), **envelope())
     error = caught.value
     assert (type(error), error.phase) == (kind, Phase.AUTH)
     assert (error.temporary, error.timed_out) == (temporary, case == "hangs")

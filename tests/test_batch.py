@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from leaks import CALM, InLoop, one_port, run
+from leaks import InLoop, one_port, run
 from scripted import (
     OFFERS,
     Action,
@@ -25,7 +25,7 @@ from scripted import (
     rst,
     say,
 )
-from sending import server_for
+from sending import patiently, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt
 from smtpsend.errors import (
@@ -71,7 +71,7 @@ def batch(
     **options: Any,
 ) -> list[Outcome]:
     """The outcomes, in the order of the messages."""
-    where = server_for(scripted, **{**CALM, "connect_timeout": 5, **(times or {})})
+    where = server_for(scripted, **(times or {}))
     options = {"max_connections": 1, **options}
     if told is not None:
         options["on_outcome"] = told.append
@@ -234,7 +234,7 @@ def test_require_all(mode: str) -> None:
     """A message goes to all or nobody, and the others are not touched by it."""
     on = {"rcpt:2": reply(550, "5.1.1", "who?")}
     with one_port(Script(on, offers=(*OFFERS, *MODES[mode]))) as scripted:
-        where = server_for(scripted, **CALM)
+        where = server_for(scripted)
         with Client(where, max_connections=1) as client:
             items = [item(0, "x@a.b", "y@a.b"), item(1), item(2, "x@a.b", "y@a.b")]
             found = sorted(
@@ -264,13 +264,19 @@ def scan(mode: str, fault: Action, direction: str, step: int, **times: float) ->
     assert count > 300
     for place in range(1, count + 1, step):
         bad = Script({f"{mark}:{place}": fault}, offers=offers)
-        with one_port(bad, Script(offers=offers)) as scripted:
-            found = batch(scripted, items, times=times)
-            try:
-                check_scan(mode, scripted, found)
-            except AssertionError as error:
-                error.add_note(f"{fault} at {mark}:{place}")
-                raise
+        hit(mode, bad, Script(offers=offers), items, times)
+
+
+@patiently
+def hit(mode: str, bad: Script, good: Script, items: list[Any], times: Any) -> None:
+    """Send a batch to a server that is bad first, and see what is reported."""
+    with one_port(bad, good) as scripted:
+        found = batch(scripted, items, times=times)
+    try:
+        check_scan(mode, scripted, found)
+    except AssertionError as error:
+        error.add_note(f"{bad.on}")
+        raise
 
 
 def check_scan(mode: str, scripted: ScriptedServer, found: list[Outcome]) -> None:
@@ -533,7 +539,7 @@ def test_slower_and_faster(face: Any) -> None:
     slow = {f"final:{n}": reply(451, "4.7.28", "too fast, slow down") for n in (3, 4)}
     seen: list[bool] = []
     with one_port(Script(slow, offers=(*OFFERS, "PIPELINING"))) as scripted:
-        where = server_for(scripted, **CALM)
+        where = server_for(scripted)
         with face(where, max_connections=1) as client:
             pace = (client.client if face is InLoop else client)._pool.pace
 
@@ -567,7 +573,7 @@ def test_max_rate(mode: str, face: Any, rate: int) -> None:
 def test_a_send_that_max_rate_lets_wait_too_long() -> None:
     """It fails before its deadline, and says which of the two to change."""
     with one_port() as scripted:
-        with Client(server_for(scripted, **CALM), max_rate=0.01) as client:
+        with Client(server_for(scripted), max_rate=0.01) as client:
             client.send(content(0), sender="a@a.b", recipients=["b@a.b"])
             with pytest.raises(ConnectError, match=r"max_rate.*longer timeout") as caught:
                 client.send(content(1), sender="a@a.b", recipients=["b@a.b"], timeout=5)
@@ -581,7 +587,7 @@ def test_cancelled_with_answers_that_are_not_told_yet() -> None:
     script = Script({"ehlo2:2": hang()}, offers=(*OFFERS, *MODES["window"]))
 
     async def main() -> None:
-        where = server_for(scripted, **CALM)
+        where = server_for(scripted)
         async with AsyncClient(
             where, max_connections=1, on_outcome=told.append
         ) as client:
@@ -609,7 +615,7 @@ def test_outcomes_come_while_others_are_waited_for() -> None:
     told: list[Outcome] = []
     script = Script({"final:3": hang()}, offers=(*OFFERS, *MODES["chain"]))
     with one_port(script, Script(offers=OFFERS)) as scripted:
-        where = server_for(scripted, **{**CALM, "final_timeout": 3})
+        where = server_for(scripted, final_timeout=3)
         with Client(where, max_connections=1, on_outcome=told.append) as client:
             outcomes = client.send_many(map(item, range(64)))
             first = [next(outcomes), next(outcomes)]
@@ -645,7 +651,7 @@ def test_cancelled_while_it_connects() -> None:
     told: list[Outcome] = []
 
     async def main() -> None:
-        where = server_for(scripted, **CALM)
+        where = server_for(scripted)
         async with AsyncClient(
             where, max_connections=2, on_outcome=told.append
         ) as client:
@@ -667,7 +673,7 @@ def test_cancelled_while_it_connects() -> None:
 def test_the_server_is_gone() -> None:
     """Each message has its error, and it is safe to send each again."""
     with one_port() as scripted:
-        where = server_for(scripted, **CALM)
+        where = server_for(scripted)
     with Client(where, max_connections=2) as client:
         found = list(client.send_many(map(item, range(5))))
     assert [type(one.error) for one in found] == [ConnectError] * 5
@@ -681,7 +687,7 @@ def test_a_kept_connection_that_died(mode: str, face: Any) -> None:
     offers = (*OFFERS, *MODES[mode])
     dead = Script({"mail:2": close(), "ehlo2:2": close()}, offers=offers)
     with one_port(dead, Script(offers=offers)) as scripted:
-        with face(server_for(scripted, **CALM), max_connections=1) as client:
+        with face(server_for(scripted), max_connections=1) as client:
             client.send(*item(0)[:1], sender="a0@a.b", recipients=["b0@a.b"])
             found = list(client.send_many(item(n) for n in range(1, 11)))
     assert [type(one.receipt) for one in found] == [Receipt] * 10

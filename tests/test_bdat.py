@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
 import pytest
-from leaks import InLoop, calm, letter, one_port
+from leaks import InLoop, letter, one_port
 from scripted import (
     Action,
     Script,
@@ -25,7 +24,7 @@ from scripted import (
     stop_reading,
     then,
 )
-from sending import WAYS, Send, server_for
+from sending import WAYS, Send, patiently, server_for
 from test_pipelining import (
     GROUP,
     OFFERS,
@@ -40,7 +39,6 @@ from test_pipelining import (
 )
 
 from smtpsend import Client, Receipt, send
-from smtpsend._client import memory
 from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,
@@ -59,14 +57,6 @@ both = pytest.mark.parametrize("face", [Client, InLoop])
 modes = pytest.mark.parametrize("mode", MODES)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> Iterator[None]:
-    """What one test taught of a server is forgotten before the next."""
-    memory._quirks.clear()
-    yield
-    memory._quirks.clear()
-
-
 def check_true(scripted: ScriptedServer, found: Any) -> None:
     """The report agrees with the server, which took it once at most for each."""
     got = Counter(to for m in scripted.accepted for to in m.recipients)
@@ -82,7 +72,7 @@ def one_port_of_two(*scripts: Script) -> ScriptedServer:
 
 def send_to(scripted: ScriptedServer) -> Any:
     """`send` with the server given, as a client has it."""
-    return lambda message, **options: send(message, calm(scripted), **options)
+    return lambda message, **options: send(message, server_for(scripted), **options)
 
 
 # What goes out, and in how many writes.
@@ -93,7 +83,7 @@ def send_to(scripted: ScriptedServer) -> Any:
 def test_the_content_goes_out_as_it_is(send: Send, chunking: bool) -> None:
     """By BDAT lines of dots are as they were; without chunking it is DATA."""
     with one_port(Script(offers=BDAT)) as scripted:
-        found = caught(send, letter(1), calm(scripted, chunking=chunking))
+        found = caught(send, letter(1), server_for(scripted, chunking=chunking))
     assert found.accepted == tuple(TO)
     (record,) = scripted.connections
     bdat = b"BDAT %d LAST\r\n%b" % (len(letter(1)), letter(1))
@@ -127,7 +117,7 @@ def test_what_shares_a_write(case: str) -> None:
     seen: list[list[bytes]] = []
     on = {"mail": behind(seen), "rcpt": behind(seen)}
     with one_port(Script(on, offers=offers)) as scripted:
-        found = caught(send, content, calm(scripted), **options)
+        found = caught(send, content, server_for(scripted), **options)
     assert found.accepted == tuple(TO)
     assert scripted.accepted[0].content == content
     bdat = b"BDAT %d LAST" % len(content)
@@ -147,7 +137,7 @@ def test_content_waits_on_a_kept_connection(
     monkeypatch.setattr("smtpsend._wire.session._WARM", warm)
     seen: list[list[bytes]] = []
     with one_port(Script({"mail:2": behind(seen)}, offers=BDAT)) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             assert caught(client.send, letter(1)).accepted == tuple(TO)
             assert caught(client.send, letter(2)).accepted == tuple(TO)
     assert set(seen[0]) <= {*GROUP, b"DATA"}
@@ -181,7 +171,7 @@ def test_refusals_at_every_position(mode: str, require_all: bool) -> None:
     for refused in (set(c) for n in range(6) for c in combinations(positions, n)):
         on = {p: REPLIES[p] for p in refused}
         with one_port(Script(on, offers=MODES[mode])) as scripted:
-            found = caught(send, letter(1), calm(scripted), require_all=require_all)
+            found = caught(send, letter(1), server_for(scripted), require_all=require_all)
         check_outcome(found, refused, require_all=require_all)
         assert not isinstance(found, Receipt) or found.reply.code == 250
         assert len(scripted.connections) == 1
@@ -204,7 +194,7 @@ def test_refused_content_taken_for_commands(case: str, line: bytes) -> None:
     """The answers to its lines are never taken for those to another message."""
     bad, content = Script(NOT_DISCARDED[case], offers=BDAT), letter(1) + line
     with one_port(bad, bad, Script(offers=BDAT)) as scripted:
-        with Client(calm(scripted)) as client:
+        with Client(server_for(scripted)) as client:
             for way in (send_to(scripted), client.send):
                 found = caught(way, content)
                 assert (type(found), found.phase) == (Rejected, Phase.FINAL)
@@ -222,11 +212,12 @@ ANSWERS |= {"hang": hang(), "garbage": garbage(), "none": nothing(), "many": say
 
 @pytest.mark.parametrize("send", WAYS)
 @pytest.mark.parametrize("answer", ANSWERS)
+@patiently
 def test_nobody_was_accepted(answer: str, send: Send) -> None:
     """Whatever BDAT is answered in the group: RecipientsRefused, at once."""
     bad = Script({**NOBODY, "final": ANSWERS[answer]}, offers=BDAT)
     with one_port(bad) as scripted:
-        found = caught(send, letter(1), calm(scripted, final_timeout=0.2))
+        found = caught(send, letter(1), server_for(scripted, final_timeout=0.2))
     assert type(found) is RecipientsRefused
     assert [(to, r.text) for to, r in found.refused.items()] == [(to, "no") for to in TO]
     assert not found.temporary
@@ -267,7 +258,6 @@ FAULTS = {
     "a 550 too many": normal() + say(b"550 stray\r\n"),
 }
 PLACES = [(m, p) for m in MODES for p in PHASES if (m, p) != ("BDAT", "data:1")]
-QUICK = {"reply_timeout": 0.3, "final_timeout": 0.3, "stagger": 3}
 LOST, WRONG, UNKNOWN = Event.LOST, Event.WRONG_CLASS, Event.UNKNOWN
 
 
@@ -291,6 +281,7 @@ def what_follows(mode: str, position: str, fault: str) -> tuple[Event | None, st
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("mode", "position"), PLACES)
+@patiently
 def test_faults(mode: str, position: str, fault: str, refused: bool) -> None:
     """A loss before the content goes on by the next method; nothing else does.
 
@@ -301,8 +292,9 @@ def test_faults(mode: str, position: str, fault: str, refused: bool) -> None:
     if position == "data:1" and "too many" in fault:  # in one packet, or it may be late
         action = say(b"354 go\r\n%s stray\r\n" % fault[2:5].encode())
     bad = Script({**end, position: action}, offers=MODES[mode])
+    times = {"reply_timeout": 0.3, "final_timeout": 0.3}
     with ScriptedServer(starttls=bad, implicit=Script(offers=BDAT)) as scripted:
-        server = server_for(scripted, "starttls", "implicit", **QUICK)
+        server = server_for(scripted, "starttls", "implicit", **times)
         found = caught(send, letter(1), server)
     event, phase = what_follows(mode, position, fault)
     if event is LOST:
@@ -336,7 +328,7 @@ def test_replies_in_one_packet_or_two(mode: str) -> None:
     cuts = [say(whole[:n]) + say(whole[n:]) for n in range(len(whole))]
     for cut in [*cuts, split(whole)]:
         with one_port(Script({**on, last: cut}, offers=MODES[mode])) as scripted:
-            found = caught(send, letter(1), calm(scripted))
+            found = caught(send, letter(1), server_for(scripted))
         assert found.accepted == scripted.accepted[0].recipients == (TO[0], TO[2])
         assert found.refused[TO[1]].text == "no\nsuch"
         scripted.assert_clean()
@@ -354,11 +346,12 @@ MIDDLE = {
 
 
 @pytest.mark.parametrize("case", MIDDLE)
+@patiently
 def test_in_the_middle_of_5_mb(case: str) -> None:
     """What happens before the end of the message has gone out is never unknown."""
     action, kind, event = MIDDLE[case]
     with one_port(Script({"content:100000": action}, offers=BDAT)) as scripted:
-        found = caught(send, HUGE, calm(scripted, reply_timeout=0.3))
+        found = caught(send, HUGE, server_for(scripted, reply_timeout=0.3))
     assert (type(found), found.event, found.phase) == (kind, event, Phase.CONTENT)
     assert found.timed_out is (case == "deaf")
     assert not scripted.accepted

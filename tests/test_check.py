@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tls
 from scripted import OFFERS, Script, ScriptedServer, hang, normal, reply, rst, say
-from sending import server_for
+from sending import QUICK, patiently, server_for, stretched
 
 from smtpsend import Method, OAuth2, Password, Policy, SendError, Server
 from smtpsend._model.advice import advice, verdict
@@ -189,11 +189,12 @@ BAD: dict[str, tuple[Any, type[SendError], Event, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
+@patiently
 def test_what_is_wrong(case: str) -> None:
     """Each fault on all ports: the error that a send would raise, and what to change."""
     script, kind, event, words = BAD[case]
     with ScriptedServer(script) as scripted:
-        report = check(server_for(scripted))
+        report = check(server_for(scripted, **QUICK))
     assert (type(report.error), report.error.event) == (kind, event)  # type: ignore[union-attr]
     assert (report.ok, report.chosen) == (False, None)
     assert len(report.advice) == 1, report.advice
@@ -214,11 +215,12 @@ NEXT: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", NEXT)
+@patiently
 def test_fallback(case: str) -> None:
     """Where the first method fails and the next works, both are said."""
     script, words = NEXT[case]
     with ScriptedServer(starttls=script) as scripted:
-        report = check(server_for(scripted))
+        report = check(server_for(scripted, **QUICK))
     first, second, _ = report.methods
     assert not first.ready
     assert (report.ok, report.chosen) == (True, second.method)
@@ -320,11 +322,12 @@ def test_port_25() -> None:
     assert not report.ok
 
 
+@patiently
 def test_deadline() -> None:
     """A check ends in time where a port never says anything, and the others count."""
     with ScriptedServer(implicit="silent") as scripted:
         server = server_for(scripted, reply_timeout=300, deadline=300)
-        report = check(server, timeout=0.6)
+        report = check(server, timeout=stretched(0.6))
     assert [m.ready for m in report.methods] == [True, False, True]
     assert report.methods[1].error is not None
     assert report.methods[1].error.timed_out

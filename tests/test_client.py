@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from leaks import CALM, InLoop, calm, eventually, ids, letter, one_port
+from leaks import InLoop, eventually, ids, letter, one_port
 from scripted import Script, ScriptedServer, close, garbage, hang, normal, reply, rst
 from scripted.actions import Action
-from sending import SENDER, envelope, server_for
+from sending import CALM, SENDER, envelope, patiently, server_for
 
 from smtpsend import Client, Method, Password
 from smtpsend.errors import (
@@ -43,7 +43,7 @@ def verbs(scripted: ScriptedServer, n: int = 0) -> list[str]:
 def test_one_connection_and_one_login_serve_several_sends(face: Face) -> None:
     """Five messages need one connection, one AUTH and no RSET."""
     with one_port() as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             receipts = [client.send(letter(n), **envelope()) for n in range(5)]
     scripted.assert_clean()
     assert ids(scripted) == list(range(5))
@@ -79,7 +79,7 @@ def test_a_good_message_follows_a_refused_one(face: Face, where: str) -> None:
     """A refusal leaves the connection in use; RSET comes where one is needed."""
     script, kind, before = REFUSED[where]
     with one_port(script) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             with pytest.raises(kind) as caught:
                 client.send(letter(1), **envelope())
             receipt = client.send(letter(2), **envelope())
@@ -97,7 +97,7 @@ def test_require_all_on_a_kept_connection(face: Face) -> None:
     no = reply(550, "5.1.1", "no such user")
     two = ["bob@example.net", "eve@example.net"]
     with one_port({"rcpt:2": no, "rcpt:4": no}) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             with pytest.raises(RecipientsRefused) as caught:
                 client.send(letter(1), sender=SENDER, recipients=two, require_all=True)
             receipt = client.send(letter(2), sender=SENDER, recipients=two)
@@ -114,7 +114,7 @@ def test_require_all_in_a_batch(face: Face) -> None:
     """It counts for each message."""
     two = ["bob@example.net", "eve@example.net"]
     with one_port({"rcpt:2": reply(550, "5.1.1", "who?")}) as scripted:
-        with face(calm(scripted), max_connections=1) as client:
+        with face(server_for(scripted), max_connections=1) as client:
             batch = [(letter(1), SENDER, two), (letter(2), SENDER, two[:1])]
             first, second = client.send_many(batch, require_all=True)
     assert isinstance(first.error, RecipientsRefused)
@@ -131,10 +131,11 @@ UNKNOWN: dict[str, Action] = {
 
 @both
 @pytest.mark.parametrize("action", UNKNOWN)
+@patiently
 def test_unknown_on_a_kept_connection_is_not_sent_again(face: Face, action: str) -> None:
     """No answer to the end of the message: an error, and the connection is given up."""
     with one_port({"final:2": UNKNOWN[action]}, {}) as scripted:
-        with face(calm(scripted, final_timeout=0.5)) as client:
+        with face(server_for(scripted, final_timeout=0.5)) as client:
             client.send(letter(1), **envelope())
             with pytest.raises(DeliveryUnknown) as caught:
                 client.send(letter(2), **envelope())
@@ -180,7 +181,7 @@ def test_a_loss_after_mail_is_tried_once_more_and_noted(
 def test_a_loss_on_every_connection_ends_in_connection_lost(face: Face) -> None:
     """A kept connection and a fresh one lost at DATA: nothing more is tried."""
     with one_port({"data:2": close()}, {"data": close()}) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             client.send(letter(1), **envelope())
             with pytest.raises(ConnectionLost) as caught:
                 client.send(letter(2), **envelope())
@@ -194,7 +195,7 @@ def test_a_loss_on_every_connection_ends_in_connection_lost(face: Face) -> None:
 def test_check_logs_in_and_keeps_the_connection(face: Face) -> None:
     """Nothing is sent by it, and the next send needs no other login."""
     with one_port() as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             client.check()
             scripted.wait_for(lambda: scripted.connections[0].authenticated)
             assert verbs(scripted) == []
@@ -207,7 +208,7 @@ def test_check_logs_in_and_keeps_the_connection(face: Face) -> None:
 def test_check_opens_no_connection_beyond_the_limit(face: Face) -> None:
     """With an idle connection and a limit of one, two are never open at once."""
     with one_port() as scripted:
-        with face(calm(scripted), max_connections=1) as client:
+        with face(server_for(scripted), max_connections=1) as client:
             client.send(letter(1), **envelope())
             client.check()
             client.send(letter(2), **envelope())
@@ -223,7 +224,7 @@ def test_a_wrong_password_is_one_login_a_call(face: Face) -> None:
     """Each call fails by itself; neither keeps a connection nor a place in the pool."""
     with one_port() as scripted:
         wrong = Password(scripted.user, "wr0ng-Pa55word")
-        with face(calm(scripted, auth=wrong), max_connections=1) as client:
+        with face(server_for(scripted, auth=wrong), max_connections=1) as client:
             with pytest.raises(AuthError) as caught:
                 client.check()
             with pytest.raises(AuthError):
@@ -239,7 +240,7 @@ def test_a_wrong_password_is_one_login_a_call(face: Face) -> None:
 def test_check_raises_what_a_send_would(face: Face) -> None:
     """A refused port is a `ConnectError` of both."""
     with ScriptedServer("refused") as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             with pytest.raises(ConnectError) as checked:
                 client.check()
             with pytest.raises(ConnectError) as sent:
@@ -252,7 +253,7 @@ def test_check_raises_what_a_send_would(face: Face) -> None:
 def test_a_closed_client_sends_nothing(face: Face) -> None:
     """After `close`, `send` and `check` are refused; a second `close` is nothing."""
     with one_port() as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             client.send(letter(1), **envelope())
             client.close()
             for call in (lambda: client.send(letter(2), **envelope()), client.check):
@@ -269,7 +270,7 @@ def test_close_lets_running_and_waiting_sends_finish() -> None:
     release = threading.Event()
     held = Action("held", lambda talk: release.wait(20)) + normal()
     with one_port({"final:1": held}) as scripted, ThreadPoolExecutor(4) as threads:
-        client = Client(calm(scripted), max_connections=1)
+        client = Client(server_for(scripted), max_connections=1)
         first = threads.submit(client.send, letter(1), **envelope())
         scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
         second = threads.submit(client.send, letter(2), **envelope())
@@ -292,7 +293,7 @@ def test_close_lets_running_and_waiting_sends_finish() -> None:
 def test_close_is_not_held_up_by_a_server_that_is_deaf_to_quit(face: Face) -> None:
     """QUIT is said and not waited for."""
     with one_port(Script({"quit": hang()})) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             client.send(letter(1), **envelope())
         scripted.wait_closed(1)
         assert verbs(scripted)[-1] == "QUIT"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from scripted import Action, Script, ScriptedServer, drip, hang
 from scripted.actions import endless_line, endless_multiline
-from sending import MESSAGE, WAYS, Send, envelope, send_in_loop, server_for
+from sending import MESSAGE, WAYS, Send, envelope, patiently, send_in_loop, server_for
 
 from smtpsend import SendError, Server, send_async
 from smtpsend.errors import (
@@ -59,6 +59,7 @@ def patient(scripted: ScriptedServer, **options: Any) -> Server:
 
 @pytest.mark.parametrize("moment", STEPS)
 @pytest.mark.parametrize("send", WAYS)
+@patiently
 def test_drip(moment: str, send: Send) -> None:
     """A byte each 50 ms at any step does not stretch a call beyond its deadline."""
     data = b"\x16\x03\x03\x3f\xff\x02" if moment == "tls" else b"250-"
@@ -90,6 +91,7 @@ def test_endless(moment: str, action: Action) -> None:
 
 @pytest.mark.parametrize("limit", ["reply_timeout", "final_timeout"])
 @pytest.mark.parametrize("send", WAYS)
+@patiently
 def test_steps_have_limits(limit: str, send: Send) -> None:
     """A step's own limit ends it where the deadline is far away."""
     moment = "final" if limit == "final_timeout" else "greeting"
@@ -239,6 +241,7 @@ def test_addresses(case: str, send: Send, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("send", WAYS)
+@patiently
 def test_dead_addresses(
     swallows: bool, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from scripted import (
     say,
     stop_reading,
 )
-from sending import MESSAGE, WAYS, Send, envelope, server_for
+from sending import MESSAGE, QUICK, WAYS, Send, envelope, patiently, server_for
 
 from smtpsend import SendError
 from smtpsend.errors import (
@@ -251,11 +251,12 @@ STOP = {
 
 
 @pytest.mark.parametrize("case", NEXT)
+@patiently
 def test_next(case: str, send: Send) -> None:
     """The message goes out by the second method, and the first is in the attempts."""
     script, event, phase = NEXT[case]
     with ScriptedServer(starttls=script) as scripted:  # type: ignore[arg-type]
-        server = server_for(scripted, "starttls", "implicit")
+        server = server_for(scripted, "starttls", "implicit", **QUICK)
         receipt = send(MESSAGE, server, **envelope())
         first, second = server.policy.methods
         assert receipt.method == second
@@ -269,11 +270,12 @@ def test_next(case: str, send: Send) -> None:
 
 
 @pytest.mark.parametrize("case", STOP)
+@patiently
 def test_stop(case: str, send: Send) -> None:
     """It ends there, with a typed error, and no other method is tried."""
     script, kind, event, phase = STOP[case]
     with ScriptedServer(starttls=script) as scripted:
-        server = server_for(scripted, stagger=4)
+        server = server_for(scripted, **{**QUICK, "stagger": 4})
         with pytest.raises(SendError) as caught:
             send(MESSAGE, server, **envelope())
         assert not scripted.on("implicit")
@@ -307,12 +309,13 @@ FATAL = {
 
 
 @pytest.mark.parametrize("case", FATAL)
+@patiently
 def test_every_method_fails(case: str, send: Send) -> None:
     """Where nothing works, the error is typed and says whether to try again."""
     script, kind, temporary, timed_out = FATAL[case]
     with ScriptedServer(starttls=script, starttls2=script, implicit=None) as scripted:  # type: ignore[arg-type]
         with pytest.raises(SendError) as caught:
-            send(MESSAGE, server_for(scripted), **envelope())
+            send(MESSAGE, server_for(scripted, **QUICK), **envelope())
     error = caught.value
     assert type(error) is kind
     assert (error.temporary, error.timed_out) == (temporary, timed_out)
@@ -386,13 +389,14 @@ MIDDLE = {
 
 
 @pytest.mark.parametrize("case", MIDDLE)
+@patiently
 def test_in_the_middle_of_the_message(case: str, send: Send) -> None:
     """What happens before the end of the message has gone out is never unknown."""
     action, kind, event, timed_out = MIDDLE[case]
     script = Script({"content:1000": action}, offers=("8BITMIME", "AUTH PLAIN"))
     with ScriptedServer(starttls=script) as scripted:
         with pytest.raises(SendError) as caught:
-            send(LARGE, server_for(scripted, "starttls"), **envelope())
+            send(LARGE, server_for(scripted, "starttls", **QUICK), **envelope())
     error = caught.value
     assert (type(error), error.event, error.phase) == (kind, event, Phase.CONTENT)
     assert error.timed_out is timed_out

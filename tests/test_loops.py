@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import InLoop, calm, ids, letter, one_port, run
+from leaks import InLoop, ids, letter, one_port, run
 from scripted import ScriptedServer, close, reply
 from scripted.actions import Action
-from sending import RECIPIENT, SENDER, envelope
+from sending import RECIPIENT, SENDER, envelope, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt, send, send_async
 from smtpsend._client import many
@@ -76,7 +76,7 @@ sources = pytest.mark.parametrize("wrap", [iter, trickle])
 def test_each_message_has_its_outcome(face: Face) -> None:
     """Fifty messages, with more than one connection: all there, each index once."""
     with one_port() as scripted:
-        with face(calm(scripted), max_connections=3) as client:
+        with face(server_for(scripted), max_connections=3) as client:
             outcomes = list(client.send_many(item(n) for n in range(50)))
     scripted.assert_clean(auths=3)
     assert sorted(o.index for o in outcomes) == list(range(50))
@@ -94,7 +94,7 @@ def test_no_bad_message_stops_the_rest(face: Face) -> None:
     bad = {1: item(1), 2: letter(2), 4: object(), 5: item(5, "no address"), 6: (1, 2)}
     batch = [bad.get(n, item(n)) for n in range(8)]
     with one_port(script, {}) as scripted:
-        with face(calm(scripted), max_connections=1) as client:
+        with face(server_for(scripted), max_connections=1) as client:
             outcomes = {o.index: o for o in client.send_many(batch)}
     scripted.assert_clean(auths=2)
     kinds = {n: type(o.error) for n, o in outcomes.items() if o.error}
@@ -110,7 +110,9 @@ def test_no_message_is_taken_before_its_time() -> None:
     """A source without end is never more than the connections ahead of the caller."""
     source, told = Source(), list[Outcome]()
     with one_port() as scripted:
-        with Client(calm(scripted), max_connections=3, on_outcome=told.append) as client:
+        with Client(
+            server_for(scripted), max_connections=3, on_outcome=told.append
+        ) as client:
             outcomes = client.send_many(source)
             assert source.taken == 0
             for seen, _ in enumerate(outcomes, 1):
@@ -128,7 +130,7 @@ def test_no_message_is_taken_before_its_time_async(wrap: Wrap) -> None:
 
     async def main() -> None:
         async with AsyncClient(
-            calm(scripted), max_connections=3, on_outcome=told.append
+            server_for(scripted), max_connections=3, on_outcome=told.append
         ) as client:
             async with aclosing(client.send_many(wrap(source))) as outcomes:
                 assert source.taken == 0
@@ -170,7 +172,9 @@ def test_an_exception_finishes_what_is_in_flight(source: Source) -> None:
                 raise Boom
 
     with one_port() as scripted:
-        with Client(calm(scripted), max_connections=3, on_outcome=told.append) as client:
+        with Client(
+            server_for(scripted), max_connections=3, on_outcome=told.append
+        ) as client:
             with pytest.raises(Boom):
                 loop()
     everything_taken_is_known(scripted, source, told)
@@ -190,7 +194,7 @@ def test_an_exception_in_an_async_batch(wrap: Wrap, breaks_at: int | None) -> No
 
     async def main() -> None:
         async with AsyncClient(
-            calm(scripted), max_connections=3, on_outcome=told.append
+            server_for(scripted), max_connections=3, on_outcome=told.append
         ) as client:
             with pytest.raises(Boom):
                 await loop(client)
@@ -206,7 +210,7 @@ def test_a_cancelled_batch_ends_at_once() -> None:
     """Nothing more is begun, and the task ends although the server says nothing."""
 
     async def main() -> None:
-        async with AsyncClient(calm(scripted), max_connections=2) as client:
+        async with AsyncClient(server_for(scripted), max_connections=2) as client:
 
             async def batch() -> list[Outcome]:
                 return [one async for one in client.send_many(source)]
@@ -232,7 +236,7 @@ def test_a_cancelled_batch_ends_at_once() -> None:
 def test_twenty_threads_on_one_client() -> None:
     """Ten messages each over four connections: every one of them once."""
     with one_port() as scripted, ThreadPoolExecutor(20) as threads:
-        with Client(calm(scripted)) as client:
+        with Client(server_for(scripted)) as client:
 
             def ten(first: int) -> bool:
                 sent = [client.send(letter(first + n), **envelope()) for n in range(10)]
@@ -254,7 +258,7 @@ def test_sync_sends_inside_a_running_loop() -> None:
             assert all(o.error is None for o in client.send_many([item(2), item(3)]))
 
     with one_port() as scripted:
-        where = calm(scripted)
+        where = server_for(scripted)
         run(main())
     assert ids(scripted) == [0, 1, 2, 3]
 
@@ -268,7 +272,7 @@ def test_one_loop_after_another() -> None:
             await client.send(letter(first + 1), **envelope())
 
     with one_port() as scripted:
-        where = calm(scripted)
+        where = server_for(scripted)
         run(main(0))
         run(main(2))
     scripted.assert_clean(auths=4)
@@ -279,7 +283,7 @@ def test_one_loop_after_another() -> None:
 def test_a_client_goes_on_in_the_loop_after_the_one_that_ended() -> None:
     """Its connections of the ended loop are let go of, and it opens new ones."""
     with one_port() as scripted:
-        client = AsyncClient(calm(scripted))
+        client = AsyncClient(server_for(scripted))
         run(client.send(letter(0), **envelope()))
         run(client.send(letter(1), **envelope()))
         scripted.wait_closed(1)
@@ -295,7 +299,7 @@ def test_a_client_in_use_in_another_running_loop_is_refused() -> None:
     """A typed error, at once; the loop that has the client goes on undisturbed."""
 
     async def main() -> None:
-        async with AsyncClient(calm(scripted)) as client:
+        async with AsyncClient(server_for(scripted)) as client:
             await client.send(letter(0), **envelope())
             with pytest.raises(ConfigError, match="another event loop"):
                 await asyncio.to_thread(run, client.send(letter(1), **envelope()))
@@ -332,7 +336,10 @@ def test_an_outcome_that_comes_before_it_is_waited_for(
     monkeypatch.setattr(many, "concurrent", SimpleNamespace(futures=futures))
     monkeypatch.setattr(many, "Bulk", Seen)
     items = [item(1), item(2, "no address"), item(3)]
-    with one_port() as scripted, Client(calm(scripted), max_connections=1) as client:
+    with (
+        one_port() as scripted,
+        Client(server_for(scripted), max_connections=1) as client,
+    ):
         found = list(client.send_many(items))
     kinds = {one.index: type(one.receipt or one.error) for one in found}
     assert kinds == {0: Receipt, 1: ConfigError, 2: Receipt}

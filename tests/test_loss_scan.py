@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from scripted import Script, ScriptedServer, close, hang, reply, rst, say
-from sending import server_for
+from sending import patiently, server_for
 
 from smtpsend import AsyncClient, Client, Receipt, SendError, Server, send
 from smtpsend.errors import ConnectionLost, DeliveryUnknown
@@ -145,26 +145,32 @@ def scan(
     way: Way, offers: Offers, loss: str, direction: str, step: int, *, always: bool
 ) -> None:
     """Lose the connection at each `step`th byte, the first time or every time."""
-    slow = {"reply_timeout": 0.4, "final_timeout": 0.4} if loss == "hang" else {}
     places = list(marks(way, offers, received=direction == "received"))
     assert len(places) > 50
     for place in places[::step]:
-        bad = Script({place: LOSSES[loss]}, offers=offers)
-        scripts = bad if always else [bad, Script(offers=offers)]
-        scripted, found = run(way, scripts, **slow)
-        try:
-            check_record(scripted, found)
-            if not always:
-                errors = [f for f in found if isinstance(f, SendError)]
-                # A window is unknown as a whole, but for what was answered.
-                most = 3 if way is three_at_once and "CHUNKING" in offers else 1
-                assert len(errors) <= most, "one loss, and too many messages unknown"
-                assert all(type(e) is DeliveryUnknown for e in errors), errors
-                assert all(e.timed_out is (loss == "hang") for e in errors)
-            scripted.assert_clean(auths=None if always else 2)
-        except AssertionError as error:
-            error.add_note(f"{loss} at {place}: {found}")
-            raise
+        lose_at(place, way, offers, loss, always=always)
+
+
+@patiently
+def lose_at(place: str, way: Way, offers: Offers, loss: str, *, always: bool) -> None:
+    """Lose the connection there, and see what is reported."""
+    slow = {"reply_timeout": 0.4, "final_timeout": 0.4} if loss == "hang" else {}
+    bad = Script({place: LOSSES[loss]}, offers=offers)
+    scripts = bad if always else [bad, Script(offers=offers)]
+    scripted, found = run(way, scripts, **slow)
+    try:
+        check_record(scripted, found)
+        if not always:
+            errors = [f for f in found if isinstance(f, SendError)]
+            # A window is unknown as a whole, but for what was answered.
+            most = 3 if way is three_at_once and "CHUNKING" in offers else 1
+            assert len(errors) <= most, "one loss, and too many messages unknown"
+            assert all(type(e) is DeliveryUnknown for e in errors), errors
+            assert all(e.timed_out is (loss == "hang") for e in errors)
+        scripted.assert_clean(auths=None if always else 2)
+    except AssertionError as error:
+        error.add_note(f"{loss} at {place}: {found}")
+        raise
 
 
 WAYS = [

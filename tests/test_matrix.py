@@ -32,7 +32,16 @@ from scripted import (
     rst,
     say,
 )
-from sending import MESSAGE, RECIPIENT, SENDER, envelope, send_in_loop, server_for
+from sending import (
+    MESSAGE,
+    RECIPIENT,
+    SENDER,
+    envelope,
+    patiently,
+    send_in_loop,
+    server_for,
+    stretched,
+)
 
 from smtpsend import Client, Receipt, SendError, send
 from smtpsend.errors import (
@@ -217,6 +226,7 @@ CELLS = [
 ]
 
 
+@patiently
 def check(
     step: str, fault: str, ports: str, *, loop: bool = False, offers: Sequence[str] = ()
 ) -> None:
@@ -249,7 +259,7 @@ def check(
                 found = (send_in_loop if loop else send)(message, server, **envelope())
         except SendError as error:
             found = error
-        assert time.monotonic() - start < deadline + 5
+        assert time.monotonic() - start < stretched(deadline) + 5
         # The client has closed every socket of its own accord.
         scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
     taken = [m for m in scripted.accepted if m.message_id != "<0@example.org>"]

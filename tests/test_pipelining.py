@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from leaks import InLoop, calm, letter, one_port
+from leaks import InLoop, letter, one_port
 from scripted import (
     Action,
     Connection,
@@ -21,10 +21,9 @@ from scripted import (
     rst,
     say,
 )
-from sending import SENDER, WAYS, Send
+from sending import SENDER, WAYS, Send, forget, patiently, server_for
 
 from smtpsend import Client, Receipt, SendError, send
-from smtpsend._client import memory
 from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,
@@ -90,7 +89,7 @@ def test_one_write(case: str, send: Send) -> None:
     watch = {"mail": behind(seen), "data": behind(data)}
     for on in (watch, {}):
         with one_port(Script(on, offers=offers)) as scripted:
-            receipt = caught(send, letter(1), calm(scripted, **policy), **options)
+            receipt = caught(send, letter(1), server_for(scripted, **policy), **options)
         assert receipt.accepted == tuple(TO)
         assert contents(scripted) == [letter(1)]
         scripted.assert_clean()
@@ -103,7 +102,7 @@ def test_rset_is_in_the_group(face: Any) -> None:
     seen: list[list[bytes]] = []
     on = {"rcpt:2": reply(550, "5.1.1", "no"), "rset": behind(seen)}
     with one_port(script(on)) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             error = caught(client.send, letter(1), require_all=True)
             assert caught(client.send, letter(2)).accepted == tuple(TO)
     assert list(error.refused) == [TO[1]]
@@ -121,7 +120,7 @@ def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     to = [f"b{n}@b.example" for n in range(1, 11)]
     ends = [b"RCPT TO:<b3@b.example>", b"RCPT TO:<b7@b.example>", b"DATA"]
     with one_port(script(on)) as scripted:
-        receipt = send(letter(1), calm(scripted), sender=SENDER, recipients=to)
+        receipt = send(letter(1), server_for(scripted), sender=SENDER, recipients=to)
     assert receipt.accepted == tuple(to)
     assert [(len(group), group[-1]) for group in seen] == [(3, end) for end in ends]
 
@@ -180,7 +179,7 @@ def test_refusals_at_every_position(require_all: bool, lax: bool) -> None:
             on.pop("final:1", None)
         if require_all and nobody:
             on.pop("data:1", None)
-        with one_port(script(on)) as scripted, Client(calm(scripted)) as client:
+        with one_port(script(on)) as scripted, Client(server_for(scripted)) as client:
             found = caught(client.send, letter(1), require_all=require_all)
             after = caught(client.send, letter(2))
         check_outcome(found, refused, require_all=require_all)
@@ -209,13 +208,14 @@ DOTS = {
 
 @both
 @pytest.mark.parametrize("case", DOTS)
+@patiently
 def test_all_refused_and_yet_a_354(case: str, face: Any) -> None:
     """Whatever answers DATA or the lone dot: nobody got it, and the next one is safe."""
     on, count = DOTS[case]
     no = {p: reply(550, "5.1.1", "no") for p in RCPTS}
     bad = script({**no, "data:1": say(b"354 go\r\n"), **on})
     with one_port(bad, script({})) as scripted:
-        with face(calm(scripted, reply_timeout=3, final_timeout=0.2)) as client:
+        with face(server_for(scripted, reply_timeout=3, final_timeout=0.2)) as client:
             error = caught(client.send, letter(1))
             after = caught(client.send, letter(2))
     assert (type(error), list(error.refused)) == (RecipientsRefused, TO)
@@ -263,29 +263,36 @@ def check_loss(
         assert len(scripted.connections) == 1
 
 
+@patiently
+def lose_at(n: int, mode: str, loss: str, case: str, direction: str) -> ScriptedServer:
+    """Lose the connection at the n-th byte: each time if n is odd, else the first."""
+    refused = LOST[case][0]
+    times = {"reply_timeout": 0.15, "final_timeout": 0.15} if loss == "hang" else {}
+    on = {p: REPLIES[p] for p in refused}
+    good = Script(on, offers=MODES[mode])
+    bad = Script({**on, f"{direction}:{n}": LOSSES[loss]}, offers=MODES[mode])
+    with one_port(*[bad, good][: 1 + n % 2]) as scripted:
+        found = caught(send, letter(1), server_for(scripted, **times))
+    try:
+        check_loss(scripted, found, refused, mode)
+        assert type(found) is not ConnectionLost or not n % 2
+        assert len(contents(scripted)) <= 1
+        scripted.assert_clean(auths=2)
+    except AssertionError as error:
+        error.add_note(f"{loss} at {n}: {found!r}")
+        raise
+    return scripted
+
+
 @pytest.mark.parametrize("direction", ["after-auth", "sent-after-auth"])
 @pytest.mark.parametrize("case", LOST)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("mode", MODES)
 def test_loss(mode: str, loss: str, case: str, direction: str) -> None:
     """Lost anywhere, the first time or each time: the report is true, with one copy."""
-    refused, step = LOST[case]
-    times = {"reply_timeout": 0.15, "final_timeout": 0.15} if loss == "hang" else {}
-    step = {"close": step, "rst": 29, "hang": 111}[loss]
-    on = {p: REPLIES[p] for p in refused}
-    good = Script(on, offers=MODES[mode])
+    step = {"close": LOST[case][1], "rst": 29, "hang": 111}[loss]
     for n in range(1, 600, step):
-        memory._quirks.clear()
-        bad = Script({**on, f"{direction}:{n}": LOSSES[loss]}, offers=MODES[mode])
-        with one_port(*[bad, good][: 1 + n % 2]) as scripted:
-            found = caught(send, letter(1), calm(scripted, **times))
-        try:
-            check_loss(scripted, found, refused, mode)
-            assert type(found) is not ConnectionLost or not n % 2
-            assert len(contents(scripted)) <= 1
-            scripted.assert_clean(auths=2)
-        except AssertionError as error:
-            error.add_note(f"{loss} at {n}: {found!r}")
-            raise
+        forget()
+        scripted = lose_at(n, mode, loss, case, direction)
         if scripted.connections[0].closed_by == "quit":
             break  # past the last byte

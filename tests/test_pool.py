@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from leaks import CALM, InLoop, calm, eventually, ids, letter, one_port
+from leaks import InLoop, eventually, ids, letter, one_port
 from scripted import (
     Script,
     ScriptedServer,
@@ -22,7 +22,7 @@ from scripted import (
     say,
 )
 from scripted.actions import Action
-from sending import RECIPIENT, SENDER, envelope
+from sending import CALM, RECIPIENT, SENDER, envelope, patiently, server_for
 
 from smtpsend import Client, Receipt
 from smtpsend.errors import ConfigError, ConnectError, Phase, RecipientsRefused
@@ -55,7 +55,7 @@ def test_no_more_connections_than_allowed_and_no_fewer() -> None:
     gate = threading.Barrier(3)
     script = {"final": Action("all three", lambda talk: gate.wait(20)) + normal()}
     with one_port(script) as scripted, ThreadPoolExecutor(12) as threads:
-        with Client(calm(scripted), max_connections=3) as client:
+        with Client(server_for(scripted), max_connections=3) as client:
             send = client.send
             sends = [threads.submit(send, letter(n), **envelope()) for n in range(12)]
             assert all(one.result(40).attempts == () for one in sends)
@@ -68,7 +68,7 @@ def test_no_more_connections_than_allowed_and_no_fewer() -> None:
 def test_a_connection_serves_no_more_messages_than_allowed(face: Face) -> None:
     """Seven messages at three a connection: three connections, each ended by QUIT."""
     with one_port() as scripted:
-        with face(calm(scripted), max_messages=3) as client:
+        with face(server_for(scripted), max_messages=3) as client:
             for n in range(7):
                 assert client.send(letter(n), **envelope()).attempts == ()
     scripted.assert_clean(auths=3)
@@ -84,7 +84,7 @@ def test_a_connection_serves_no_more_messages_than_allowed(face: Face) -> None:
 def test_a_connection_is_kept_no_longer_than_allowed(limits: dict[str, float]) -> None:
     """It is ended by QUIT while the client is idle, and the next send opens another."""
     with one_port() as scripted:
-        with Client(calm(scripted), **limits) as client:
+        with Client(server_for(scripted), **limits) as client:
             client.send(letter(1), **envelope())
             scripted.wait_closed(1)
             assert scripted.connections[0].verbs[-1] == "QUIT"
@@ -97,7 +97,7 @@ def test_a_connection_too_old_after_its_message_is_not_kept() -> None:
     """The age runs out while the server thinks about the message."""
     release = threading.Event()
     with one_port({"final": wait_until(release) + normal()}) as scripted:
-        with Client(calm(scripted), max_age=0.05) as client:
+        with Client(server_for(scripted), max_age=0.05) as client:
             with ThreadPoolExecutor(1) as threads:
                 send = threads.submit(client.send, letter(1), **envelope())
                 scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
@@ -113,7 +113,7 @@ def test_a_full_pool_waits_no_longer_than_the_deadline() -> None:
     release = threading.Event()
     script = {"final:1": wait_until(release) + normal()}
     with one_port(script) as scripted, ThreadPoolExecutor(2) as threads:
-        with Client(calm(scripted), max_connections=1) as client:
+        with Client(server_for(scripted), max_connections=1) as client:
             first = threads.submit(client.send, letter(1), **envelope())
             scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
             patient = threads.submit(client.send, letter(2), **envelope())
@@ -179,7 +179,7 @@ def test_dead_while_idle(face: Face, end: str) -> None:
     spoil, leave = IDLE[end]
     script = {"final:1": normal() + wait_until(go) + spoil + tell(said) + leave}
     with one_port(script, {}) as scripted:
-        with face(calm(scripted)) as client:
+        with face(server_for(scripted)) as client:
             client.send(letter(1), **envelope())
             go.set()
             assert said.wait(20)
@@ -209,10 +209,11 @@ AT_MAIL: dict[str, Action] = {
 
 @both
 @pytest.mark.parametrize("end", AT_MAIL)
+@patiently
 def test_dead_at_mail(face: Face, end: str) -> None:
     """The connection looked healthy and was not: replaced in silence."""
     with one_port({"mail:2": AT_MAIL[end]}, {}) as scripted:
-        with face(calm(scripted, reply_timeout=0.5)) as client:
+        with face(server_for(scripted, reply_timeout=0.5)) as client:
             client.send(letter(1), **envelope())
             receipt = client.send(letter(2), **envelope())
     replaced(scripted, receipt)
@@ -220,12 +221,13 @@ def test_dead_at_mail(face: Face, end: str) -> None:
 
 @both
 @pytest.mark.parametrize("end", ["421", "closed", "silence", "refused"])
+@patiently
 def test_dead_at_rset(face: Face, end: str) -> None:
     """RSET after a refusal finds the connection dead: replaced in silence, too."""
     at_rset = {**AT_MAIL, "refused": reply(500, "5.5.1", "what?")}
     script = {"rcpt:1": reply(550, "5.1.1", "who?"), "rset": at_rset[end]}
     with one_port(script, {}) as scripted:
-        with face(calm(scripted, reply_timeout=0.5)) as client:
+        with face(server_for(scripted, reply_timeout=0.5)) as client:
             with pytest.raises(RecipientsRefused):
                 client.send(letter(1), **envelope())
             receipt = client.send(letter(2), **envelope())
@@ -240,7 +242,7 @@ def test_many_dead_connections_at_once() -> None:
     meet = Action("meet", lambda talk: gate.wait(20)) + normal()
     dying = {"final:1": meet, "mail:2": BYE + close()}
     with one_port(*[dying] * 4, {}) as scripted, ThreadPoolExecutor(4) as threads:
-        with Client(calm(scripted)) as client:
+        with Client(server_for(scripted)) as client:
             send = client.send
             first = [threads.submit(send, letter(n), **envelope()) for n in range(4)]
             assert all(one.result(40).attempts == () for one in first)
@@ -265,7 +267,7 @@ THREE_EACH = {
 def test_three_messages_a_connection(face: Face, many: bool, script: str) -> None:
     """The server allows three; eleven messages come through, and nobody notices."""
     with one_port(Script(THREE_EACH[script])) as scripted:
-        with face(calm(scripted), max_connections=2 if many else 1) as client:
+        with face(server_for(scripted), max_connections=2 if many else 1) as client:
             if many:
                 batch = [(letter(n), SENDER, [RECIPIENT]) for n in range(11)]
                 outcomes = list(client.send_many(batch))

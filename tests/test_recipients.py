@@ -6,14 +6,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from leaks import calm, letter, one_port
+from leaks import letter, one_port
 from scripted import Action, Script, ScriptedServer, close, hang, reply, rst
-from sending import SENDER, server_for
+from sending import SENDER, patiently, server_for
 from test_bdat import MODES
 from test_pipelining import OFFERS
 
 from smtpsend import Client, Receipt, SendError, Server, send
-from smtpsend._client import memory
 from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,
@@ -29,12 +28,6 @@ OTHER = "x@x.example"
 LIMITS = "LIMITS RCPTMAX=3"
 
 modes = pytest.mark.parametrize("mode", MODES)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_known() -> None:
-    """What another test taught of a server is forgotten."""
-    memory._quirks.clear()
 
 
 def rcpt(most: int, no: list[str] | None = None, text: str = "452 4.5.3 Many") -> Action:
@@ -101,7 +94,7 @@ def test_a_limit_on_recipients(mode: str, way: Any, text: str) -> None:
     """The rest go in further transactions, whether EHLO or a 452 says the limit."""
     offers = (*MODES[mode], LIMITS) if text == "LIMITS" else MODES[mode]
     with one_port(Script({"rcpt": rcpt(3, text=text)}, offers=offers)) as scripted:
-        found = caught(way, calm(scripted))
+        found = caught(way, server_for(scripted))
     assert (found.accepted, found.refused, found.attempts) == (tuple(MANY), {}, ())
     assert parts(scripted) == [3, 3, 3, 1]
     said = any(b"\n452 " in c.sent for c in scripted.connections)
@@ -128,7 +121,7 @@ def test_refused_in_several_parts(mode: str, case: str, limits: bool) -> None:
     no = REFUSED[case]
     offers = (*MODES[mode], LIMITS) if limits else MODES[mode]
     with one_port(Script({"rcpt": rcpt(3, no)}, offers=offers)) as scripted:
-        found = caught(send, calm(scripted))
+        found = caught(send, server_for(scripted))
     assert list(found.refused) == no
     assert {r.code for r in found.refused.values()} == {550}
     if case == "all":
@@ -157,7 +150,7 @@ def test_a_refusal_that_is_no_limit(mode: str, case: str) -> None:
     no = reply(int(text[:3]), *text[4:].split(" ", 1))
     script = Script({f"rcpt:{most + 1}": no}, offers=MODES[mode])
     with one_port(script) as scripted:
-        found = caught(send, calm(scripted), **options)
+        found = caught(send, server_for(scripted), **options)
     assert type(found) is (RecipientsRefused if options else Receipt)
     assert list(found.refused) == [MANY[most]]
     assert parts(scripted) == ([] if options else [9])
@@ -169,7 +162,7 @@ def test_a_limit_of_a_hundred_in_other_words(text: str) -> None:
     """From 100 on, which every server has to take, 451 and 452 say a limit."""
     to = [f"b{n}@b.example" for n in range(1, 251)]
     with one_port(Script({"rcpt": rcpt(100, text=text)}, offers=OFFERS)) as scripted:
-        found = caught(send, calm(scripted), to)
+        found = caught(send, server_for(scripted), to)
     assert (found.accepted, found.refused) == (tuple(to), {})
     assert parts(scripted) == [100, 100, 50]
     check(scripted, found)
@@ -179,8 +172,8 @@ def test_a_limit_of_a_hundred_in_other_words(text: str) -> None:
 def test_require_all_and_more_than_the_limit(mode: str) -> None:
     """It cannot be kept: Rejected, before anything of the message is sent."""
     with one_port(Script(offers=(*MODES[mode], LIMITS))) as scripted:
-        found = caught(send, calm(scripted), require_all=True)
-        few = caught(send, calm(scripted), MANY[:3], require_all=True)
+        found = caught(send, server_for(scripted), require_all=True)
+        few = caught(send, server_for(scripted), MANY[:3], require_all=True)
     assert (type(found), found.reply, found.phase) == (Rejected, None, Phase.MAIL)
     assert not found.temporary
     assert few.accepted == tuple(MANY[:3])
@@ -194,13 +187,13 @@ def test_require_all_and_more_than_the_limit(mode: str) -> None:
 def test_mailmax(mode: str, way: Any, calls: list[int]) -> None:
     """No connection is used for more transactions than EHLO says (RFC 9422)."""
     script = Script(offers=(*MODES[mode], "LIMITS MAILMAX=2 RCPTMAX=1"))
-    with one_port(script) as scripted, Client(calm(scripted)) as client:
+    with one_port(script) as scripted, Client(server_for(scripted)) as client:
         start = 0
         for n in calls:
             options = {"sender": SENDER, "recipients": MANY[start : start + n]}
             start += n
             if way is send:
-                found = send(letter(1), calm(scripted), **options)
+                found = send(letter(1), server_for(scripted), **options)
             else:
                 found = client.send(letter(1), **options)
             assert (len(found.accepted), found.attempts) == (n, ())
@@ -224,12 +217,13 @@ LATER = {
 
 @pytest.mark.parametrize("case", LATER)
 @modes
+@patiently
 def test_a_later_part_fails(mode: str, case: str) -> None:
     """The error names who has it, and is not temporary: it would repeat it to them."""
     moment, action, kind, phase = LATER[case]
     script = Script({moment: action}, offers=(*MODES[mode], LIMITS))
     with ScriptedServer(starttls=script, implicit=script) as scripted:
-        server = calm(scripted, final_timeout=0.3)
+        server = server_for(scripted, final_timeout=0.3)
         found = caught(send, server)
     assert (type(found), found.phase) == (kind, phase)
     assert found.accepted == tuple(MANY[:3])
@@ -253,6 +247,7 @@ LOSSES = {
 @pytest.mark.parametrize(("moment", "phase"), LOST)
 @pytest.mark.parametrize("ports", [["starttls"], ["starttls", "implicit"]])
 @modes
+@patiently
 def test_a_later_part_is_lost(
     mode: str, ports: list[str], moment: str, phase: Phase, loss: str
 ) -> None:
@@ -275,7 +270,7 @@ def test_lost_twice(mode: str) -> None:
     """The second loss ends it: ConnectionLost says who has it, and is not temporary."""
     script = Script({"mail:2": close()}, offers=(*MODES[mode], LIMITS))
     with one_port(script) as scripted:
-        found = caught(send, calm(scripted))
+        found = caught(send, server_for(scripted))
     assert type(found) is ConnectionLost
     assert found.accepted == tuple(MANY[:6])
     assert not found.temporary
@@ -290,7 +285,7 @@ def test_very_many(mode: str, way: Any, count: int, most: int) -> None:
     """Each of thousands gets it once, in seconds; a limit that a 452 said is learnt."""
     to = [f"b{n}@b.example" for n in range(count)]
     with one_port(Script({"rcpt": rcpt(most)}, offers=MODES[mode])) as scripted:
-        found = caught(way, calm(scripted), to)
+        found = caught(way, server_for(scripted), to)
     assert found.elapsed < 10
     assert (found.accepted, found.attempts) == (tuple(to), ())
     assert parts(scripted) == [most] * (count // most)

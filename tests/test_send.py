@@ -11,11 +11,13 @@ import pytest
 from scripted import OFFERS, Script, ScriptedServer, hang, reply, say, split
 from sending import (
     MESSAGE,
+    QUICK,
     RECIPIENT,
     SENDER,
     WAYS,
     Send,
     envelope,
+    patiently,
     send_in_loop,
     send_sync,
     server_for,
@@ -195,12 +197,13 @@ def test_replies_byte_by_byte(send: Send) -> None:
 
 
 @pytest.mark.parametrize("send", WAYS)
+@patiently
 def test_memory(send: Send) -> None:
     """The method that worked is tried first, until it fails; remember=0 forgets it."""
     with ScriptedServer(
         starttls="silent", implicit=[{}, {}, {"greeting": hang()}]
     ) as scripted:
-        server = server_for(scripted)
+        server = server_for(scripted, **QUICK)
         first, second, third = server.policy.methods
         assert send(MESSAGE, server, **envelope()).method == second
         silent = len(scripted.on("starttls"))

@@ -15,7 +15,7 @@ import trustme
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import override_settings
-from leaks import calm, one_port
+from leaks import one_port
 from scripted import OFFERS, Script, close, hang
 from sending import server_for
 
@@ -214,7 +214,7 @@ def test_a_public_host_without_tls_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_open_and_close() -> None:
     """One login serves all messages of a call, or all between `open` and `close`."""
     with one_port() as scripted:
-        mailer = backend(server=calm(scripted))
+        mailer = backend(server=server_for(scripted))
         assert mailer.send_messages([note(n) for n in range(3)]) == 3
         assert mailer.connection is None
         with mailer as opened:
@@ -362,7 +362,7 @@ def test_what_goes_out(outbox: Outbox) -> None:
 def test_eight_bit_to_a_server_without_it() -> None:
     """What Django writes as 8-bit is encoded for a server that cannot take it."""
     with one_port(Script(offers=[o for o in OFFERS if o != "8BITMIME"])) as scripted:
-        assert backend(server=calm(scripted)).send_messages([note()]) == 1
+        assert backend(server=server_for(scripted)).send_messages([note()]) == 1
     (message,) = scripted.accepted
     assert message.content.isascii()
 
@@ -436,5 +436,5 @@ def test_the_timeout_bounds_every_step(script: Any, error: type[SendError]) -> N
     """Django's timeout is for a whole message, the answer to its end included."""
     with one_port(script) as scripted:
         with pytest.raises(error) as caught:
-            backend(server=calm(scripted), timeout=0.3).send_messages([note()])
+            backend(server=server_for(scripted), timeout=0.3).send_messages([note()])
     assert caught.value.timed_out

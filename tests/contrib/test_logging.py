@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import calm, eventually, one_port
+from leaks import eventually, one_port
 from scripted import OFFERS, Script, hang
+from sending import server_for
 
 from smtpsend import DeliveryUnknown, OAuth2, SendError, Server
 from smtpsend.contrib import logging as module
@@ -179,7 +180,9 @@ def test_what_is_logged_while_it_sends_is_ignored(log: logging.Logger) -> None:
             log.error("fetching a token")
             return scripted.password
 
-        handler = handler_for(log, calm(scripted, auth=OAuth2(scripted.user, token)))
+        handler = handler_for(
+            log, server_for(scripted, auth=OAuth2(scripted.user, token))
+        )
         log.error("first")
         handler.flush()
     (message,) = scripted.accepted
@@ -277,7 +280,7 @@ def test_options_that_cannot_be_used(options: Any) -> None:
 def test_nobody_waits_for_a_server_that_hangs(log: logging.Logger) -> None:
     """While a send hangs, logging goes on, and the end comes in time."""
     with one_port({"greeting": hang()}) as scripted:
-        handler = handler_for(log, calm(scripted), delay=0, flush_timeout=0.2)
+        handler = handler_for(log, server_for(scripted), delay=0, flush_timeout=0.2)
         log.error("first")
         scripted.wait_for(lambda: scripted.connections)
         for n in range(1000):
