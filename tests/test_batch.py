@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import time
+from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from email.message import EmailMessage
@@ -28,6 +30,7 @@ from scripted import (
 from sending import patiently, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt
+from smtpsend._wire.channel import Channel
 from smtpsend.errors import (
     AuthError,
     ConnectError,
@@ -711,3 +714,18 @@ def test_lost_at_once_for_ever() -> None:
         found = batch(scripted, map(item, range(4)))
     assert [type(one.error) for one in found] == [ConnectionLost] * 4
     assert [len(one.error.attempts) for one in found if one.error] == [2] * 4
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_connection_that_ended_is_gone(mode: str) -> None:
+    """Its buffers do not wait for the garbage collector."""
+    with one_port(Script(offers=(*OFFERS, *MODES[mode]))) as scripted:
+        gc.collect()
+        gc.disable()
+        try:
+            batch(scripted, map(item, range(10)), max_messages=1)
+            left = [x for x in gc.get_objects() if isinstance(x, Channel | SSLProtocol)]
+        finally:
+            gc.enable()
+    assert len(scripted.connections) == 10
+    assert len(left) <= 1

@@ -11,7 +11,6 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -43,10 +42,10 @@ class _Replies(SMTPProtocol):
     and what the server says unasked for the answer to the next command.
     """
 
-    def __init__(self, channel: Channel, timeout: Callable[[], float]) -> None:
+    def __init__(self, channel: Channel) -> None:
         super().__init__(asyncio.get_running_loop())
         self._channel = channel
-        self._timeout = timeout
+        self.timeout: float  # of the next reply
         self.last: Reply
         self.connection_made(channel.transport)
 
@@ -54,7 +53,7 @@ class _Replies(SMTPProtocol):
         self._channel.command(data)
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ARG002  # ours decides
-        self.last = await self._channel.reply(self._timeout())
+        self.last = await self._channel.reply(self.timeout)
         return SMTPResponse(self.last.code, self.last.text)
 
 
@@ -216,6 +215,7 @@ class Session:
 
     async def ask(self, *words: bytes) -> Reply:
         """The reply to one command of the session."""
+        self._replies.timeout = self.timeout()
         await self._smtp.execute_command(*words)
         return self._replies.last
 
@@ -229,7 +229,9 @@ class Session:
             start_tls=False,
             timeout=None,
         )
-        self._replies = _Replies(self.channel, self.timeout)
+        # Nothing there knows this session: a cycle would keep its buffers, some 300 KB,
+        # until the garbage collector comes.
+        self._replies = _Replies(self.channel)
         self._smtp.protocol, self._smtp.transport = self._replies, self.channel.transport
 
     @property
@@ -255,6 +257,7 @@ class Session:
 
     async def ehlo(self) -> None:
         with at(self.track, Phase.EHLO):
+            self._replies.timeout = self.timeout()
             try:
                 await self._smtp.ehlo()
             except SMTPException:
