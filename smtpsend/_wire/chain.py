@@ -4,9 +4,6 @@ RFC 2920 section 3.1 allows it, and each message costs one round trip. The conte
 message waits for its 354, which also shows that the replies before it are paired rightly:
 the receipt for the message before is given then. Without PIPELINING each command waits
 for the reply to the one before.
-
-Servers that offer PIPELINING and lose what stands behind the final dot are found out at
-the first try: nothing is lost by it, since the next message's content is not out yet.
 """
 
 from __future__ import annotations
@@ -16,12 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._model.message import dot_stuff
+from smtpsend._wire.behind import Trial
 from smtpsend._wire.deadline import FAULTS, Garbage, TimedOut
 from smtpsend._wire.faults import closing, lost, positive
 from smtpsend._wire.group import RSET, rcpt
 from smtpsend._wire.letter import Letter, Rest
 from smtpsend._wire.refusals import refusal
-from smtpsend._wire.target import Behind
 from smtpsend._wire.upload import upload
 from smtpsend.errors import ConnectionLost, Phase, Reply, SendError
 
@@ -31,12 +28,6 @@ if TYPE_CHECKING:
 
 _DATA = b"DATA\r\n"
 _DOT = b".\r\n"
-
-# How long a server may take, at least, for commands behind a final dot before it is
-# thought to have lost them; and how many times as long as for those without one before.
-_PATIENCE, _FACTOR = 1.0, 5
-# How often a sender may be refused there before the server is thought to mean the place.
-_DOUBTS = 2
 
 
 class Chain:
@@ -61,8 +52,7 @@ class Chain:
         self._held: list[Letter] = []  # answered; the count is not closed
         self._refused = False  # a reply was negative since the count was closed
         self._garbled = False  # a reply belongs to another command than we thought
-        self._trying = False  # this is the connection that finds `Behind` out
-        self._took = 0.0  # seconds for the replies to a group
+        self._trial = Trial(session.target.quirks)
 
     async def run(self, letter: Letter) -> Rest:
         """Send it, and what `more` gives, until that is None or something breaks.
@@ -74,8 +64,7 @@ class Chain:
         try:
             rest = await self._run(letter)
         finally:
-            if self._trying and session.target.quirks.behind is Behind.TRYING:
-                session.target.quirks.behind = Behind.UNTRIED
+            self._trial.end()
         self._garbled |= session.channel.unread
         self._release()
         if rest.letters or session.spent:
@@ -93,7 +82,7 @@ class Chain:
             except SendError as error:
                 session.spent = True
                 return self._stopped(letter, error, behind=behind)
-            if behind and self._in_doubt(letter):
+            if behind and self._trial.in_doubt(letter.mail_refused):
                 session.spent = True
                 return Rest([letter])
             if reply is not None and reply.code == 354:
@@ -155,7 +144,7 @@ class Chain:
             late = isinstance(fault, TimedOut)
             raise lost(track.phase, str(fault), timed_out=late) from None
         track.progress()
-        self._took = clock() - began
+        self._trial.took = clock() - began
         return reply
 
     async def _read(self, letter: Letter, *, behind: bool) -> Reply:
@@ -206,8 +195,8 @@ class Chain:
         reply = session.channel.ready()
         if reply is None:
             timeout = session.timeout()
-            if behind and session.target.quirks.behind is Behind.TRYING:
-                timeout = min(timeout, max(_PATIENCE, _FACTOR * self._took))
+            if behind:
+                timeout = self._trial.within(timeout)
             reply = await session.channel.reply(timeout)
         self._refused |= reply.code >= 400
         phase = session.track.phase
@@ -221,11 +210,9 @@ class Chain:
 
     def _stopped(self, letter: Letter, error: SendError, *, behind: bool) -> Rest:
         """What is left where the answers to a group broke off."""
-        quirks = self._session.target.quirks
-        if behind and quirks.behind is Behind.TRYING:
+        if behind and self._trial.lost():
             # Nothing of this message is out but its envelope: it goes out as the first
             # of a connection, and nothing behind a dot again.
-            quirks.behind = Behind.LOST
             return Rest([letter])
         if (refused := letter.known_refusal()) is not None:
             error = refused
@@ -235,17 +222,6 @@ class Chain:
         self._settle(letter)
         return Rest()
 
-    def _in_doubt(self, letter: Letter) -> bool:
-        """Whether it may be the place behind a dot that was refused, not the message."""
-        quirks = self._session.target.quirks
-        if quirks.behind is Behind.ANSWERED or letter.mail_refused is None:
-            quirks.behind = Behind.ANSWERED
-            return False
-        quirks.doubts += 1
-        if quirks.doubts >= _DOUBTS:
-            quirks.behind = Behind.LOST
-        return True
-
     async def _content(self, letter: Letter) -> Rest | None:
         """Send the content, and the next message's commands behind it."""
         session = self._session
@@ -253,20 +229,18 @@ class Chain:
         # RFC 2920 section 3.1: a server that asks for content all the same gets none.
         content = b"" if refused else dot_stuff(letter.message.content)
         behind = b""
-        quirks = session.target.quirks
         if session.commands_behind and (found := self._more()) is not None:
             self._following = found
             behind = found.commands(reset=False, last=_DATA)
-            if quirks.behind is Behind.UNTRIED:
-                self._trying, quirks.behind = True, Behind.TRYING
+            self._trial.begin()
         following = [self._following] if self._following is not None else []
         try:
             reply = await upload(session, content, _DOT, behind)
         except SendError as error:
             session.spent = True
             # It may be what stood behind the dot that the server died of.
-            if following and quirks.behind is Behind.TRYING:
-                quirks.behind = Behind.LOST
+            if following:
+                self._trial.lost()
             if isinstance(refused or error, ConnectionLost):
                 return Rest([letter, *following], error)
             letter.error = refused or error
