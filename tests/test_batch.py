@@ -38,6 +38,7 @@ from smtpsend.errors import (
     DeliveryUnknown,
     RecipientsRefused,
     Rejected,
+    SendError,
 )
 
 
@@ -716,6 +717,41 @@ def test_lost_at_once_for_ever() -> None:
     assert [len(one.error.attempts) for one in found if one.error] == [2] * 4
 
 
+FAILS = {
+    "loss": {"mail": close()},
+    "reset": {"mail": rst()},
+    "greeting": {"greeting": reply(421, "4.3.2", "bye")},
+    "handshake": {"tls": close()},
+    "refused": {"rcpt": reply(550, "5.1.1", "no")},
+}
+
+
+@pytest.mark.parametrize("fail", FAILS)
+def test_errors_that_are_kept(fail: str) -> None:
+    """Who collects errors collects no connections: nothing of one, or no buffers."""
+    script = Script(FAILS[fail], offers=OFFERS)
+    with one_port(script) as scripted:
+        found = batch(scripted, map(item, range(10)))
+        gc.collect()
+        assert all(one.error is not None for one in found)
+        assert alive(Channel, SSLProtocol) == 0
+        with Client(server_for(scripted)) as client:
+            kept = []
+            for n in range(10):
+                with pytest.raises(SendError) as caught:
+                    client.send(content(n), sender="a@a.b", recipients=["b@a.b"])
+                kept.append(caught.value)
+        scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
+        gc.collect()
+        assert len(kept) == 10
+        assert alive(SSLProtocol) == 0
+
+
+def alive(*kinds: type) -> int:
+    """How many objects of these types there are."""
+    return sum(issubclass(type(x), kinds) for x in gc.get_objects())
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_connection_that_ended_is_gone(mode: str) -> None:
     """Its buffers do not wait for the garbage collector."""
@@ -724,8 +760,8 @@ def test_a_connection_that_ended_is_gone(mode: str) -> None:
         gc.disable()
         try:
             batch(scripted, map(item, range(10)), max_messages=1)
-            left = [x for x in gc.get_objects() if isinstance(x, Channel | SSLProtocol)]
+            left = alive(Channel, SSLProtocol)
         finally:
             gc.enable()
     assert len(scripted.connections) == 10
-    assert len(left) <= 1
+    assert left <= 1

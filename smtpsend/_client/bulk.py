@@ -271,6 +271,9 @@ class Bulk:
         """A message was not taken, or may have been."""
         pool = self.pool
         typed = conclude_failure(pool.server, order, delivery, pool.hooks, error)
+        if typed is error:
+            # It was raised for ourselves only, and would keep what was at work then.
+            typed.__traceback__ = typed.__context__ = None
         pool.pace.failed(typed)
         self._tell(order, Outcome(order.index, order.message, None, typed))
 

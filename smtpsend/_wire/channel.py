@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from smtpsend._wire.deadline import FAULTS, Deadline, Lost, TimedOut
+from smtpsend._wire.deadline import ENDED, FAULTS, Deadline, Lost, TimedOut
 from smtpsend._wire.redact import Redactor
 from smtpsend._wire.replies import Garbage, ReplyReader
 from smtpsend.errors import Reply
@@ -75,6 +75,9 @@ class Channel(asyncio.Protocol):
             "the connection was reset" if reset else "the connection was closed"
         )
         self._paused = False
+        # An error that somebody keeps keeps this channel, by its traceback; the buffers
+        # of TLS, 256 KiB, are not to stay with it.
+        self.transport = ENDED
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -7,7 +7,7 @@ import asyncio
 from smtpsend._wire.replies import Garbage
 
 
-__all__ = ["FAULTS", "Deadline", "Garbage", "Lost", "TimedOut"]
+__all__ = ["ENDED", "FAULTS", "Deadline", "Garbage", "Lost", "TimedOut"]
 
 
 class Lost(Exception):
@@ -17,6 +17,28 @@ class Lost(Exception):
 class TimedOut(Exception):
     """One of our timers ran out."""
 
+
+class _Ended(asyncio.Transport):
+    """What is left of a connection that ended: it takes everything, and holds nothing."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: object) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+ENDED: asyncio.Transport = _Ended()
+"""The transport of every connection that ended."""
 
 FAULTS = (Lost, TimedOut, Garbage)
 """Everything that can end a connection."""

@@ -114,6 +114,7 @@ async def _start_tls(session: Session) -> None:
     plain = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
+    broken: BaseException | None = None
     try:
         async with asyncio.timeout(limit):
             secure = await loop.start_tls(
@@ -125,7 +126,10 @@ async def _start_tls(session: Session) -> None:
             )
     except BaseException as error:  # noqa: BLE001  # raised again, translated
         plain.abort()
-        raise _handshake_error(error, session.target.host, limit) from None
+        broken = _handshake_error(error, session.target.host, limit)
+    if broken is not None:
+        # Not from `error`: who keeps this one would keep the buffers of TLS by it.
+        raise broken
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
     session.channel.use(secure)

@@ -25,7 +25,9 @@ def own_name(transport: asyncio.BaseTransport) -> str:
     name = socket.gethostname()
     if _DOMAIN.fullmatch(name) and literal(name) is None:
         return name
-    address = transport.get_extra_info("sockname")[0].partition("%")[0]
+    # A connection that ended has no address, and says nothing any more.
+    sockname = transport.get_extra_info("sockname") or ("127.0.0.1",)
+    address = sockname[0].partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 

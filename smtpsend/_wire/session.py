@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse
 from aiosmtplib.protocol import SMTPProtocol
@@ -35,6 +35,23 @@ if TYPE_CHECKING:
     from smtpsend._model.policy import Method
 
 
+class _Line(asyncio.Transport):
+    """The transport as aiosmtplib sees it: what it holds goes with the connection."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def is_closing(self) -> bool:
+        return self._channel.transport.is_closing()
+
+    def close(self) -> None:
+        # After a 421, which it sees as well.
+        self._channel.transport.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._channel.transport.get_extra_info(name, default)
+
+
 class _Replies(SMTPProtocol):
     """aiosmtplib's protocol, writing to and reading from our channel.
 
@@ -47,7 +64,7 @@ class _Replies(SMTPProtocol):
         self._channel = channel
         self.timeout: float  # of the next reply
         self.last: Reply
-        self.connection_made(channel.transport)
+        self.connection_made(_Line(channel))
 
     def write(self, data: bytes) -> None:
         self._channel.command(data)
@@ -232,7 +249,7 @@ class Session:
         # Nothing there knows this session: a cycle would keep its buffers, some 300 KB,
         # until the garbage collector comes.
         self._replies = _Replies(self.channel)
-        self._smtp.protocol, self._smtp.transport = self._replies, self.channel.transport
+        self._smtp.protocol, self._smtp.transport = self._replies, self._replies.transport
 
     @property
     def ehlo_line(self) -> bytes:
