@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from leaks import InLoop, one_port
-from scripted import Action, Script, close, normal, reply, rst
+from scripted import Action, Script, ScriptedServer, close, normal, reply, rst
 from sending import server_for
 
-from smtpsend import Client, Outcome
+from smtpsend import AsyncClient, Client, Outcome
 from smtpsend.errors import DeliveryUnknown, SendError
 
 
@@ -53,6 +56,8 @@ class Case:
         self.face = draw([Client, InLoop])
         self.require_all = draw([False, False, False, True])
         self.leaves = draw([False] * 6 + [True])
+        self.cancels = draw([0, 0, 0, 1, 3, 12])  # when so many are told of
+        self.taken = 0
         self.scripts = [self.script() for _ in range(self.random.randrange(1, 12))]
         self.scripts.append(Script(offers=self.offers))
         self.items = [self.item(n) for n in range(draw([1, 3, 10, 40, 80]))]
@@ -76,6 +81,12 @@ class Case:
             on["greeting"] = draw([BYE, close()])
         return Script(on, offers=self.offers)
 
+    def given(self) -> Iterator[tuple[bytes, str, list[str]]]:
+        """The messages, counted as they are taken."""
+        for item in self.items:
+            self.taken += 1
+            yield item
+
     def item(self, n: int) -> tuple[bytes, str, list[str]]:
         """One message; now and then with an address that is none."""
         draw = self.random.choice
@@ -90,18 +101,42 @@ def run(case: Case) -> tuple[list[Outcome], list[Outcome], Counter[str]]:
     """The outcomes given back, those told to the hook, and who got how many messages."""
     found: list[Outcome] = []
     told: list[Outcome] = []
+
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome)
+            if len(told) == case.cancels:
+                task.cancel()
+
+        async with AsyncClient(server, on_outcome=tell, **case.limits) as client:
+            outcomes = client.send_many(case.given(), require_all=case.require_all)
+            async for outcome in outcomes:
+                found.append(outcome)
+
     with one_port(*case.scripts) as scripted:
         server = server_for(scripted)
+        if case.cancels:
+            with contextlib.suppress(asyncio.CancelledError):
+                asyncio.run(cancelled())
+            return found, told, recipients(scripted)
         with case.face(server, on_outcome=told.append, **case.limits) as client:
-            outcomes = client.send_many(case.items, require_all=case.require_all)
+            outcomes = client.send_many(case.given(), require_all=case.require_all)
             for outcome in outcomes:
                 found.append(outcome)
                 if case.leaves and len(found) > len(case.items) // 3:
                     break
             if hasattr(outcomes, "close"):
                 outcomes.close()
-        scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
-        return found, told, Counter(r for m in scripted.accepted for r in m.recipients)
+        return found, told, recipients(scripted)
+
+
+def recipients(scripted: ScriptedServer) -> Counter[str]:
+    """How many messages each of them got in the end."""
+    scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
+    return Counter(who for m in scripted.accepted for who in m.recipients)
 
 
 def check(case: Case) -> None:
@@ -109,16 +144,18 @@ def check(case: Case) -> None:
     found, told, got = run(case)
     numbers = [one.index for one in found]
     assert len(set(numbers)) == len(numbers)
-    assert case.leaves or sorted(numbers) == list(range(len(case.items)))
+    early = case.leaves or case.cancels
+    assert early or sorted(numbers) == list(range(len(case.items)))
     assert not [n for n, count in Counter(one.index for one in told).items() if count > 1]
     assert not [who for who, count in got.items() if count > 1], "sent twice"
     by_number = {one.index: one for one in [*told, *found]}
-    for n, (_, _, to) in enumerate(case.items):
+    for n, (_, bad, to) in enumerate(case.items):
         have = {who for who in to if got[who]}
         if n in by_number:
             check_one(by_number[n], to, have, require_all=case.require_all)
         else:
-            assert case.leaves
+            assert early
+            assert n >= case.taken or bad == "no address"
             assert not have, "sent, and nobody was told"
 
 

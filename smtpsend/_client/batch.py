@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from smtpsend._client import report
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.order import Order
-from smtpsend._client.submit import conclude_cancelled
 from smtpsend._model.receipt import Receipt
 from smtpsend._wire.chain import Chain
 from smtpsend._wire.deadline import Deadline
@@ -88,6 +87,8 @@ class Batch:
             session.channel.abort()
             for letter in self._open[:]:
                 self._cancelled(letter)
+            for letter in self.partly:
+                bulk.cancelled(letter.order, Delivery.of(letter))
             raise
         return Rest()
 
@@ -192,7 +193,7 @@ class Batch:
         order = letter.order
         if letter.error is not None:
             self._attempted(order, letter.error, letter.deadline)
-            self._bulk.failed(order, self._delivery(letter), letter.error)
+            self._bulk.failed(order, Delivery.of(letter), letter.error)
         elif letter.put_off:
             self.partly.append(letter)
         else:
@@ -231,9 +232,6 @@ class Batch:
             started=session.track.started if opened else 0.0,
         )
 
-    def _delivery(self, letter: Letter) -> Delivery:
-        return Delivery(letter.order.envelope, letter.order.require_all)
-
     def _ended_by(self, letter: Letter, error: Exception) -> None:
         """Tell what became of a message where a defect ended the connection."""
         if letter.answer is None:
@@ -246,8 +244,8 @@ class Batch:
         if not letter.ended:
             self._bulk.not_sent(letter.order)
         elif letter.answer is None:
-            delivery = self._delivery(letter)
+            delivery = Delivery.of(letter)
             delivery.unknown = report.left_open(letter.order.envelope.message_id)
-            conclude_cancelled(letter.order, delivery, self._bulk.pool.hooks)
+            self._bulk.cancelled(letter.order, delivery)
         else:
             self._settle(letter)

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from smtpsend._client import report
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.door import Door
 from smtpsend._client.order import Order
-from smtpsend._client.submit import conclude, conclude_failure
+from smtpsend._client.submit import conclude, conclude_cancelled, conclude_failure
 from smtpsend._client.worker import Worker
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend.errors import ConnectError, Phase
 
 
 if TYPE_CHECKING:
@@ -279,14 +279,15 @@ class Bulk:
 
     def not_sent(self, order: Order) -> None:
         """The caller left: nobody asks for the outcome, but the hook is told."""
-        error = ConnectError(
-            "send_many was left before it was this message's turn",
-            phase=Phase.CONNECT,
-            temporary=True,
-            hint="nothing was delivered: it is safe to send again",
-        )
-        pool, delivery = self.pool, Delivery(order.envelope, order.require_all)
-        conclude_failure(pool.server, order, delivery, pool.hooks, error)
+        self.cancelled(order, Delivery(order.envelope, order.require_all))
+
+    def cancelled(self, order: Order, delivery: Delivery) -> None:
+        """The same of a message that was on its way, perhaps."""
+        if delivery.unknown is not None:
+            conclude_cancelled(order, delivery, self.pool.hooks)
+            return
+        error = report.left(to_some=bool(delivery.accepted))
+        conclude_failure(self.pool.server, order, delivery, self.pool.hooks, error)
 
     def _tell(self, order: Order, outcome: Outcome) -> None:
         self._bytes_out += len(order.envelope.content)

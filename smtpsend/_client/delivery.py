@@ -98,12 +98,16 @@ class Delivery:
                 # What was to be the last was not: see to it that it is not again.
                 session.target.quirks.no_content_in_group = True
 
-    def note(self, letter: Letter) -> None:
-        """What a batch came to; those that were put off are left."""
-        self.accepted, self.refused = letter.accepted, letter.refused
-        self.reply = letter.answer
-        self._left = deque(letter.put_off)
-        self._limit = max(1, len(letter.recipients) - len(letter.put_off))
+    @classmethod
+    def of(cls, letter: Letter) -> Delivery:
+        """What a batch came to; where it was taken, those that were put off are left."""
+        delivery = cls(letter.order.envelope, letter.order.require_all)
+        if letter.answer is not None and letter.error is None:
+            delivery.accepted, delivery.refused = letter.accepted, letter.refused
+            delivery.reply = letter.answer
+            delivery._left = deque(letter.put_off)
+            delivery._limit = max(1, len(letter.recipients) - len(letter.put_off))
+        return delivery
 
     def close(self, error: SendError) -> SendError:
         """`error`, with who has the message all the same."""

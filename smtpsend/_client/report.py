@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._wire.channel import FAULTS
 from smtpsend._wire.faults import lost, positive
-from smtpsend.errors import DeliveryUnknown, Event, Phase, SendError
+from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     """Log what became of a message whose send was cancelled after its end went out.
 
     Returns:
-        The error that says so, where the server had not answered.
+        The error that says so; None where the server refused it.
     """
     if session.track.phase is not Phase.FINAL:
         return None
@@ -84,6 +84,7 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     if session.answered or (reply is not None and positive(reply)):
         name = message_id or "a message"
         _warn("delivered all the same: %s was cancelled after the answer", name)
+        return _open("cancelled after the server took the message", message_id)
     return None
 
 
@@ -94,11 +95,23 @@ def left_open(message_id: str | None) -> DeliveryUnknown:
         "of the message)",
         message_id or "a message",
     )
+    text = "cancelled before the server answered the end of the message"
+    return _open(text, message_id)
+
+
+def _open(text: str, message_id: str | None) -> DeliveryUnknown:
     return DeliveryUnknown(
-        "cancelled before the server answered the end of the message",
-        phase=Phase.FINAL,
-        event=Event.UNKNOWN,
-        message_id=message_id,
+        text, phase=Phase.FINAL, event=Event.UNKNOWN, message_id=message_id
+    )
+
+
+def left(*, to_some: bool) -> ConnectError:
+    """The error of a message that was not sent, or not to all, when a batch was left."""
+    return ConnectError(
+        "send_many was left before this message had gone out",
+        phase=Phase.CONNECT,
+        temporary=True,
+        hint="" if to_some else "nothing was delivered: it is safe to send again",
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
-from smtpsend._client import submit
+from smtpsend._client import report, submit
 from smtpsend._client.batch import Batch
 from smtpsend._client.delivery import Delivery
-from smtpsend._client.submit import carry, conclude_cancelled, logged_in, race_for
+from smtpsend._client.submit import carry, logged_in, race_for
 from smtpsend._wire.deadline import Deadline
-from smtpsend.errors import ConnectError, SendError
+from smtpsend.errors import ConnectError, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Worker:
         self._bulk = bulk
         self._pool = bulk.pool
         self._stop = stop
-        self._begun = False  # the message may have gone out: who sends it tells of it
+        self._told = False  # the message has its outcome, or who sends it sees to that
 
     async def run(self) -> None:
         """Work; each message that is begun has its outcome."""
@@ -44,7 +45,7 @@ class Worker:
             await pool.pace.turn(stop=self._stop)
             if not bulk.inbox:
                 return
-            order, self._begun = bulk.inbox.popleft(), False
+            order, self._told = bulk.inbox.popleft(), False
             deadline = Deadline(order.timeout)
             delivery = Delivery(order.envelope, order.require_all)
             try:
@@ -52,19 +53,21 @@ class Worker:
                     if not await self._serve(order, deadline, delivery):
                         return
             except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-                bulk.failed(order, delivery, error)
+                if self._told:
+                    report.unexpected(error, Phase.CONNECT)
+                else:
+                    bulk.failed(order, delivery, error)
             except BaseException:
-                if not self._begun:
-                    bulk.not_sent(order)
-                conclude_cancelled(order, delivery, pool.hooks)
+                if not self._told:
+                    bulk.cancelled(order, delivery)
                 raise
 
     async def _serve(self, order: Order, deadline: Deadline, delivery: Delivery) -> bool:
         """See to one message, and those that go with it; whether to go on."""
         bulk, pool = self._bulk, self._pool
         if submit.transport is not None:
-            self._begun = True
             sent = await submit.transport.send(pool.server, order, pool.hooks)
+            self._told = True
             bulk.taken(order, sent)
             return True
         race = race_for(pool.server, deadline, pool.hooks)
@@ -79,6 +82,7 @@ class Worker:
                     raise
                 # The server wants no more connections, it seems: another does the work.
                 bulk.put_back([order])
+                self._told = True
                 policy = pool.server.policy
                 bulk.refused_one(policy.connect_timeout if error.timed_out else 0.0)
                 return False
@@ -99,33 +103,36 @@ class Worker:
         bulk, pool = self._bulk, self._pool
         batch = Batch(bulk, session, race)
         if not batch.takes(order):
-            self._begun = True
-            bulk.taken(order, await carry(race, delivery, pool, session))
+            receipt = await carry(race, delivery, pool, session)
+            self._told = True
+            bulk.taken(order, receipt)
             return
         try:
             if bulk.set_unit(batch.unit):
                 await bulk.wait_for_many()
-            self._begun = True
+            self._told = True
             rest = await batch.run(order)
         finally:
             pool.give(session)
-        for letter in batch.partly:
-            await self._go_on(letter, session)
+        again: deque[tuple[Letter, SendError | None]]
+        again = deque((letter, None) for letter in batch.partly)
         blame, letters = rest.blame, rest.letters
-        if blame is None or (session.kept and submit.is_dead(blame)):
-            bulk.put_back([letter.order for letter in letters])
-            return
-        bulk.put_back([letter.order for letter in letters[1:]])
-        await self._go_on(letters[0], session, blame)
+        if blame is not None and not (session.kept and submit.is_dead(blame)):
+            again.append((letters.pop(0), blame))
+        bulk.put_back([letter.order for letter in letters])
+        try:
+            while again:
+                letter, blame = again.popleft()
+                await self._go_on(letter, session, blame)
+        finally:
+            for letter, _ in again:
+                bulk.cancelled(letter.order, Delivery.of(letter))
 
     async def _go_on(
-        self, letter: Letter, session: Session, blame: SendError | None = None
+        self, letter: Letter, session: Session, blame: SendError | None
     ) -> None:
         """Send a message to those who do not have it yet, as the policy says."""
-        order, pool = letter.order, self._pool
-        delivery = Delivery(order.envelope, order.require_all)
-        if blame is None:
-            delivery.note(letter)
+        order, pool, delivery = letter.order, self._pool, Delivery.of(letter)
         try:
             race = race_for(pool.server, letter.deadline, pool.hooks)
             if blame is not None:
@@ -134,7 +141,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
             self._bulk.failed(order, delivery, error)
         except BaseException:
-            conclude_cancelled(order, delivery, pool.hooks)
+            self._bulk.cancelled(order, delivery)
             raise
         else:
             self._bulk.taken(order, receipt)

@@ -114,6 +114,7 @@ async def _start_tls(session: Session) -> None:
     plain = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
+    secure: asyncio.Transport | None = None
     broken: BaseException | None = None
     try:
         async with asyncio.timeout(limit):
@@ -129,7 +130,10 @@ async def _start_tls(session: Session) -> None:
         broken = _handshake_error(error, session.target.host, limit)
     if broken is not None:
         # Not from `error`: who keeps this one would keep the buffers of TLS by it.
-        raise broken
+        try:
+            raise broken
+        finally:
+            del broken  # which has this frame
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
     session.channel.use(secure)
