@@ -17,8 +17,8 @@ import pytest
 from scripted import OFFERS, Action, Script, ScriptedServer, hang, reply
 from sending import MESSAGE, envelope, server_for
 
-from smtpsend import AsyncClient, Client, Receipt, Server, send, send_async
-from smtpsend.errors import RecipientsRefused
+from smtpsend import AsyncClient, Client, Outcome, Receipt, Server, send, send_async
+from smtpsend.errors import DeliveryUnknown, RecipientsRefused
 
 
 BEFORE = MESSAGE.replace(b"<1@", b"<0@")
@@ -63,6 +63,9 @@ def sockets() -> int:
     return found
 
 
+TOLD: list[Outcome] = []
+
+
 async def settled() -> None:
     """What was aborted needs a turn or two; nothing needs more."""
     for _ in range(4):
@@ -94,7 +97,7 @@ async def one_shot(server: Server, turns: Turns, at: set[int]) -> Receipt | None
 
 async def by_client(server: Server, turns: Turns, at: set[int]) -> Receipt | None:
     """Cancel the first send of a client, which has one connection; the next one works."""
-    async with AsyncClient(server, max_connections=1) as client:
+    async with AsyncClient(server, max_connections=1, on_outcome=TOLD.append) as client:
         found = await cancelled(turns, client.send(MESSAGE, **envelope()), at)
         assert await client.send(AFTER, **envelope())
     return found
@@ -102,7 +105,7 @@ async def by_client(server: Server, turns: Turns, at: set[int]) -> Receipt | Non
 
 async def kept(server: Server, turns: Turns, at: set[int]) -> Receipt | None:
     """Cancel a send over a kept connection; the next one works."""
-    async with AsyncClient(server, max_connections=1) as client:
+    async with AsyncClient(server, max_connections=1, on_outcome=TOLD.append) as client:
         assert await client.send(BEFORE, **envelope())
         found = await cancelled(turns, client.send(MESSAGE, **envelope()), at)
         assert await client.send(AFTER, **envelope())
@@ -111,7 +114,7 @@ async def kept(server: Server, turns: Turns, at: set[int]) -> Receipt | None:
 
 async def after_rset(server: Server, turns: Turns, at: set[int]) -> Receipt | None:
     """The same, where RSET comes first."""
-    async with AsyncClient(server, max_connections=1) as client:
+    async with AsyncClient(server, max_connections=1, on_outcome=TOLD.append) as client:
         with pytest.raises(RecipientsRefused):
             await client.send(BEFORE, **envelope())
         found = await cancelled(turns, client.send(MESSAGE, **envelope()), at)
@@ -121,7 +124,7 @@ async def after_rset(server: Server, turns: Turns, at: set[int]) -> Receipt | No
 
 async def waiting(server: Server, turns: Turns, at: set[int]) -> Receipt | None:
     """Cancel a send that waits for the one connection; all others work."""
-    async with AsyncClient(server, max_connections=1) as client:
+    async with AsyncClient(server, max_connections=1, on_outcome=TOLD.append) as client:
         first = asyncio.create_task(client.send(BEFORE, **envelope()))
         await asyncio.sleep(0)
         task = asyncio.create_task(client.send(MESSAGE, **envelope()))
@@ -163,6 +166,7 @@ def trial(way: str, at: set[int], caplog: pytest.LogCaptureFixture) -> bool:
     name = options.pop("name", None)
     before = sockets()
     caplog.clear()
+    TOLD.clear()
     with ScriptedServer(**ports) as scripted:
         server = server_for(scripted, final_timeout=5, deadline=15, **options)
         if name is not None:
@@ -185,6 +189,13 @@ def trial(way: str, at: set[int], caplog: pytest.LogCaptureFixture) -> bool:
         r.getMessage() for r in caplog.records if "fell back" not in r.getMessage()
     ]
     assert all("<1@example.org>" in text for text in warnings)
+    told = [type(o.receipt or o.error) for o in TOLD if o.message == MESSAGE]
+    if run is one_shot:
+        assert not TOLD  # it has no hooks
+    elif found is not None:
+        assert told == [Receipt]
+    else:
+        assert told == [DeliveryUnknown] * len(warnings)
     if found is not None:
         assert [m.state for m in ours] == ["accepted"]
         assert not warnings
