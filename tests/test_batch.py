@@ -10,8 +10,9 @@ import threading
 import time
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from email.message import EmailMessage
+from functools import partial
 from typing import Any
 
 import pytest
@@ -586,28 +587,40 @@ def test_a_send_that_max_rate_lets_wait_too_long() -> None:
     assert len(scripted.accepted) == 1
 
 
-def test_cancelled_with_answers_that_are_not_told_yet() -> None:
-    """A window that is cancelled before its end is seen: each message is told of."""
+def cancelled(
+    scripted: ScriptedServer,
+    items: Iterable[Any],
+    come: Callable[[], object],
+    max_connections: int = 1,
+    **options: Any,
+) -> list[Outcome]:
+    """What the hook is told of a batch that is cancelled when `come` returns."""
     told: list[Outcome] = []
-    script = Script({"ehlo2:2": hang()}, offers=(*OFFERS, *MODES["window"]))
+
+    async def collect() -> None:
+        async with AsyncClient(
+            server_for(scripted), max_connections=max_connections, on_outcome=told.append
+        ) as client:
+            async for _ in client.send_many(items, **options):
+                pass
 
     async def main() -> None:
-        where = server_for(scripted)
-        async with AsyncClient(
-            where, max_connections=1, on_outcome=told.append
-        ) as client:
+        task = asyncio.create_task(collect())
+        await asyncio.to_thread(come)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
 
-            async def collect() -> list[Outcome]:
-                return [one async for one in client.send_many(map(item, range(6)))]
+    run(main())
+    return told
 
-            task = asyncio.create_task(collect())
-            await asyncio.to_thread(scripted.wait_for, lambda: len(scripted.accepted) > 0)
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled()
 
+def test_cancelled_with_answers_that_are_not_told_yet() -> None:
+    """A window that is cancelled before its end is seen: each message is told of."""
+    script = Script({"ehlo2:2": hang()}, offers=(*OFFERS, *MODES["window"]))
     with one_port(script) as scripted:
-        run(main())
+        come = partial(scripted.wait_for, lambda: scripted.accepted)
+        told = cancelled(scripted, map(item, range(6)), come)
     assert sorted(one.index for one in told) == list(range(6))
     for one in told:
         begun = f"<{one.index}@a.b>" in {m.message_id for m in scripted.accepted}
@@ -653,24 +666,9 @@ def test_what_is_encoded_anew_goes_by_itself(face: Any) -> None:
 
 def test_cancelled_while_it_connects() -> None:
     """Each message that was taken is told of, also the one that the connection is for."""
-    told: list[Outcome] = []
-
-    async def main() -> None:
-        where = server_for(scripted)
-        async with AsyncClient(
-            where, max_connections=2, on_outcome=told.append
-        ) as client:
-
-            async def collect() -> list[Outcome]:
-                return [one async for one in client.send_many(map(item, range(6)))]
-
-            task = asyncio.create_task(collect())
-            await asyncio.to_thread(scripted.wait_for, lambda: bool(scripted.connections))
-            task.cancel()
-            await asyncio.wait([task])
-
     with one_port(Script({"greeting": hang()}, offers=OFFERS)) as scripted:
-        run(main())
+        come = partial(scripted.wait_for, lambda: scripted.connections)
+        told = cancelled(scripted, map(item, range(6)), come, 2)
     assert sorted(one.index for one in told) == [0, 1]
     assert all(type(one.error) is ConnectError and one.error.temporary for one in told)
 
@@ -769,49 +767,73 @@ def test_a_connection_that_ended_is_gone(mode: str) -> None:
 
 # Cancelled while a message is on its way, by each way that there is.
 
-HERE = "here"
 MANY = reply(452, "4.5.3", "too many")
+
+
+class Stop:
+    """A place in a script that tells when it is reached, and there the server hangs."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self.here = Action("here", lambda _: self._reached.set()) + hang()
+
+    def wait(self) -> None:
+        """Wait until a server is there."""
+        assert self._reached.wait(20)
+
+    def scripts(self, *steps: dict[str, Action | None]) -> list[Script]:
+        """A script for each connection in turn; None stands for the place."""
+        offers = (*SHORT, *MODES["chain"])
+        ons = [{k: v or self.here for k, v in on.items()} for on in steps]
+        return [Script(on, offers=offers) for on in ons]
+
+
 STOPS: dict[str, tuple[dict[str, Any], dict[str, Any], type, tuple[str, ...]]] = {
-    "mail": ({"mail:1": HERE}, {}, ConnectError, ()),
-    "end": ({"final:1": HERE}, {}, DeliveryUnknown, ()),
-    "again": ({"mail:1": close()}, {"greeting": HERE}, ConnectError, ()),
-    "part": ({"rcpt:2": MANY, "mail:2": HERE}, {}, ConnectError, ("x@a.b",)),
-    "part end": ({"rcpt:2": MANY, "final:2": HERE}, {}, DeliveryUnknown, ("x@a.b",)),
+    "mail": ({"mail:1": None}, {}, ConnectError, ()),
+    "end": ({"final:1": None}, {}, DeliveryUnknown, ()),
+    "again": ({"mail:1": close()}, {"greeting": None}, ConnectError, ()),
+    "part": ({"rcpt:2": MANY, "mail:2": None}, {}, ConnectError, ("x@a.b",)),
+    "part end": ({"rcpt:2": MANY, "final:2": None}, {}, DeliveryUnknown, ("x@a.b",)),
 }
+# With require_all a message goes by itself, to all at once or to nobody.
+ALONE = [(stop, True) for stop in STOPS if "part" not in stop]
 
 
-@pytest.mark.parametrize("require_all", [False, True])
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize(
+    ("stop", "require_all"), [*((stop, False) for stop in STOPS), *ALONE]
+)
 def test_cancelled_on_its_way(stop: str, require_all: bool) -> None:
     """Whichever way a message goes out, the hook is told what became of it."""
-    *scripts, kind, accepted = STOPS[stop]
-    if require_all and accepted:
-        return  # it goes to all at once, or to nobody
-    reached, told = threading.Event(), list[Outcome]()
-    here = Action("here", lambda _: reached.set()) + hang()
-
-    def script(on: dict[str, Any]) -> Script:
-        steps = {step: here if does == HERE else does for step, does in on.items()}
-        return Script(steps, offers=(*OFFERS, "PIPELINING"))
-
-    async def collect() -> None:
-        async with AsyncClient(
-            server_for(scripted), max_connections=1, on_outcome=told.append
-        ) as client:
-            items = [item(0, "x@a.b", "y@a.b")]
-            async for _ in client.send_many(items, require_all=require_all):
-                pass
-
-    async def main() -> None:
-        task = asyncio.create_task(collect())
-        assert await asyncio.to_thread(reached.wait, 20)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    with one_port(*map(script, scripts)) as scripted:
-        run(main())
-    (one,) = told
+    first, second, kind, accepted = STOPS[stop]
+    here, items = Stop(), [item(0, "x@a.b", "y@a.b")]
+    with one_port(*here.scripts(first, second)) as scripted:
+        (one,) = cancelled(scripted, items, here.wait, require_all=require_all)
     assert one.error is not None
     assert (type(one.error), one.error.accepted) == (kind, accepted)
     assert one.error.temporary is (kind is ConnectError and not accepted)
+
+
+PARTLY: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
+    "in the batch": ({"rcpt:2": MANY, "final:2": None}, {}, 1),
+    "behind it": (
+        {"rcpt:2": MANY, "rcpt:4": MANY, "mail:3": close()},
+        {"greeting": None},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PARTLY)
+def test_cancelled_with_parts_left(case: str) -> None:
+    """What some have, and others are still to get, is told of with who has it."""
+    first, second, count = PARTLY[case]
+    here = Stop()
+    items = [item(n, f"x{n}@a.b", f"y{n}@a.b") for n in range(count)]
+    with one_port(*here.scripts(first, second)) as scripted:
+        told = cancelled(scripted, [*items, item(8), item(9)], here.wait)
+    errors = {one.index: one.error for one in told}
+    assert len(errors) == len(told)
+    for n in range(count):
+        error = errors[n]
+        assert type(error) is ConnectError
+        assert (error.accepted, error.temporary) == ((f"x{n}@a.b",), False)

@@ -19,6 +19,8 @@ from scripted import (
 from sending import MESSAGE, QUICK, WAYS, Send, envelope, patiently, server_for
 
 from smtpsend import SendError
+from smtpsend._wire import handshake
+from smtpsend._wire.session import Session
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -332,6 +334,22 @@ def test_injected_plaintext(send: Send) -> None:
         assert receipt.reply.code == 250
     assert [m.content for m in scripted.accepted] == [MESSAGE]
     scripted.assert_clean()
+
+
+def test_gone_before_the_handshake(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end behind the 220 to STARTTLS is seen before the handshake begins."""
+    ask = handshake._ask_for_tls
+
+    async def late(session: Session) -> None:
+        await ask(session)
+        await session.channel.gone(20)
+
+    monkeypatch.setattr(handshake, "_ask_for_tls", late)
+    script = bad("starttls", say(b"220 go\r\n") + close())
+    with ScriptedServer(starttls=script) as scripted:
+        with pytest.raises(TLSError, match="the connection was closed") as caught:
+            send(MESSAGE, server_for(scripted, "starttls"), **envelope())
+    assert (caught.value.phase, caught.value.temporary) == (Phase.TLS, True)
 
 
 def test_unknown_host(send: Send) -> None:

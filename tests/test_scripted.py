@@ -321,7 +321,7 @@ def test_a_script_with_a_typing_error_is_refused() -> None:
 
 
 def test_patiently() -> None:
-    """What fails in a short time counts where it fails with a long one, too."""
+    """What fails in a short time counts where it fails in a long one; else at once."""
     times = list[float]()
 
     @patiently
@@ -335,4 +335,14 @@ def test_patiently() -> None:
     with pytest.raises(AssertionError):
         check(6)
     assert times == [0.5, 0.5, 5, 0.5, 5]
+
+    @patiently
+    def calm() -> None:
+        times.append(stretched(3))
+        raise AssertionError
+
+    times.clear()
+    with pytest.raises(AssertionError):
+        calm()
+    assert times == [3]
     assert (stretched(0.5), stretched(3), stretched(20)) == (0.5, 3, 20)

@@ -84,7 +84,14 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     if session.answered or (reply is not None and positive(reply)):
         name = message_id or "a message"
         _warn("delivered all the same: %s was cancelled after the answer", name)
-        return _open("cancelled after the server took the message", message_id)
+        return DeliveryUnknown(
+            "cancelled after the server took the message",
+            phase=Phase.FINAL,
+            event=Event.UNKNOWN,
+            reply=reply,
+            message_id=message_id,
+            hint="it was delivered: do not send it again",
+        )
     return None
 
 
@@ -95,13 +102,11 @@ def left_open(message_id: str | None) -> DeliveryUnknown:
         "of the message)",
         message_id or "a message",
     )
-    text = "cancelled before the server answered the end of the message"
-    return _open(text, message_id)
-
-
-def _open(text: str, message_id: str | None) -> DeliveryUnknown:
     return DeliveryUnknown(
-        text, phase=Phase.FINAL, event=Event.UNKNOWN, message_id=message_id
+        "cancelled before the server answered the end of the message",
+        phase=Phase.FINAL,
+        event=Event.UNKNOWN,
+        message_id=message_id,
     )
 
 

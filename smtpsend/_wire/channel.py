@@ -41,7 +41,7 @@ class Channel(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._told = False  # whether the transcript is wanted
+        self._logged = False  # whether the transcript is wanted
         self._timer: asyncio.TimerHandle | None = None
         self._until = 0.0  # when the wait ends, at the latest
         self._paused = False
@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
-        self._told = log.isEnabledFor(logging.DEBUG)
+        self._logged = log.isEnabledFor(logging.DEBUG)
         self._replies += self._reader.feed(data)
         self._wake()
 
@@ -162,7 +162,7 @@ class Channel(asyncio.Protocol):
 
     def _next(self) -> Reply:
         reply = self._replies.popleft()
-        if self._told:
+        if self._logged:
             hidden = reply.code == 334
             self._tell("<", "334 ***" if hidden else str(reply))
         return reply

@@ -114,6 +114,8 @@ async def _start_tls(session: Session) -> None:
     plain = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
+    if plain.is_closing():
+        raise lost(Phase.TLS, "the connection was closed")
     secure: asyncio.Transport | None = None
     broken: BaseException | None = None
     try:

@@ -13,7 +13,6 @@ indeterminate (RFC 3030 section 2), and the next message must not go to its reci
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from smtpsend._wire.deadline import FAULTS, Garbage, Lost, TimedOut
@@ -143,9 +142,9 @@ class Window:
             _Miscount: it does not, and something was refused.
         """
         session = self._session
-        patience = partial(session.deadline.within, _PATIENCE)
+        patience = self._at_most(_PATIENCE)
         refused_before = self._refused
-        reply = await self._next(partial(session.deadline.within, 10 * _PATIENCE))
+        reply = await self._next(self._at_most(10 * _PATIENCE))
         if _is_ehlo(reply):
             return
         session.spent = True
@@ -168,6 +167,10 @@ class Window:
             if _is_ehlo(reply):
                 return
         raise _Miscount("replies without end")
+
+    def _at_most(self, seconds: float) -> Callable[[], float]:
+        """How long one reply may take now, and no longer than `seconds`."""
+        return lambda: min(seconds, self._session.timeout())
 
     def _broken(self, fault: Exception) -> Rest:
         """What can be said where the connection ended, or made no sense."""
