@@ -12,7 +12,7 @@ from sphinx.environment import BuildEnvironment
 import smtpsend
 from smtpsend import Policy, errors
 from smtpsend._events import HINTS
-from smtpsend._model.rules import TABLE
+from smtpsend._model.policy.table import TABLE
 from smtpsend.cli.exits import TABLE as TABLE_OF_EXITS
 
 

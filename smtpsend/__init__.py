@@ -6,11 +6,11 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from smtpsend._client.aio import AsyncClient, send_async
     from smtpsend._client.sync import Client, send
-    from smtpsend._model.auth import OAuth2, Password
-    from smtpsend._model.compose import compose
-    from smtpsend._model.policy import Method, Policy
+    from smtpsend._model.message.compose import compose
+    from smtpsend._model.policy.policy import Method, Policy
     from smtpsend._model.receipt import Outcome, Receipt
-    from smtpsend._model.server import Server
+    from smtpsend._model.server.credentials import OAuth2, Password
+    from smtpsend._model.server.server import Server
     from smtpsend.errors import DeliveryUnknown, SendError
 
     __version__: str
@@ -39,14 +39,14 @@ _HOMES = {
     "send_async": "_client.aio",
     "Client": "_client.sync",
     "send": "_client.sync",
-    "OAuth2": "_model.auth",
-    "Password": "_model.auth",
-    "compose": "_model.compose",
-    "Method": "_model.policy",
-    "Policy": "_model.policy",
+    "OAuth2": "_model.server.credentials",
+    "Password": "_model.server.credentials",
+    "compose": "_model.message.compose",
+    "Method": "_model.policy.policy",
+    "Policy": "_model.policy.policy",
     "Outcome": "_model.receipt",
     "Receipt": "_model.receipt",
-    "Server": "_model.server",
+    "Server": "_model.server.server",
     "DeliveryUnknown": "errors",
     "SendError": "errors",
 }

@@ -12,23 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smtpsend._client import memory, portal, submit
+from smtpsend._client import known_servers as memory
+from smtpsend._client import submit
+from smtpsend._client.background import portal
+from smtpsend._client.diagnosis.probe import look, probe
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.order import checked_timeout
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.probe import look, probe
 from smtpsend._client.race import Race
-from smtpsend._model.advice import advice, verdict
-from smtpsend._model.auth import known_secret, shown_name
-from smtpsend._model.certificate import Certificate
-from smtpsend._model.host import check_private
-from smtpsend._model.policy import DEFAULT_METHODS, Method
-from smtpsend._model.report import Login, MethodReport, Port25, Report, Step
-from smtpsend._model.server import Server, server_of
+from smtpsend._client.submission import checked_timeout
+from smtpsend._model.diagnosis.advice import advice, verdict
+from smtpsend._model.diagnosis.certificate import Certificate
+from smtpsend._model.diagnosis.report import Login, MethodReport, Port25, Report, Step
+from smtpsend._model.policy.policy import DEFAULT_METHODS, Method
+from smtpsend._model.server.credentials import known_secret, shown_name
+from smtpsend._model.server.host import check_private
+from smtpsend._model.server.server import Server, server_of
+from smtpsend._protocol.redact import Redactor
 from smtpsend._wire.channel import Deadline
 from smtpsend._wire.dial import resolve
-from smtpsend._wire.faults import Track
-from smtpsend._wire.redact import Redactor
+from smtpsend._wire.progress import Track
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls import context_for
 from smtpsend.errors import Attempt, ConfigError, Event, SendError

@@ -29,7 +29,7 @@ from smtpsend._events import HINTS, Event
 
 
 if TYPE_CHECKING:
-    from smtpsend._model.policy import Method
+    from smtpsend._model.policy.policy import Method
 
 __all__ = [
     "Attempt",

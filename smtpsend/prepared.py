@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smtpsend._model.message import envelope
-from smtpsend._model.prepared import Prepared
+from smtpsend._model.message.envelope import envelope
+from smtpsend._model.message.prepared import Prepared
 
 
 __all__ = ["Prepared", "prepare"]

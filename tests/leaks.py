@@ -20,7 +20,7 @@ from scripted import ScriptedServer
 from sending import MESSAGE
 
 from smtpsend import AsyncClient, Outcome, Receipt
-from smtpsend._client import portal
+from smtpsend._client.background import portal
 
 
 T = TypeVar("T")

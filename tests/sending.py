@@ -11,7 +11,7 @@ import pytest
 from scripted import ScriptedServer
 
 from smtpsend import Method, Password, Policy, Receipt, Server, send, send_async
-from smtpsend._client import memory
+from smtpsend._client import known_servers as memory
 
 
 SENDER = "ann@example.org"

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpsend._model.address import Mailbox, ascii_domain, groups, mailbox, mailboxes
-from smtpsend._model.headers import address_list, mailbox_text
+from smtpsend._model.address.mailbox import (
+    Mailbox,
+    ascii_domain,
+    groups,
+    mailbox,
+    mailboxes,
+)
+from smtpsend._model.message.headers import address_list, mailbox_text
 from smtpsend.errors import ConfigError
 
 

@@ -18,8 +18,8 @@ from scripted import OFFERS, Script, ScriptedServer, hang, normal, reply, rst, s
 from sending import QUICK, patiently, server_for, stretched
 
 from smtpsend import Method, OAuth2, Password, Policy, SendError, Server
-from smtpsend._model.advice import advice, verdict
-from smtpsend._model.certificate import read_certificate
+from smtpsend._model.diagnosis.advice import advice, verdict
+from smtpsend._model.diagnosis.certificate import read_certificate
 from smtpsend.check import Certificate, MethodReport, Port25, Report, check, check_async
 from smtpsend.errors import (
     AuthError,

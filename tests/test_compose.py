@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpsend._model.address import Mailbox
-from smtpsend._model.compose import compose
-from smtpsend._model.message import envelope
+from smtpsend._model.address.mailbox import Mailbox
+from smtpsend._model.message.compose import compose
+from smtpsend._model.message.envelope import envelope
 from smtpsend.errors import ConfigError
 
 

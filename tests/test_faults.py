@@ -20,7 +20,7 @@ from sending import MESSAGE, QUICK, WAYS, Send, envelope, patiently, server_for
 
 from smtpsend import SendError
 from smtpsend._wire import handshake
-from smtpsend._wire.session import Session
+from smtpsend._wire.connection import Session
 from smtpsend.errors import (
     AuthError,
     CertificateError,

@@ -21,17 +21,17 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from smtpsend._model import address
-from smtpsend._model import compose as compose_module
-from smtpsend._model import message as model
-from smtpsend._model.address import mailbox
-from smtpsend._model.compose import compose
-from smtpsend._model.content import common, crlf, ended
-from smtpsend._model.headers import ADDRESS_HEADERS, mailbox_text
-from smtpsend._model.message import Envelope, envelope
-from smtpsend._model.plain import plain_boxes
-from smtpsend._model.quick import quick
-from smtpsend._model.stamp import date_now
+from smtpsend._model.address import mailbox as address
+from smtpsend._model.address.mailbox import mailbox
+from smtpsend._model.address.plain import plain_boxes
+from smtpsend._model.message import compose as compose_module
+from smtpsend._model.message import envelope as model
+from smtpsend._model.message.compose import compose
+from smtpsend._model.message.content import common, crlf, ended
+from smtpsend._model.message.envelope import Envelope, envelope
+from smtpsend._model.message.headers import ADDRESS_HEADERS, mailbox_text
+from smtpsend._model.message.identification import date_now
+from smtpsend._model.message.serialize_fast import quick
 from smtpsend.errors import ConfigError
 
 

@@ -19,7 +19,7 @@ from scripted.actions import Action
 from sending import RECIPIENT, SENDER, envelope, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt, send, send_async
-from smtpsend._client import many
+from smtpsend._client.bulk import send_many as many
 from smtpsend.errors import (
     ConfigError,
     ConnectError,

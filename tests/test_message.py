@@ -22,10 +22,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smtpsend._model.address import groups, mailboxes
-from smtpsend._model.flatten import own_copy
-from smtpsend._model.headers import says
-from smtpsend._model.message import Envelope, dot_stuff, envelope
+from smtpsend._model.address.mailbox import groups, mailboxes
+from smtpsend._model.message.envelope import Envelope, dot_stuff, envelope
+from smtpsend._model.message.headers import says
+from smtpsend._model.message.serialize import own_copy
 from smtpsend.errors import ConfigError
 
 

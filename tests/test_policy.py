@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpsend import Method, Policy
-from smtpsend._model.policy import Running, Stop, Try, Wait, decide
-from smtpsend._model.rules import TABLE, Then
+from smtpsend._model.policy.policy import Running, Stop, Try, Wait, decide
+from smtpsend._model.policy.table import TABLE, Then
 from smtpsend.errors import Attempt, ConfigError, Event, Phase
 
 

@@ -76,7 +76,7 @@ assert all(o.receipt for o in client.send_many(batch(1, 2, 3)))
 def test_an_abandoned_batch_that_the_background_thread_collects() -> None:
     """Left in a cycle with messages in flight: it waits for none of them there."""
     program = """
-from smtpsend._client import portal
+from smtpsend._client.background import portal
 
 async def collect():
     gc.collect()

@@ -13,7 +13,7 @@ from leaks import ids, one_port
 from programs import HANGING, finish, ran, started
 from scripted import Script, ScriptedServer, hang
 
-from smtpsend._client import portal
+from smtpsend._client.background import portal
 
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtpsend._wire.redact import Redactor
-from smtpsend._wire.replies import Garbage, ReplyReader
+from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.replies import Garbage, ReplyReader
 from smtpsend.errors import Reply
 
 

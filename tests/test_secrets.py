@@ -16,7 +16,7 @@ from scripted.judge import secret_forms
 from sending import MESSAGE, WAYS, Send, envelope, send_sync, server_for
 
 from smtpsend import OAuth2, Password, Receipt, SendError, Server
-from smtpsend._wire.redact import Redactor
+from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import ConfigError
 
 

@@ -24,7 +24,7 @@ from sending import (
 )
 
 from smtpsend import compose
-from smtpsend._client import memory
+from smtpsend._client import known_servers as memory
 from smtpsend.errors import ConnectError, Phase, RecipientsRefused, Rejected
 
 

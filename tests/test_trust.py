@@ -17,7 +17,7 @@ from scripted import Action, Script, ScriptedServer
 from sending import MESSAGE, WAYS, Send, envelope, send_in_loop, send_sync, server_for
 
 from smtpsend import Method, OAuth2, Password, Policy, Server
-from smtpsend._model.host import check_private
+from smtpsend._model.server.host import check_private
 from smtpsend._wire.tls import context_for
 from smtpsend.errors import CertificateError, ConfigError, SendError
 

@@ -7,14 +7,14 @@ from email.message import EmailMessage, Message
 from types import TracebackType
 from typing import Any, Self
 
+from smtpsend._client.bulk.send_many import Terms, outcomes
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.many import Terms, outcomes
-from smtpsend._client.order import checked_timeout, order_of
 from smtpsend._client.pool import Limits, Pool
+from smtpsend._client.submission import checked_timeout, order_of
 from smtpsend._client.submit import check, submit
-from smtpsend._model.prepared import Prepared
+from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server import Server, server_of
+from smtpsend._model.server.server import Server, server_of
 from smtpsend.errors import Attempt
 
 

@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.fitting import Fitted, fit, ruled_out
-from smtpsend._wire.refusals import recipients_refused
-from smtpsend._wire.transaction import Transaction
+from smtpsend._protocol.negotiation import Fitted, fit, ruled_out
+from smtpsend._protocol.refusals import recipients_refused
+from smtpsend._wire.transactions.single import Transaction
 from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._model.message import Envelope
-    from smtpsend._wire.letter import Letter
-    from smtpsend._wire.session import Session
+    from smtpsend._model.message.envelope import Envelope
+    from smtpsend._wire.connection import Session
+    from smtpsend._wire.transactions.batched import Letter
 
 
 @dataclass(slots=True)

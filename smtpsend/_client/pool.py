@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from smtpsend._client.bulk.throttle import Pace, check_rate
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pace import Pace, check_rate
-from smtpsend._model.policy import check_seconds
-from smtpsend._model.server import Server
+from smtpsend._model.policy.policy import check_seconds
+from smtpsend._model.server.server import Server
 from smtpsend._wire.channel import Deadline
-from smtpsend._wire.faults import Track, lost
-from smtpsend._wire.session import Session
+from smtpsend._wire.connection import Session
+from smtpsend._wire.progress import Track, lost
 from smtpsend.errors import ConfigError, Phase
 
 

@@ -10,17 +10,17 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpsend._client import memory
+from smtpsend._client import known_servers as memory
 from smtpsend._client.hooks import Hooks
-from smtpsend._model.auth import known_secret
-from smtpsend._model.host import check_private
-from smtpsend._model.policy import Policy, Running, Stop, Try, Wait, decide
-from smtpsend._model.rules import Then, follows
+from smtpsend._model.policy.policy import Policy, Running, Stop, Try, Wait, decide
+from smtpsend._model.policy.table import Then, follows
+from smtpsend._model.server.credentials import known_secret
+from smtpsend._model.server.host import check_private
+from smtpsend._protocol.redact import Redactor
+from smtpsend._wire.connection import Session
 from smtpsend._wire.dial import resolve
-from smtpsend._wire.faults import Track
 from smtpsend._wire.handshake import open_session
-from smtpsend._wire.redact import Redactor
-from smtpsend._wire.session import Session
+from smtpsend._wire.progress import Track
 from smtpsend._wire.target import Target
 from smtpsend.errors import (
     Attempt,
@@ -37,8 +37,8 @@ from smtpsend.errors import (
 if TYPE_CHECKING:
     import ssl
 
-    from smtpsend._model.policy import Method
-    from smtpsend._model.server import Server
+    from smtpsend._model.policy.policy import Method
+    from smtpsend._model.server.server import Server
     from smtpsend._wire.channel import Deadline
 
 # Where every method failed, the error of the one that got furthest is raised.

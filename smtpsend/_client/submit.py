@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from smtpsend._client import memory, report
+from smtpsend._client import known_servers as memory
+from smtpsend._client import log as report
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.order import Order
 from smtpsend._client.race import Race
+from smtpsend._client.submission import Order
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._wire.channel import Deadline
+from smtpsend._wire.connection import Session
 from smtpsend._wire.login import login
-from smtpsend._wire.session import Session
 from smtpsend._wire.tls import context_for
 from smtpsend.errors import Event, Phase, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.door import Door
+    from smtpsend._client.bulk.login_gate import Door
     from smtpsend._client.pool import Pool
-    from smtpsend._model.server import Server
+    from smtpsend._model.server.server import Server
 
 # After these the two sides may not agree on what was said: nothing more goes out.
 _IN_DOUBT = {

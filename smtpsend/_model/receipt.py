@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from smtpsend._model.policy import Method
+from smtpsend._model.policy.policy import Method
 from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
 
 

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
+from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.replies import Garbage, ReplyReader
 from smtpsend._wire.deadline import ENDED, FAULTS, Deadline, Lost, TimedOut
-from smtpsend._wire.redact import Redactor
-from smtpsend._wire.replies import Garbage, ReplyReader
 from smtpsend.errors import Reply
 
 

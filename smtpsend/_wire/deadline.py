@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from smtpsend._wire.replies import Garbage
+from smtpsend._protocol.replies import Garbage
 
 
 __all__ = ["ENDED", "FAULTS", "Deadline", "Garbage", "Lost", "TimedOut"]

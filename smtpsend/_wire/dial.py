@@ -11,9 +11,9 @@ from itertools import chain, zip_longest
 from typing import cast
 from weakref import WeakSet
 
-from smtpsend._model.host import literal
+from smtpsend._model.server.host import literal
 from smtpsend._wire.channel import Deadline
-from smtpsend._wire.faults import Track, lost
+from smtpsend._wire.progress import Track, lost
 from smtpsend._wire.threads import in_thread
 from smtpsend.errors import ConnectError, Event, Phase, SendError
 

@@ -6,14 +6,14 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from smtpsend._model.auth import known
-from smtpsend._model.host import check_private
+from smtpsend._model.server.credentials import known
+from smtpsend._model.server.host import check_private
+from smtpsend._protocol.redact import Redactor
 from smtpsend._wire.channel import Channel, Deadline
+from smtpsend._wire.connection import Session
 from smtpsend._wire.dial import dial
-from smtpsend._wire.faults import Track, at, lost, positive, temporary
-from smtpsend._wire.names import tls_name
-from smtpsend._wire.redact import Redactor
-from smtpsend._wire.session import Session
+from smtpsend._wire.ehlo_name import tls_name
+from smtpsend._wire.progress import Track, at, lost, positive, temporary
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls import check, check_pin, pinning_context
 from smtpsend.errors import (

@@ -10,15 +10,22 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.auth import Auth, Exchange, OAuth2, Password, exchange, shown_name
+from smtpsend._model.server.credentials import (
+    Auth,
+    Exchange,
+    OAuth2,
+    Password,
+    exchange,
+    shown_name,
+)
 from smtpsend._wire.channel import Garbage
-from smtpsend._wire.faults import at, closing, positive, temporary
-from smtpsend._wire.token import fetch
+from smtpsend._wire.oauth import fetch
+from smtpsend._wire.progress import at, closing, positive, temporary
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
 if TYPE_CHECKING:
-    from smtpsend._wire.session import Session
+    from smtpsend._wire.connection import Session
 
 
 async def login(session: Session) -> None:

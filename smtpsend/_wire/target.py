@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from smtpsend._model.auth import Auth
-from smtpsend._model.policy import Policy
+from smtpsend._model.policy.policy import Policy
+from smtpsend._model.server.credentials import Auth
+from smtpsend._protocol.redact import Redactor
 from smtpsend._wire.dial import Address
-from smtpsend._wire.redact import Redactor
 
 
 class Behind(Enum):

@@ -104,7 +104,7 @@ def _failed(
     arguments: argparse.Namespace, code: Exit, text: str, error: SendError | None = None
 ) -> Exit:
     if getattr(arguments, "json", False):
-        from smtpsend._model.report import plain
+        from smtpsend._model.diagnosis.report import plain
 
         what = {"message": text} if error is None else plain(error)
         print(json.dumps({"ok": False, "exit": int(code), "error": what}))

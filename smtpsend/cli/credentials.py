@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import Password, Server
-from smtpsend._model.server import server_of
-from smtpsend._model.url import auth_from_env
+from smtpsend._model.server.server import server_of
+from smtpsend._model.server.url import auth_from_env
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError
 

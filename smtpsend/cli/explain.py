@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from smtpsend import Policy
-from smtpsend._model.server import server_of
+from smtpsend._model.server.server import server_of
 from smtpsend.cli.exits import Exit
 from smtpsend.cli.screen import Screen
 

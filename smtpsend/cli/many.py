@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smtpsend import Client, Outcome, SendError, Server
-from smtpsend._model.report import plain
+from smtpsend._model.diagnosis.report import plain
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from smtpsend._model.addressing import Addresses
+from smtpsend._model.message.originator import Addresses
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError
 from smtpsend.prepared import Prepared, prepare

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smtpsend import Receipt, SendError, Server, compose
 from smtpsend import send as send_it
-from smtpsend._model.report import plain
+from smtpsend._model.diagnosis.report import plain
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of, state_of
 from smtpsend.cli.messages import ready

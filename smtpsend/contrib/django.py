@@ -43,8 +43,8 @@ from django.core.mail.backends import smtp
 from django.dispatch import Signal
 
 from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Server
-from smtpsend._model.policy import DEFAULT_METHODS
-from smtpsend._model.server import server_of
+from smtpsend._model.policy.policy import DEFAULT_METHODS
+from smtpsend._model.server.server import server_of
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 

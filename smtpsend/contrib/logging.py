@@ -36,10 +36,10 @@ from email.message import EmailMessage
 from typing import Any, NamedTuple
 
 from smtpsend import SendError, Server, compose, send
-from smtpsend._client import portal
-from smtpsend._model.message import envelope
-from smtpsend._model.policy import check_seconds
-from smtpsend._model.server import server_of
+from smtpsend._client.background import portal
+from smtpsend._model.message.envelope import envelope
+from smtpsend._model.policy.policy import check_seconds
+from smtpsend._model.server.server import server_of
 from smtpsend.errors import ConfigError
 
 

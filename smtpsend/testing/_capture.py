@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 
 from smtpsend._client import submit
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.order import Order
+from smtpsend._client.submission import Order
 from smtpsend._model.receipt import Receipt
-from smtpsend._model.server import Server
+from smtpsend._model.server.server import Server
 from smtpsend._wire.tls import check as check_context
 from smtpsend.testing._outbox import Outbox
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-from smtpsend._model.policy import Policy
-from smtpsend._wire.faults import lost
-from smtpsend._wire.refusals import recipients_refused, refusal
+from smtpsend._model.policy.policy import Policy
+from smtpsend._protocol.refusals import recipients_refused, refusal
+from smtpsend._wire.progress import lost
 from smtpsend.errors import (
     Attempt,
     AuthError,

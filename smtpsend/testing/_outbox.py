@@ -9,11 +9,11 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.order import Order
-from smtpsend._model.address import mailbox
+from smtpsend._client.submission import Order
+from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.receipt import Receipt
-from smtpsend._model.server import Server
-from smtpsend._wire.refusals import recipients_refused
+from smtpsend._model.server.server import Server
+from smtpsend._protocol.refusals import recipients_refused
 from smtpsend.errors import Reply, SendError
 from smtpsend.testing._failures import Failure, reply_of
 

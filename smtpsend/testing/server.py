@@ -22,9 +22,9 @@ from typing import Any, Literal, Self
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from smtpsend._model.auth import Password
-from smtpsend._model.policy import Method, Policy
-from smtpsend._model.server import Server
+from smtpsend._model.policy.policy import Method, Policy
+from smtpsend._model.server.credentials import Password
+from smtpsend._model.server.server import Server
 
 
 PortName = Literal["starttls", "implicit", "starttls2"]

@@ -20,7 +20,7 @@ from scripted import OFFERS, Script, close, hang
 from sending import server_for
 
 from smtpsend import DeliveryUnknown, Method, Password, Policy, Receipt, SendError
-from smtpsend._model.policy import DEFAULT_METHODS
+from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend.contrib.django import EmailBackend, mail_outcome
 from smtpsend.errors import (
     AuthError,

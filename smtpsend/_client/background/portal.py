@@ -1,0 +1,234 @@
+"""Async code for sync callers: one event loop in a daemon thread of the process.
+
+It starts when first used, is shared by all threads, and is made anew in a forked child,
+where the parent's loop is forgotten, never closed: closing would unregister sockets
+from an epoll set that parent and child share, and say goodbye on the parent's
+connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from smtpsend._client.background import gevent as green
+from smtpsend._wire.dial import OPEN
+from smtpsend.errors import ConfigError
+
+
+T = TypeVar("T")
+
+# How long an interrupted caller waits for its send to be aborted.
+_GRACE = 5.0
+
+
+class _Portal:
+    """The loop of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._inline: asyncio.AbstractEventLoop | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, started if need be.
+
+        Raises:
+            RuntimeError: the interpreter is ending and starts no more threads.
+        """
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=loop.run_forever, name="smtpsend", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError:
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
+            return self._loop
+
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, if its thread runs."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return self._loop if alive else None
+
+    def inside(self) -> bool:
+        """Whether the caller is the loop's own thread."""
+        return self._thread is threading.current_thread()
+
+    def inline(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in this thread, where no other can be started any more.
+
+        One loop for all such calls, so that a client can keep its connections.
+        """
+        with self._lock:
+            if self._inline is None:
+                self._inline = asyncio.new_event_loop()
+            return self._inline.run_until_complete(make())
+
+
+_portal = _Portal()
+_forgotten: list[_Portal] = []
+
+
+class Call(Generic[T]):
+    """A coroutine that runs on the process's loop; nothing runs before `start`."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._make = make
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[T] | None = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Start it.
+
+        Raises:
+            ConfigError: called from the loop's own thread, which would wait for itself.
+        """
+        green.check()
+        if _portal.inside():
+            raise ConfigError(
+                "the sync functions cannot be called from a token function or a hook "
+                "that smtpsend itself runs",
+                hint="use send_async there",
+            )
+        try:
+            self._loop = _portal.loop()
+        except RuntimeError:
+            # The interpreter is ending.
+            self.future.set_result(_portal.inline(self._make))
+        else:
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def soon(self, what: Callable[[], object]) -> None:
+        """Let the loop call something; it was started."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(what)
+
+    def _begin(self) -> None:
+        if self._cancelled:
+            self._settle_cancelled()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._make())
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._settle_cancelled()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
+
+    def _settle_cancelled(self) -> None:
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def cancel(self) -> None:
+        """Cancel it, and wait for its end, so that nothing goes out behind our back."""
+        self._cancelled = True
+        if self._loop is not None and not self.future.done():
+            self._loop.call_soon_threadsafe(self._stop)
+            concurrent.futures.wait([self.future], _GRACE)
+
+
+def threaded() -> bool:
+    """Whether there is a background thread, or can be one.
+
+    Raises:
+        ConfigError: gevent stands in the way.
+    """
+    green.check()
+    try:
+        _portal.loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def inside() -> bool:
+    """Whether the caller is the background thread itself."""
+    return _portal.inside()
+
+
+def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of a coroutine, run on the process's loop.
+
+    If waiting is interrupted (Ctrl-C), the coroutine is cancelled.
+
+    Raises:
+        ConfigError: called from the loop's own thread, which would wait for itself.
+    """
+    call = Call(make)
+    try:
+        call.start()
+        return call.future.result()
+    except BaseException:
+        call.cancel()
+        raise
+
+
+class _Pause:
+    """Holds the background thread between two callbacks while the process forks.
+
+    A fork in the middle of a TLS handshake would copy OpenSSL's locks as they are at
+    that moment, and the child would wait for ever for a thread that it does not have.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._paused, self._resumed = threading.Event(), threading.Event()
+        loop.call_soon_threadsafe(self._hold)
+        self._paused.wait(_GRACE)
+
+    def _hold(self) -> None:
+        self._paused.set()
+        self._resumed.wait(_GRACE)
+
+    def end(self) -> None:
+        self._resumed.set()
+
+
+_pauses: dict[int, _Pause] = {}
+
+
+def _before_fork() -> None:
+    if (loop := _portal.running()) is not None and not _portal.inside():
+        _pauses[threading.get_ident()] = _Pause(loop)
+
+
+def _after_fork_in_parent() -> None:
+    if (pause := _pauses.pop(threading.get_ident(), None)) is not None:
+        pause.end()
+
+
+def _after_fork() -> None:
+    global _portal
+    _pauses.clear()
+    _forgotten.append(_portal)
+    _portal = _Portal()
+    # Only the child's copies: as long as they are open, the server would not see the
+    # parent hang up.
+    green.forget(list(OPEN))
+    OPEN.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork,
+    )

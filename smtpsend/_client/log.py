@@ -1,0 +1,137 @@
+"""What the log says: one line a send, a warning for a fallback and for what is unknown.
+
+Nothing here raises: a message that was taken stays taken, whatever a log handler does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+from smtpsend._wire.channel import FAULTS
+from smtpsend._wire.progress import lost, positive
+from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.message.envelope import Envelope
+    from smtpsend._model.receipt import Receipt
+    from smtpsend._wire.connection import Session
+
+log = logging.getLogger("smtpsend")
+
+
+def success(receipt: Receipt, host: str) -> None:
+    """Log that the server took a message."""
+    with contextlib.suppress(Exception):
+        if not (receipt.attempts or log.isEnabledFor(logging.INFO)):
+            return
+        _fallback(receipt, host)
+        refused = f", {len(receipt.refused)} refused" if receipt.refused else ""
+        log.info(
+            "accepted %s for %d recipient(s)%s by %s:%s in %.3f s: %s",
+            receipt.message_id or "a message",
+            len(receipt.accepted),
+            refused,
+            host,
+            receipt.method,
+            receipt.elapsed,
+            receipt.reply,
+        )
+
+
+def _fallback(receipt: Receipt, host: str) -> None:
+    if receipt.attempts:
+        log.warning(
+            "%s: fell back to %s (%s)",
+            host,
+            receipt.method,
+            "; ".join(map(str, receipt.attempts)),
+        )
+
+
+def failure(error: SendError, host: str, envelope: Envelope) -> None:
+    """Log that a message was not sent, or that nobody knows."""
+    with contextlib.suppress(Exception):
+        unknown = isinstance(error, DeliveryUnknown)
+        log.log(
+            logging.WARNING if unknown else logging.INFO,
+            "%s %s for %d recipient(s) by %s: %s: %s",
+            "unknown whether delivered:" if unknown else "not sent:",
+            error.message_id or "a message",
+            len(envelope.recipients),
+            host,
+            type(error).__name__,
+            error,
+        )
+
+
+def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | None:
+    """Log what became of a message whose send was cancelled after its end went out.
+
+    Returns:
+        The error that says so; None where the server refused it.
+    """
+    if session.track.phase is not Phase.FINAL:
+        return None
+    reply = None
+    with contextlib.suppress(*FAULTS):
+        reply = session.channel.early()
+    if reply is None and not session.answered:
+        return left_open(message_id)
+    if session.answered or (reply is not None and positive(reply)):
+        name = message_id or "a message"
+        _warn("delivered all the same: %s was cancelled after the answer", name)
+        return DeliveryUnknown(
+            "cancelled after the server took the message",
+            phase=Phase.FINAL,
+            event=Event.UNKNOWN,
+            reply=reply,
+            message_id=message_id,
+            hint="it was delivered: do not send it again",
+        )
+    return None
+
+
+def left_open(message_id: str | None) -> DeliveryUnknown:
+    """Log that a message was cancelled after its end went out, unanswered."""
+    _warn(
+        "unknown whether delivered: %s (cancelled before the server answered the end "
+        "of the message)",
+        message_id or "a message",
+    )
+    return DeliveryUnknown(
+        "cancelled before the server answered the end of the message",
+        phase=Phase.FINAL,
+        event=Event.UNKNOWN,
+        message_id=message_id,
+    )
+
+
+def left(*, to_some: bool) -> ConnectError:
+    """The error of a message that was not sent, or not to all, when a batch was left."""
+    return ConnectError(
+        "send_many was left before this message had gone out",
+        phase=Phase.CONNECT,
+        temporary=True,
+        hint="" if to_some else "nothing was delivered: it is safe to send again",
+    )
+
+
+def _warn(text: str, *facts: object) -> None:
+    with contextlib.suppress(Exception):
+        log.warning(text, *facts)
+
+
+def unexpected(error: Exception, phase: Phase) -> SendError:
+    """A typed error for one that should not be: a defect of ours or of a library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
+    # Not the text of `error`: nobody knows what it holds.
+    typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
+    typed.hint = "please report this as a defect of smtpsend"
+    with contextlib.suppress(Exception):
+        log.error("%s", typed)
+    return typed

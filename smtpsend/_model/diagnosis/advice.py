@@ -1,0 +1,160 @@
+"""From the facts of a check to words: what the policy would do, and what to change.
+
+The rules are the tables of remedies.py: of `WHOLE` the first that fits every method
+speaks for all; else, of `EACH`, the first that fits each failed method. `BESIDES` has
+what is worth saying in any case.
+"""
+
+from __future__ import annotations
+
+from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule, listed
+from smtpsend._model.diagnosis.report import Report
+from smtpsend.errors import AuthError, Event
+
+
+def advice(report: Report) -> tuple[str, ...]:
+    """What to change, in sentences; the most important first."""
+    lines = list(_login(report))
+    if not report.methods:
+        lines += [_unresolved(report)] if _is_unresolved(report) else []
+    elif (common := _common(report)) is not None:
+        lines.append(common)
+    else:
+        lines += _by_method(report)
+    if report.methods:
+        first = report.methods[0]
+        lines += [rule.say(report, first) for rule in BESIDES if rule.fits(report, first)]
+    return tuple(dict.fromkeys(lines))
+
+
+def _common(report: Report) -> str | None:
+    if any(method.ready for method in report.methods):
+        return None
+    for rule in WHOLE:
+        if all(rule.fits(report, method) for method in report.methods):
+            return rule.say(report, report.methods[0])
+    return None
+
+
+def _by_method(report: Report) -> list[str]:
+    """One sentence for each fault, with the ports that have it."""
+    ports: dict[str, list[str]] = {}
+    for method in report.methods:
+        rule = next((rule for rule in EACH if rule.fits(report, method)), None)
+        if rule is not None:
+            text = rule.say(report, method)
+            ports.setdefault(text, []).append(str(method.method.port))
+    return [
+        f"port{'s' * (len(of) > 1)} {listed(of)}: {text}" for text, of in ports.items()
+    ]
+
+
+def verdict(report: Report) -> str:
+    """What a send would do now, and why, in one or two sentences."""
+    if report.chosen is None:
+        why = "" if report.error is None else f": {report.error.said().rstrip('.')}"
+        return f"Nothing would be sent{why}."
+    where = f"A message would go by {report.chosen}"
+    known = {method.method: method for method in report.methods}
+    before = report.methods[: list(known).index(report.chosen)] if known else ()
+    failed = [m for m in before if m.error is not None]
+    if failed:
+        why = "; ".join(
+            f"{m.method}: {m.error.message.rstrip('.')}" for m in failed if m.error
+        )
+        return f"{where}, since what comes before it does not work ({why})."
+    if before:
+        names = listed([str(m.method) for m in before])
+        return f"{where}: it was ready before {names}, which works too, but slowly."
+    if len(report.methods) == 1:
+        return f"{where}, the only method that was asked for."
+    return f"{where}, which comes first in the policy and works."
+
+
+def _is_unresolved(report: Report) -> bool:
+    return report.error is not None and report.error.event is Event.UNRESOLVED
+
+
+def _unresolved(report: Report) -> str:
+    error = report.error
+    if error is not None and error.temporary:
+        return (
+            f"the host name {report.host} cannot be looked up: "
+            "check the DNS of this machine"
+        )
+    return f"the host name {report.host} is unknown: check its spelling"
+
+
+_REFUSED = (
+    (
+        ("5.7.139", "basic authentication is disabled", "smtpclientauth"),
+        "the provider takes no passwords any more, or not for this account: use "
+        "OAuth2(...), or let its administrator turn SMTP AUTH on",
+    ),
+    (
+        ("5.7.9", "app password", "application-specific"),
+        "the provider wants an app password, made in the settings of the account",
+    ),
+    (
+        ("",),
+        "check the user name (often the whole mail address) and the password; many "
+        "providers want an app password or OAuth2 in place of the account's password",
+    ),
+)
+
+
+def _login(report: Report) -> list[str]:
+    login = report.login
+    if login is None or login.error is None:
+        return []
+    if not isinstance(login.error, AuthError) or login.error.reply is None:
+        return ["the login was not answered: try again later"]
+    if login.error.temporary:
+        return ["the login was put off: try again later, and not too often"]
+    said = str(login.error.reply).lower()
+    what = next(say for words, say in _REFUSED if any(word in said for word in words))
+    return [f"login refused: {what}"]
+
+
+BESIDES: tuple[Rule, ...] = (
+    Rule(
+        "detour",
+        lambda r, m: r.ok and not m.ready,
+        lambda r, _: (
+            f"a policy that begins with {r.chosen} saves the detour: Policy(methods=...)"
+        ),
+    ),
+    Rule(
+        "only-25",
+        lambda r, _: (
+            not r.ok
+            and not any(m.connected for m in r.methods)
+            and r.port25 is not None
+            and r.port25.greeting is not None
+        ),
+        lambda r, _: (
+            f"port 25 answers: {r.host} seems to be a server that receives mail (MX). "
+            "Programs send through a submission server, whose name is often another one"
+        ),
+    ),
+    Rule(
+        "expires-soon",
+        lambda r, _: _expiring(r) is not None,
+        lambda r, _: (
+            f"the certificate expires in {_expiring(r)} days; nothing will be sent after "
+            "that"
+        ),
+    ),
+)
+
+
+def _expiring(report: Report) -> int | None:
+    days = [
+        m.certificate.days_left
+        for m in report.methods
+        if m.certificate is not None and m.certificate.verified
+    ]
+    return min(days) if days and 0 <= min(days) < _SOON else None
+
+
+_SOON = 14

@@ -1,0 +1,251 @@
+"""Any of the four kinds of message to an `Envelope`, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from email.message import Message
+
+from smtpsend._model.address.domain import shown
+from smtpsend._model.address.mailbox import Mailbox, mailbox
+from smtpsend._model.message.content import (
+    common,
+    dot_stuff,
+    fields,
+    from_bytes,
+    message_id_of,
+    unfolded,
+)
+from smtpsend._model.message.headers import check_headers
+from smtpsend._model.message.identification import date_now, new_id
+from smtpsend._model.message.originator import Addresses
+from smtpsend._model.message.prepared import Prepared
+from smtpsend._model.message.serialize import (
+    own_copy,
+    seven_bit,
+    to_bytes,
+    typed,
+    wire_copy,
+)
+from smtpsend._model.message.serialize_fast import quick
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["Envelope", "dot_stuff", "envelope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message as a transaction needs it.
+
+    Attributes:
+        sender: the address for MAIL; empty for the null sender.
+        recipients: the addresses for RCPT, each once, in order; never empty.
+        content: CRLF line ends only, the last line ended, not dot-stuffed. Empty only
+            for empty bytes or an empty str.
+        message_id: the Message-ID, or None where it has none that can be shown.
+        eight_bit: the content holds bytes above 127 (needs 8BITMIME, RFC 6152).
+        utf8: an address is not ASCII, or the headers hold UTF-8 (needs SMTPUTF8,
+            RFC 6531).
+        seven_bit: gives the content anew in pure ASCII for a server without 8BITMIME,
+            or None if that cannot be. The content it gives needs no SMTPUTF8 either;
+            only addresses may. Only there if `eight_bit`, for message objects.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
+    message_id: str | None
+    eight_bit: bool
+    utf8: bool
+    seven_bit: Callable[[], bytes | None] | None = field(
+        default=None, repr=False, compare=False
+    )
+
+
+def envelope(
+    message: object, sender: str | None, recipients: Sequence[str] | None
+) -> Envelope:
+    """The envelope and the bytes of any message.
+
+    Args:
+        message: an `EmailMessage` or other `Message`, bytes, or an ASCII str.
+        sender: the address for MAIL, ``""`` for the null sender; None takes Sender,
+            else From.
+        recipients: the addresses for RCPT; None takes To, Cc and Bcc. A lone str is one
+            recipient.
+
+    Like `smtplib.SMTP.send_message`, a message with Resent- headers takes those.
+
+    Raises:
+        ConfigError: the message, a header of it or an address cannot be sent.
+    """
+    given = None if sender is None else _sender(sender)
+    listed = None if recipients is None else _recipients(recipients)
+    if isinstance(message, Prepared):
+        # Checked like any other: it may come from a queue that others write to.
+        given = _sender(message.sender) if given is None else given
+        listed = _recipients(message.recipients) if listed is None else listed
+        message = message.content
+    if isinstance(message, Message):
+        return _of_object(message, given, listed)
+    if isinstance(message, str):
+        message = _ascii(message)
+    if not isinstance(message, bytes):
+        raise ConfigError(
+            "a message must be an EmailMessage, a Message, a Prepared, bytes or str, "
+            f"not {shown(message)}"
+        )
+    if given is None or listed is None:
+        raise ConfigError(
+            "a message given as bytes or str needs sender= and recipients=",
+            hint="its headers are sent as they are and not read for addresses",
+        )
+    return _of_bytes(message, given, listed)
+
+
+def _sender(sender: str) -> str:
+    return "" if sender == "" else mailbox(sender).address
+
+
+def _recipients(recipients: Iterable[str]) -> list[Mailbox]:
+    if isinstance(recipients, str):
+        recipients = [recipients]
+    try:
+        given = list(recipients)
+    except TypeError:
+        raise ConfigError(f"recipients must be str, not {shown(recipients)}") from None
+    return [mailbox(recipient) for recipient in given]
+
+
+def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:
+    seen: dict[tuple[str, str], str] = {}
+    for box in boxes:
+        seen.setdefault((box.local, box.domain.lower()), box.address)
+    once = tuple(seen.values())
+    if not once:
+        raise ConfigError(
+            "the message has no recipient", hint="set To, Cc or Bcc, or give recipients="
+        )
+    return once
+
+
+def _ascii(text: str) -> bytes:
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "a message given as str must be ASCII, as in smtplib",
+            hint="give bytes, or an EmailMessage, which encodes what is not ASCII",
+        ) from None
+
+
+def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelope:
+    content, head, message_id = common(message) or _looked_at(message)
+    to = _each_once(recipients)
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id_of(unfolded(message_id)),
+        eight_bit=not content.isascii(),
+        utf8=_needs_utf8(sender, to, head),
+    )
+
+
+def _looked_at(message: bytes) -> tuple[bytes, bytes, bytes]:
+    content, head = from_bytes(message)
+    ids = (f.value for f in fields(head) if f.name.lower() == b"message-id")
+    return content, head, next(ids, b"")
+
+
+def _of_object(
+    message: Message, sender: str | None, recipients: list[Mailbox] | None
+) -> Envelope:
+    found = quick(message, sender)
+    if found is None:
+        return _slowly(message, sender, recipients)
+    addresses, head, content, added, message_id = found
+    if sender is None:
+        sender = addresses.sender()
+    to = _each_once(addresses.recipients() if recipients is None else recipients)
+    eight_bit = not content.isascii()
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id,
+        eight_bit=eight_bit,
+        utf8=_needs_utf8(sender, to, head),
+        seven_bit=_anew(message, addresses, added) if eight_bit else None,
+    )
+
+
+def _anew(
+    message: Message, addresses: Addresses, added: list[tuple[str, str]]
+) -> Callable[[], bytes | None]:
+    """`seven_bit` of the message as it is now."""
+    wanted = addresses.wanted()
+    kept = wire_copy(message, wanted)
+
+    def again() -> bytes | None:
+        clone = own_copy(kept)
+        for name, text in added:
+            clone[name] = text
+        return seven_bit(clone, wanted)()
+
+    return again
+
+
+def _slowly(
+    message: Message, sender: str | None, recipients: list[Mailbox] | None
+) -> Envelope:
+    """The same by the generator of the standard library, for any message."""
+    with typed():
+        check_headers(message)
+        addresses = Addresses.of(message)
+        wanted = addresses.wanted()
+        clone = wire_copy(message, wanted)
+    if sender is None:
+        sender = addresses.sender()
+    to = _each_once(addresses.recipients() if recipients is None else recipients)
+    with typed():
+        _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
+        message_id = message_id_of(clone["Message-ID"])
+    content, head = to_bytes(clone, wanted)
+    eight_bit = not content.isascii()
+    return Envelope(
+        sender=sender,
+        recipients=to,
+        content=content,
+        message_id=message_id,
+        eight_bit=eight_bit,
+        utf8=_needs_utf8(sender, to, head) or _utf8_inside(clone),
+        seven_bit=seven_bit(clone, wanted) if eight_bit else None,
+    )
+
+
+def _complete(message: Message, domain: str) -> None:
+    """Add Date and Message-ID (RFC 6409 section 8) where they are missing."""
+    if "Date" not in message:
+        message["Date"] = date_now()
+    if "Message-ID" not in message:
+        message["Message-ID"] = new_id(domain)
+
+
+def _utf8_inside(message: Message) -> bool:
+    """Whether a policy that writes headers as UTF-8 will do so in a part."""
+    return getattr(message.policy, "utf8", False) and not all(
+        str(value).isascii() for part in message.walk() for _, value in part.raw_items()
+    )
+
+
+def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
+    if not sender.isascii() or not all(map(str.isascii, recipients)):
+        return True
+    if head.isascii():
+        return False
+    try:
+        return bool(head.decode())
+    except UnicodeDecodeError:  # some other charset, which SMTPUTF8 would not help
+        return False

@@ -1,0 +1,119 @@
+"""Who sends a message object and who gets it, by its headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.message import Message
+
+from smtpsend._model.address.mailbox import Group, Mailbox
+from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, meant
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["Addresses"]
+
+_RESENT = frozenset(
+    f"resent-{name}" for name in ("date", "from", "sender", "to", "cc", "bcc")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What each header of a message says, in order: a pair of name and addresses.
+
+    The addresses are None for a header that holds none, and the error where they are
+    malformed: that matters only if the envelope is made from them.
+    """
+
+    headers: tuple[tuple[str, list[Group] | ConfigError | None], ...]
+
+    @classmethod
+    def of(cls, message: Message) -> Addresses:
+        """Read the headers of a message."""
+        return cls(
+            tuple(
+                (name.lower(), _read(name, value)) for name, value in message.raw_items()
+            )
+        )
+
+    def sender(self) -> str:
+        """The address for MAIL: Sender, else From (of the Resent- block if there is one).
+
+        Raises:
+            ConfigError: there is not exactly one.
+        """
+        prefix = self._prefix()
+        authors = self._groups(prefix + "from")
+        senders = self._groups(prefix + "sender") or authors
+        title = prefix.title()
+        if not any(group.members for group in authors):
+            raise ConfigError(
+                f"the message has no {title}From", hint="set From, or give sender="
+            )
+        if len(senders) != 1 or senders[0].name is not None:
+            raise ConfigError(
+                f"{title}Sender and {title}From do not name exactly one sender",
+                hint="several mailboxes in From need a Sender with one, or give sender=",
+            )
+        return senders[0].members[0].address
+
+    def recipients(self) -> list[Mailbox]:
+        """The mailboxes of To, Cc and Bcc (of the Resent- block if there is one).
+
+        Raises:
+            ConfigError: one is malformed.
+        """
+        prefix = self._prefix()
+        return [
+            box
+            for name in ("to", "cc", "bcc")
+            for group in self._groups(prefix + name)
+            for box in group.members
+        ]
+
+    def domain(self) -> str:
+        """The domain of the first author whose address can be read, or an empty str."""
+        for name, found in self.headers:
+            if name == "from" and isinstance(found, list):
+                for group in found:
+                    for box in group.members:
+                        return box.domain
+        return ""
+
+    def wanted(self) -> list[list[Group] | None]:
+        """For each header that is sent the addresses it names, None if it names none."""
+        return [
+            found if isinstance(found, list) else None
+            for name, found in self.headers
+            if name not in NEVER_SENT
+        ]
+
+    def _prefix(self) -> str:
+        names = [name for name, _ in self.headers if name in _RESENT]
+        if len(names) > len({*names}):
+            raise ConfigError(
+                "the message has more than one block of Resent- headers",
+                hint="give sender= and recipients=: which block is meant is not known",
+            )
+        return "resent-" if names else ""
+
+    def _groups(self, wanted: str) -> list[Group]:
+        found: list[Group] = []
+        for name, groups in self.headers:
+            if name != wanted or groups is None:
+                continue
+            if isinstance(groups, ConfigError):
+                raise ConfigError(
+                    f"in the header {name.title()}: {groups.message}", hint=groups.hint
+                ) from None
+            found += groups
+        return found
+
+
+def _read(name: str, value: object) -> list[Group] | ConfigError | None:
+    if name.lower() not in ADDRESS_HEADERS:
+        return None
+    try:
+        return meant(value)
+    except ConfigError as error:
+        return error

@@ -1,0 +1,137 @@
+"""A message object to the bytes for the wire, without touching the caller's object."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.message import Message
+from email.policy import EmailPolicy
+from typing import cast
+
+from smtpsend._model.address.mailbox import Group
+from smtpsend._model.message.content import ended, fields
+from smtpsend._model.message.headers import NEVER_SENT, address_list, foldable, says
+from smtpsend._model.message.writer import written
+from smtpsend.errors import ConfigError
+
+
+__all__ = ["own_copy", "seven_bit", "to_bytes", "typed", "wire_copy"]
+
+# No message has such a header: deleting it gives a copy a header list of its own.
+_NO_HEADER = "\0"
+_PLACEHOLDER = "-"
+
+
+@contextmanager
+def typed() -> Iterator[None]:
+    """Whatever the standard library raises over a message becomes a ConfigError."""
+    try:
+        yield
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is typed here
+        raise ConfigError(
+            f"the message cannot be built or written: {type(error).__name__}",
+            hint="see whether message.as_bytes() works, and what it raises",
+        ) from None
+
+
+def own_copy(message: Message) -> Message:
+    """A copy whose header lists and list of parts are its own; the bodies are shared.
+
+    The generator sets boundaries in the object that it writes: a shared part would be
+    changed under the feet of the caller, or of another thread that sends it too.
+    """
+    clone = copy.copy(message)
+    del clone[_NO_HEADER]
+    if message.is_multipart():
+        clone.set_payload(
+            [own_copy(cast("Message", part)) for part in message.get_payload()]
+        )
+    return clone
+
+
+def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
+    """A copy of ours without Bcc, in which no address is left that cannot be folded.
+
+    Newer Pythons refuse to fold an address that is not ASCII, older ones encode it
+    wrongly: a placeholder stands for it until the header is written by `address_list`.
+    """
+    clone = own_copy(message)
+    for name in {name.lower() for name in message.keys()}:  # noqa: SIM118 - by index else
+        del clone[name]
+    sent = [item for item in message.raw_items() if item[0].lower() not in NEVER_SENT]
+    for (name, value), want in zip(sent, wanted, strict=True):
+        anew = want is not None and not foldable(value, want)
+        clone.set_raw(name, _PLACEHOLDER if anew else value)
+    return clone
+
+
+def to_bytes(
+    message: Message, wanted: list[list[Group] | None], *, seven: bool = False
+) -> tuple[bytes, bytes]:
+    """What goes on the wire for a message object, and its header block.
+
+    Args:
+        message: a `wire_copy`, complete.
+        wanted: for each header what addresses it names; None where it does not matter.
+        seven: encode anew what is not ASCII, for a server without 8BITMIME.
+
+    Raises:
+        ConfigError: it cannot be written, or its headers would not be the ones it has.
+    """
+    policy = message.policy.clone(linesep="\r\n")
+    if seven:
+        policy = policy.clone(cte_type="7bit")
+    if isinstance(policy, EmailPolicy):
+        policy = policy.clone(utf8=policy.utf8 and not seven)
+    with typed():
+        content = written(message, policy)
+    content = ended(content)
+    if b"\0" in content:
+        raise ConfigError(
+            "the message holds a NUL byte", hint="remove it: no mail server takes one"
+        )
+    return _with_addresses(content, message.keys(), wanted)
+
+
+def _with_addresses(
+    content: bytes, names: list[str], wanted: list[list[Group] | None]
+) -> tuple[bytes, bytes]:
+    """The content with each address header saying what is wanted of it."""
+    end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n") + 2
+    found = list(fields(content[:end]))
+    written = [field.name.decode("ascii") for field in found]
+    if written[len(names) :] == ["Content-Transfer-Encoding"]:
+        names = [*names, written[-1]]
+    if written != names or (found[-1].end if found else 0) != end:
+        raise ConfigError(
+            "a header of the message would become more than one header",
+            hint="look for line breaks in its headers, encoded ones too",
+        )
+    head = b"".join(
+        content[field.start : field.end]
+        if want is None or says(field.value, want)
+        else address_list(field.name.decode("ascii"), want)
+        for field, want in zip(found, [*wanted, *[None] * len(found)], strict=False)
+    )
+    if head == content[:end]:
+        return content, head
+    return head + content[end:], head
+
+
+def seven_bit(
+    message: Message, wanted: list[list[Group] | None]
+) -> Callable[[], bytes | None]:
+    """A function that gives the content in pure ASCII, or None where it cannot be."""
+
+    def again() -> bytes | None:
+        try:
+            content, _ = to_bytes(message, wanted, seven=True)
+        except ConfigError:
+            return None
+        signed = "multipart/signed" in map(Message.get_content_type, message.walk())
+        return content if content.isascii() and not signed else None
+
+    return again

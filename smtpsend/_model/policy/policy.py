@@ -1,0 +1,241 @@
+"""Which submission methods, in which order, and how long each step may take.
+
+Port 25 is in no default: it is for servers talking to servers (RFC 6409 section 3.1).
+587 with STARTTLS comes before 465 since it is what most servers and networks have had
+open for longest; 465 is the implicit TLS of RFC 8314; 2525 is no standard, but what
+providers open where the other two are blocked. What can happen
+and what follows is the table in rules.py; `decide` reads it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from smtpsend._model.policy.table import TABLE, Then, follows
+from smtpsend.errors import Attempt, ConfigError
+
+
+Security = Literal["starttls", "implicit", "plaintext"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to reach a submission server: a port and how TLS starts there.
+
+    Args:
+        port: the TCP port, 1 to 65535.
+        security: ``"starttls"`` (RFC 3207, required: never opportunistic),
+            ``"implicit"`` (TLS from the first byte, RFC 8314 section 3.3), or
+            ``"plaintext"`` for a development sink: only as a policy's sole method,
+            never with credentials, and only to a loopback or private address.
+
+    Raises:
+        ConfigError: the port or the security is not one of these.
+    """
+
+    port: int
+    security: Security
+
+    def __post_init__(self) -> None:
+        if type(self.port) is not int or not 0 < self.port < 65536:
+            raise ConfigError("a method's port must be a whole number from 1 to 65535")
+        if self.security not in get_args(Security):
+            raise ConfigError(
+                "a method's security must be 'starttls', 'implicit' or 'plaintext'"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.port} {_SECURITY_NAMES[self.security]}"
+
+
+_SECURITY_NAMES = {
+    "starttls": "STARTTLS",
+    "implicit": "implicit TLS",
+    "plaintext": "plaintext",
+}
+
+DEFAULT_METHODS = (
+    Method(587, "starttls"),
+    Method(465, "implicit"),
+    Method(2525, "starttls"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which methods are tried, in which order, and how long each step may take.
+
+    All times are seconds.
+
+    Args:
+        methods: the methods, in order of preference; each at most once.
+        stagger: how long a method may go without progress (a TCP connection, a whole
+            reply, a TLS handshake) before the next one is started beside it.
+        connect_timeout: for the name look-up, and for TCP: all addresses of a method.
+        reply_timeout: for one whole reply, one TLS handshake, or no upload progress.
+        final_timeout: for the answer to the end of the message; long on purpose
+            (RFC 5321 section 4.5.3.2.6): giving up there is what makes duplicates.
+        deadline: for the whole call; ``send(timeout=)`` replaces it.
+        on_certificate_error: ``"stop"``, or ``"next"`` to go on with the next method,
+            which is verified all the same.
+        remember: how long the method that worked is tried first; 0 turns it off.
+        pipelining: use PIPELINING (RFC 2920) where the server offers it.
+        chunking: use CHUNKING (RFC 3030) where the server offers it.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    methods: tuple[Method, ...] = DEFAULT_METHODS
+    stagger: float = 0.3
+    connect_timeout: float = 10
+    reply_timeout: float = 60
+    final_timeout: float = 600
+    deadline: float = 900
+    on_certificate_error: Literal["stop", "next"] = "stop"
+    remember: float = 600
+    pipelining: bool = True
+    chunking: bool = True
+
+    def __post_init__(self) -> None:
+        _check_methods(self.methods)
+        object.__setattr__(self, "methods", tuple(self.methods))
+        for name in ("connect_timeout", "reply_timeout", "final_timeout", "deadline"):
+            check_seconds(name, getattr(self, name))
+        for name in ("stagger", "remember"):
+            check_seconds(name, getattr(self, name), zero=True)
+        if self.on_certificate_error not in ("stop", "next"):
+            raise ConfigError("on_certificate_error must be 'stop' or 'next'")
+        for name in ("pipelining", "chunking"):
+            if type(getattr(self, name)) is not bool:
+                raise ConfigError(f"{name} must be True or False")
+
+    def explain(self) -> str:
+        """The whole policy in words, line by line."""
+        lines = ["Methods, in order:"]
+        lines += [f"  {n}. {method}" for n, method in enumerate(self.methods, 1)]
+        lines += [
+            "",
+            f"If a method makes no progress for {self.stagger:g} s, the next one starts "
+            "beside it. The first to be",
+            "ready (TLS verified, EHLO answered, a shared AUTH mechanism) wins; only it "
+            "sees credentials.",
+            "",
+            "Time limits:",
+            f"  {self.connect_timeout:g} s to look the name up, and to connect",
+            f"  {self.reply_timeout:g} s for a reply, a TLS handshake, or no progress "
+            "while uploading",
+            f"  {self.final_timeout:g} s for the answer to the end of the message",
+            f"  {self.deadline:g} s for the whole call",
+            "",
+            "What happens, what follows, and why:",
+        ]
+        for event in TABLE:
+            row = TABLE[event]
+            lines.append(f"  - {row.what}:")
+            lines.append(f"      {follows(event, self.on_certificate_error)} ({row.why})")
+        if self.remember:
+            lines += [
+                "",
+                f"The method that worked is tried first for {self.remember:g} s.",
+            ]
+        return "\n".join(lines)
+
+
+def _check_methods(methods: Sequence[Method]) -> None:
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
+        raise ConfigError("methods must be a non-empty sequence of Method")
+    if not all(isinstance(method, Method) for method in methods):
+        raise ConfigError(
+            "methods must hold Method objects, such as Method(587, 'starttls')"
+        )
+    if len({method.port for method in methods}) != len(methods):
+        raise ConfigError("each port can stand in methods only once")
+    if len(methods) > 1 and any(m.security == "plaintext" for m in methods):
+        # P1: no fallback may ever lead from TLS to plaintext.
+        raise ConfigError("a plaintext method can only be the sole method of a policy")
+
+
+def check_seconds(name: str, value: float, *, zero: bool = False) -> None:
+    """Refuse what is no usable number of seconds.
+
+    Raises:
+        ConfigError: `value` is no finite number above 0 (or, with `zero`, at least 0).
+    """
+    good = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (value > 0 or (zero and value == 0))
+    )
+    if not good:
+        least = "at least" if zero else "above"
+        raise ConfigError(f"{name} must be a finite number of seconds, {least} 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A method that is being tried, and for how long it has made no progress."""
+
+    method: Method
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Start this method, beside what is running."""
+
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for what is running; decide again after `seconds` (None: no need to)."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Abort what is running; the send has failed."""
+
+
+def decide(
+    policy: Policy, attempts: Sequence[Attempt], running: Sequence[Running] = ()
+) -> Try | Wait | Stop:
+    """What to do next, from what was tried and what is running.
+
+    Args:
+        policy: the policy, its methods in the order in which to try them.
+        attempts: what failed or was abandoned, in the order in which it ended.
+        running: what is being tried now.
+    """
+    if any(_ends_it(policy, attempts, n) for n in range(len(attempts))):
+        return Stop()
+    busy = {r.method for r in running}
+    tried = busy | {a.method for a in attempts}
+    fresh = next((m for m in policy.methods if m not in tried), None)
+    if attempts and not busy:
+        last = attempts[-1]
+        then = follows(last.event, policy.on_certificate_error)
+        if then is Then.FRESH_ONCE or (fresh is None and then is Then.NEXT_OR_FRESH_ONCE):
+            fresh = last.method
+    if not busy:
+        return Stop() if fresh is None else Try(fresh)
+    if fresh is None:
+        return Wait(None)
+    idle = min(r.idle for r in running)
+    return Try(fresh) if idle >= policy.stagger else Wait(policy.stagger - idle)
+
+
+def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
+    """Whether attempt `n` ends it: a stop, or the second time of a "once"."""
+    event = attempts[n].event
+    then = follows(event, policy.on_certificate_error)
+    if then is Then.STOP:
+        return True
+    once = then in (Then.NEXT_ONCE, Then.NEXT_OR_FRESH_ONCE, Then.FRESH_ONCE)
+    return once and any(a.event is event for a in attempts[:n])

@@ -1,0 +1,129 @@
+"""What can stand in a `Server`: host names, addresses, fingerprints; what is private."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+
+from smtpsend._model.address.domain import address_literal, ascii_domain
+from smtpsend.errors import ConfigError
+
+
+# Letters, digits and hyphens (RFC 1123 section 2.1), and the underscore of many an
+# internal host name; a dot at the end makes a name absolute.
+_HOST = re.compile(
+    r"(?=.{1,254}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+    r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?",
+    re.IGNORECASE,
+)
+
+
+def check_host(host: object) -> str:
+    """A host name in ASCII, or an IP address.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(host, str) or not host:
+        raise ConfigError("the host must be a host name or an IP address, as a str")
+    try:
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        pass
+    else:
+        if getattr(ip, "scope_id", None):
+            raise ConfigError("an IPv6 address with a zone is not supported")
+        return str(ip)
+    if not host.isascii() and not set(host) & set("@:/?#"):
+        # (What holds those may be a URL with a password, which no error may quote.)
+        absolute = "." if host.endswith(".") else ""
+        host = ascii_domain(host.removesuffix(".")) + absolute
+    labels = host.removesuffix(".").rpartition(".")
+    if not _HOST.fullmatch(host) or labels[2].isdigit():
+        hint = (
+            "a port goes into a URL (smtp://host:587) or into Policy(methods=...)"
+            if re.fullmatch(r"[\w.-]+:[0-9]+", host)
+            else ""
+        )
+        raise ConfigError("the host is not a valid host name or IP address", hint=hint)
+    return host
+
+
+@lru_cache(maxsize=64)
+def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """`host` as an IP address, or None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def check_private(address: str) -> None:
+    """Refuse to speak plaintext to an address that is neither loopback nor private.
+
+    Raises:
+        ConfigError: the address is public.
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if not any(ip in network for network in _PRIVATE if network.version == ip.version):
+        raise ConfigError(
+            f"plaintext is for a development sink on this machine or a private network, "
+            f"and {address} is neither",
+            hint="use Method(587, 'starttls') or Method(465, 'implicit')",
+        )
+
+
+# RFC 1918, RFC 4193, link-local and loopback; narrower than ipaddress's is_private.
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "::1/128",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+
+
+def check_ehlo_name(name: object) -> str:
+    """A domain or an address literal to call ourselves by.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(name, str) and name:
+        if name.startswith("["):
+            return address_literal(name)
+        domain = name.removesuffix(".")
+        domain = domain if domain.isascii() else ascii_domain(domain)
+        if _HOST.fullmatch(domain) and not domain.rpartition(".")[2].isdigit():
+            return domain
+    raise ConfigError(
+        "ehlo_name must be a domain or an address literal such as [192.0.2.1] "
+        "(RFC 5321 section 4.1.3)"
+    )
+
+
+def check_fingerprint(text: object) -> str:
+    """A certificate's SHA-256 as ``sha256:`` and 64 lower-case hexadecimal digits.
+
+    Raises:
+        ConfigError: it is none; colons between the digits and upper case are fine.
+    """
+    if isinstance(text, str) and text[:7].lower() == "sha256:":
+        digits = text[7:].replace(":", "").lower()
+        if re.fullmatch("[0-9a-f]{64}", digits):
+            return f"sha256:{digits}"
+    raise ConfigError(
+        "fingerprint must be 'sha256:' and 64 hexadecimal digits",
+        hint="openssl x509 -noout -fingerprint -sha256 -in cert.pem prints it",
+    )

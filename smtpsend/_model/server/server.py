@@ -1,0 +1,164 @@
+"""Which server, and with which credentials, policy and trust."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from smtpsend._model.address.mailbox import mailbox
+from smtpsend._model.policy.policy import Policy
+from smtpsend._model.server.credentials import Auth, OAuth2, Password
+from smtpsend._model.server.host import (
+    check_ehlo_name,
+    check_fingerprint,
+    check_host,
+    check_private,
+    literal,
+)
+from smtpsend._model.server.url import auth_from_env, auth_of, method_of, split
+from smtpsend.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A submission server: where it is, who we are there, and how it is reached.
+
+    Args:
+        host: a host name, which the certificate must be for, or an IP address.
+        auth: `Password` or `OAuth2`; None for a server that wants no login.
+        policy: which methods, in which order, how long.
+        cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
+        ssl_context: a context of your own, in place of `cafile`. It must verify
+            (``CERT_REQUIRED``, ``check_hostname``, TLS 1.2 or newer).
+        ehlo_name: what to call ourselves in EHLO: a domain or an address literal. By
+            default the machine's name if it is a domain, else its address.
+        fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal: trust
+            exactly this certificate, whoever signed it, whatever its names and dates.
+        redirect_to: for staging: every message goes to this one address in place of its
+            recipients, which stand in a header X-Original-Recipients.
+
+    Raises:
+        ConfigError: something of it cannot be used.
+    """
+
+    host: str
+    auth: Auth | None = None
+    policy: Policy = field(default_factory=Policy, kw_only=True)
+    cafile: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    ssl_context: ssl.SSLContext | None = field(default=None, kw_only=True)
+    ehlo_name: str | None = field(default=None, kw_only=True)
+    fingerprint: str | None = field(default=None, kw_only=True)
+    redirect_to: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", check_host(self.host))
+        if self.auth is not None and not isinstance(self.auth, Password | OAuth2):
+            raise ConfigError(
+                "auth must be Password(username, password), OAuth2(username, token), "
+                "or None"
+            )
+        if not isinstance(self.policy, Policy):
+            raise ConfigError("policy must be a Policy")
+        self._check_trust()
+        if self.ehlo_name is not None:
+            object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
+        if self.redirect_to is not None:
+            object.__setattr__(self, "redirect_to", mailbox(self.redirect_to).address)
+        if self.plaintext:
+            self._check_sink()
+
+    @property
+    def plaintext(self) -> bool:
+        """Whether this is a development sink, without TLS."""
+        return self.policy.methods[0].security == "plaintext"
+
+    def _check_trust(self) -> None:
+        if self.cafile is not None:
+            if not isinstance(self.cafile, str | os.PathLike):
+                raise ConfigError("cafile must be the path of a PEM file")
+            object.__setattr__(self, "cafile", os.fspath(self.cafile))
+            if not isinstance(self.cafile, str) or "\0" in self.cafile or not self.cafile:
+                raise ConfigError("cafile must be the path of a PEM file, as text")
+        if not isinstance(self.ssl_context, ssl.SSLContext | None):
+            raise ConfigError("ssl_context must be an ssl.SSLContext")
+        if self.fingerprint is not None:
+            object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
+        given = (self.cafile, self.ssl_context, self.fingerprint)
+        if sum(trust is not None for trust in given) > 1:
+            raise ConfigError("give only one of cafile, ssl_context and fingerprint")
+
+    def _check_sink(self) -> None:
+        if self.auth is not None:
+            raise ConfigError("a plaintext method never goes with credentials")
+        if literal(self.host):
+            check_private(self.host)
+
+    @classmethod
+    def from_url(cls, url: str, **options: object) -> Server:
+        """A server from a URL.
+
+        ``smtp://user:password@host`` means the whole policy; a port pins one method (465
+        implicit TLS, any other STARTTLS). ``smtps://host[:port]`` is implicit TLS. TLS
+        is always required. Reserved characters in user and password are percent-encoded.
+
+        Args:
+            url: the URL. No error ever quotes it.
+            options: the keyword arguments of `Server`.
+
+        Raises:
+            ConfigError: the URL is malformed, or has parts that mean nothing here.
+        """
+        parts = split(url)
+        auth, method = auth_of(parts), method_of(parts)
+        if method is not None:
+            policy = options.get("policy", Policy())
+            if isinstance(policy, Policy):
+                options["policy"] = replace(policy, methods=(method,))
+        return cls(parts.hostname or "", auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: object
+    ) -> Server:
+        """A server from environment variables.
+
+        ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME`` and
+        ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password; one
+        line end at its end is dropped). A variable that is empty counts as missing.
+
+        Args:
+            environ: where to look, by default ``os.environ``.
+            options: the keyword arguments of `Server`.
+
+        Raises:
+            ConfigError: nothing is set, or what is set contradicts itself.
+        """
+        env = os.environ if environ is None else environ
+        names = ("URL", "HOST", "USERNAME", "PASSWORD", "PASSWORD_FILE")
+        found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
+        if url := found.pop("URL", None):
+            if found:
+                extra = ", ".join(f"SMTP_{name}" for name in found)
+                raise ConfigError(
+                    f"SMTP_URL cannot go with {extra}: unset one or the other"
+                )
+            return cls.from_url(url, **options)
+        if "HOST" not in found:
+            raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
+        auth = auth_from_env(found)
+        return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+
+def server_of(server: object) -> Server:
+    """`server` as a `Server`: it is one already, a host name, or a URL.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(server, Server):
+        return server
+    if not isinstance(server, str):
+        raise ConfigError("server must be a Server, a host name, or a URL")
+    return Server.from_url(server) if "://" in server else Server(server)

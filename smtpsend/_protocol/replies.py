@@ -1,0 +1,127 @@
+"""Bytes into replies (RFC 5321 section 4.2): strict in form, bounded in size.
+
+One reply is read as one reply, or it is garbage: a line that does not begin with a
+code, lines that disagree on the code, a code that no SMTP server uses, a line or a
+reply without end. What was complete before the garbage counts.
+"""
+
+from __future__ import annotations
+
+import re
+
+from smtpsend._protocol.redact import Redactor
+from smtpsend.errors import Reply
+
+
+# Far above what RFC 5321 section 4.5.3.1.5 allows (512), and what any EHLO needs.
+_LONGEST_LINE = 8192
+_LONGEST_REPLY = 65536
+
+# RFC 5321 section 4.2: the first digit is 2 to 5. "250" alone is complete, and a tab
+# in place of the blank is seen in the wild.
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
+# RFC 2034 section 4: class, subject and detail, and then the text.
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
+# Also what turns the direction of a line in a log or a terminal around.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+class Garbage(Exception):
+    """What came is no SMTP reply; the text says why, and shows nothing secret."""
+
+
+def show(line: bytes, redact: Redactor) -> str:
+    """A short, harmless picture of a line that is no reply."""
+    text = redact(line[:_LONGEST_LINE].decode("utf-8", "backslashreplace"))
+    return repr(text[:60]) + ("..." * (len(text) > 60))
+
+
+def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
+    """One reply from the texts of its lines."""
+    texts = [line.decode("utf-8", "replace") for line in lines]
+    enhanced = None
+    # The class of an enhanced code repeats the first digit; where it does not, the
+    # code is not to be believed, and stays in the text.
+    if (found := _ENHANCED.match(texts[0])) and found[1] == str(code)[0]:
+        enhanced = found[0].strip()
+        texts = [
+            text[found.end() :] if text.startswith(enhanced) else text for text in texts
+        ]
+    text = "\n".join(
+        (t if t.isprintable() else _CONTROL.sub(" ", t)).strip() for t in texts
+    )
+    return Reply(code, enhanced, redact(text.strip("\n")))
+
+
+class ReplyReader:
+    """Cuts a stream into replies."""
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        # The text of the last 334, as it came: in a login it is data, and redacting
+        # could change it. Shown to nobody.
+        self.challenge = b""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what came so far."""
+        self._buffer = b""
+        self._code = 0
+        self._lines: list[bytes] = []
+        self._size = 0
+        self.garbage: Garbage | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a further reply has come."""
+        return not self._buffer and not self._lines and self.garbage is None
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes; after garbage (see `garbage`) none."""
+        replies: list[Reply] = []
+        if self.garbage is not None:
+            return replies
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        known = self._redact.known
+        try:
+            for line in lines:
+                # Most replies are like one before.
+                reply = None if self._lines else known.get(line)
+                if reply is None:
+                    reply = self._line(line)
+                if reply is not None:
+                    replies.append(reply)
+            if len(self._buffer) > _LONGEST_LINE:
+                raise Garbage("a reply line without end")
+        except Garbage as garbage:
+            self.garbage = garbage
+            self._buffer = b""
+        return replies
+
+    def _line(self, whole: bytes) -> Reply | None:
+        line = whole.removesuffix(b"\r")
+        if len(line) > _LONGEST_LINE:
+            raise Garbage("a reply line without end")
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise Garbage(f"not an SMTP reply: {show(line, self._redact)}")
+        code = int(match[1])
+        if self._lines and code != self._code:
+            raise Garbage(f"the lines of one reply disagree: {self._code} and {code}")
+        self._code = code
+        self._lines.append(match[3] or b"")
+        self._size += len(line)
+        if self._size > _LONGEST_REPLY:
+            raise Garbage("a reply without end")
+        if match[2] == b"-":
+            return None
+        lines, self._lines, self._size = self._lines, [], 0
+        if code == 334:
+            self.challenge = lines[-1].strip()
+            return reply_of(code, lines, self._redact)
+        reply = reply_of(code, lines, self._redact)
+        if len(lines) == 1 and len(line) < 100 and len(self._redact.known) < 100:
+            self._redact.known[whole] = reply
+        return reply

@@ -1,0 +1,59 @@
+"""An OAuth 2.0 token from whoever provides it: a string, a function, a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+from smtpsend._model.server.credentials import OAuth2, check_token
+from smtpsend._wire.threads import in_thread
+from smtpsend.errors import AuthError, ConfigError, Event, Phase
+
+
+async def fetch(auth: OAuth2, timeout: float) -> str:
+    """The token, from the provider if there is one.
+
+    A function is called in a thread of its own, since it will block on a network.
+
+    Raises:
+        AuthError: the provider raised, took longer than `timeout` seconds, or returned
+            no usable token. Its own error is not shown: it may hold the token.
+    """
+    if isinstance(auth.token, str):
+        return auth.token
+    provider = auth.token
+    timer = asyncio.timeout(timeout)
+    try:
+        async with timer:
+            return check_token(await _ask(provider))
+    except TimeoutError:
+        ours = timer.expired()
+        text = f"did not answer within {timeout:.3g} s" if ours else "timed out"
+        raise _failed(text, temporary=True, timed_out=ours) from None
+    except ConfigError as error:
+        raise _failed(f"returned no usable token: {error.message}") from None
+    except Exception as error:  # noqa: BLE001  # whatever a user's function raises
+        text = f"raised {type(error).__name__}"
+        raise _failed(text, temporary=isinstance(error, OSError)) from None
+
+
+async def _ask(
+    provider: Callable[[], str] | Callable[[], Awaitable[str]],
+) -> object:
+    if inspect.iscoroutinefunction(provider):
+        return await provider()
+    result = await in_thread(provider, "smtpsend-token")
+    # functools.partial and callable objects show only now what they are.
+    return await result if inspect.isawaitable(result) else result
+
+
+def _failed(text: str, *, temporary: bool = False, timed_out: bool = False) -> AuthError:
+    return AuthError(
+        f"the token provider {text}",
+        phase=Phase.AUTH,
+        event=Event.AUTH_REFUSED,
+        temporary=temporary,
+        timed_out=timed_out,
+        hint="nothing was sent; look at the function that was given as OAuth2(token=...)",
+    )
