@@ -11,7 +11,7 @@ import pytest
 from scripted import ScriptedServer
 
 from smtpsend import Method, Password, Policy, Receipt, Server, send, send_async
-from smtpsend._client import known_servers as memory
+from smtpsend._client import known_servers
 
 
 SENDER = "ann@example.org"
@@ -46,8 +46,8 @@ WAYS = [send_sync, send_in_loop]
 
 def forget() -> None:
     """Ports are used again: a server must not be taken for one of before."""
-    memory._worked.clear()
-    memory._quirks.clear()
+    known_servers._worked.clear()
+    known_servers._quirks.clear()
 
 
 def patiently(check: Callable[P, T]) -> Callable[P, T]:

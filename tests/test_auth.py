@@ -19,7 +19,7 @@ from sending import (
 )
 
 from smtpsend import OAuth2, Password, SendError
-from smtpsend._model.server.credentials import choose, exchange
+from smtpsend._protocol.sasl import choose, exchange
 from smtpsend.errors import AuthError, ConfigError, ConnectionLost, Event, Phase
 
 

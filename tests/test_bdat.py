@@ -134,7 +134,7 @@ def test_content_waits_on_a_kept_connection(
     face: Any, warm: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have died, however long it was idle: the replies come first."""
-    monkeypatch.setattr("smtpsend._wire.connection._WARM", warm)
+    monkeypatch.setattr("smtpsend._wire.connection._FRESH", warm)
     seen: list[list[bytes]] = []
     with one_port(Script({"mail:2": behind(seen)}, offers=BDAT)) as scripted:
         with face(server_for(scripted)) as client:

@@ -17,7 +17,7 @@ import pytest
 from sending import MESSAGE, MESSAGE_ID, RECIPIENT, SENDER, WAYS, Send, envelope
 
 from smtpsend import AsyncClient, Client, Policy, Server, compose, send, send_async
-from smtpsend._client import submit
+from smtpsend._client import transport
 from smtpsend.errors import (
     Attempt,
     AuthError,
@@ -48,7 +48,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve(*_: object) -> object:
         raise AssertionError("the network was reached")
 
-    monkeypatch.setattr("smtpsend._client.race.resolve", resolve)
+    monkeypatch.setattr("smtpsend._wire.target.resolve", resolve)
 
 
 @pytest.fixture
@@ -384,7 +384,7 @@ def test_nothing_is_left_behind() -> None:
         with capture():
             raise KeyError
     second.__exit__(None, None, None)
-    assert submit.transport is None
+    assert transport.replacement is None
     with pytest.raises(RuntimeError):
         current()
     with pytest.raises(ConnectError, match="AssertionError in resolve"):
@@ -444,7 +444,7 @@ def test_the_decorator() -> None:
     assert [decorated(), decorated()] == [1, 1]
     assert asyncio.run(decorated_async()) == 1
     assert decorated.__doc__ == "Sends one message, and counts."
-    assert submit.transport is None
+    assert transport.replacement is None
 
 
 def test_a_closed_client_is_closed(outbox: Outbox) -> None:

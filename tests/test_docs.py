@@ -36,7 +36,7 @@ sybil = pytest.importorskip("sybil")
 myst = pytest.importorskip("sybil.parsers.myst")
 
 import smtpsend  # noqa: E402
-from smtpsend._client import memory  # noqa: E402
+from smtpsend._client import known_servers  # noqa: E402
 from smtpsend._wire import dial  # noqa: E402
 from smtpsend.testing.server import LocalServer  # noqa: E402
 
@@ -171,7 +171,7 @@ def world(
     configure_django()
     monkeypatch.setattr(socket, "getaddrinfo", servers.look_up)
     monkeypatch.setattr(dial, "_connect", servers.connect)
-    memory._worked.clear()
+    known_servers._worked.clear()
     root = logging.getLogger()
     loggers = [root, *map(logging.getLogger, ("smtpsend", "smtpsend.wire"))]
     had = [(one, one.level, one.handlers[:], one.propagate) for one in loggers]

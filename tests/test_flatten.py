@@ -22,8 +22,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import mailbox as address
-from smtpsend._model.address.mailbox import mailbox
-from smtpsend._model.address.plain import plain_boxes
+from smtpsend._model.address.mailbox import mailbox, plain_boxes
 from smtpsend._model.message import compose as compose_module
 from smtpsend._model.message import envelope as model
 from smtpsend._model.message.compose import compose
@@ -31,7 +30,7 @@ from smtpsend._model.message.content import common, crlf, ended
 from smtpsend._model.message.envelope import Envelope, envelope
 from smtpsend._model.message.headers import ADDRESS_HEADERS, mailbox_text
 from smtpsend._model.message.identification import date_now
-from smtpsend._model.message.serialize_fast import quick
+from smtpsend._model.message.serialize_fast import serialize_fast
 from smtpsend.errors import ConfigError
 
 
@@ -58,8 +57,8 @@ class still:
             mock.patch("random.randrange", lambda *_: next(count)),  # noqa: PT008
             mock.patch.object(model, "_slowly", anew),
             *(
-                mock.patch(f"smtpsend._model.{module}.{name}", value)
-                for module in ("quick", "message", "compose")
+                mock.patch(f"smtpsend._model.message.{module}.{name}", value)
+                for module in ("serialize_fast", "envelope", "compose")
                 for name, value in (
                     ("date_now", lambda: DATE),
                     ("new_id", lambda domain: f"<1.2.3@{domain}>"),
@@ -99,7 +98,7 @@ def agreed(
     before = [(part, part.raw_items(), part._payload) for part in message.walk()]  # type: ignore[attr-defined]
     before = [(part, list(items), payload) for part, items, payload in before]
     fast = outcome(lambda: envelope(message, sender, to))
-    with mock.patch.object(model, "quick", return_value=None):
+    with mock.patch.object(model, "serialize_fast", return_value=None):
         slow = outcome(lambda: envelope(message, sender, to))
     if isinstance(fast[0], Envelope) and isinstance(slow[0], Envelope):
         assert fast[0].content == slow[0].content
@@ -386,7 +385,7 @@ def messages(draw: Any) -> Message:
 def test_short_way_and_long_way(message: Message, given_: tuple[Any, Any]) -> None:
     """Any message gives the same by both ways: bytes, envelope, 7bit form or error."""
     with still():
-        event(f"short: {quick(message, given_[0]) is not None}")
+        event(f"short: {serialize_fast(message, given_[0]) is not None}")
     agreed(message, *given_)
 
 
@@ -470,7 +469,7 @@ FILE = ("x.pdf", b"\0\1" * 200)
 def test_the_common_ones_take_the_short_way(make: Callable[[], Message]) -> None:
     """Messages as most are made do not need the generator; they are its equals."""
     message = make()
-    assert quick(message, None) is not None
+    assert serialize_fast(message, None) is not None
     found, _ = agreed(message)
     assert isinstance(found, Envelope)
 
@@ -522,7 +521,7 @@ def test_subclasses_are_asked() -> None:
     message = Hiding()
     message["From"], message["To"], message["X-Secret"] = A, B, "secret"
     message.set_content("x")
-    assert quick(message, None) is None
+    assert serialize_fast(message, None) is None
     assert b"secret" not in envelope(message, None, None).content
 
 
@@ -540,7 +539,7 @@ def test_a_boundary_that_is_in_the_text() -> None:
     message = alternative()
     message.attach(MIMEText(f"--{'=' * 15}{7:019}=="))
     with mock.patch("random.randrange", return_value=7):
-        assert quick(message, None) is None
+        assert serialize_fast(message, None) is None
         content = envelope(message, None, None).content
     parts = email.message_from_bytes(content).get_payload()
     assert len(parts) == 3

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpsend import Method, Policy
-from smtpsend._model.policy.policy import Running, Stop, Try, Wait, decide
+from smtpsend._model.policy.decide import Running, Stop, Try, Wait, decide
 from smtpsend._model.policy.table import TABLE, Then
 from smtpsend.errors import Attempt, ConfigError, Event, Phase
 

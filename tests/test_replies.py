@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smtpsend._protocol.failures import Garbage
 from smtpsend._protocol.redact import Redactor
-from smtpsend._protocol.replies import Garbage, ReplyReader
+from smtpsend._protocol.replies import ReplyReader
 from smtpsend.errors import Reply
 
 

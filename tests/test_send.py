@@ -24,7 +24,7 @@ from sending import (
 )
 
 from smtpsend import compose
-from smtpsend._client import known_servers as memory
+from smtpsend._client import known_servers
 from smtpsend.errors import ConnectError, Phase, RecipientsRefused, Rejected
 
 
@@ -212,7 +212,7 @@ def test_memory(send: Send) -> None:
         assert len(scripted.on("starttls")) == silent
         assert send(MESSAGE, server, **envelope()).method == third
         key = (server.host, server.policy.methods)
-        assert memory._worked[key][0] == third
+        assert known_servers._worked[key][0] == third
         off = dataclasses.replace(
             server, policy=dataclasses.replace(server.policy, remember=0)
         )

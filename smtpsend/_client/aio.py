@@ -7,10 +7,10 @@ from email.message import EmailMessage, Message
 from types import TracebackType
 from typing import Any, Self
 
-from smtpsend._client.bulk.send_many import Terms, outcomes
+from smtpsend._client.bulk.send_many import outcomes
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import checked_timeout, order_of
+from smtpsend._client.submission import Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
@@ -55,10 +55,10 @@ async def send_async(
         DeliveryUnknown: it ended after that; the message may have been delivered.
     """
     where = server_of(server)
-    order = order_of(
+    submission = submission_of(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
-    return await submit(where, order)
+    return await submit(where, submission)
 
 
 class AsyncClient:
@@ -152,10 +152,10 @@ class AsyncClient:
                 or in use in another running event loop.
         """
         server = self._pool.server
-        order = order_of(
+        submission = submission_of(
             server, message, sender, recipients, require_all=require_all, timeout=timeout
         )
-        return await submit(server, order, self._pool)
+        return await submit(server, submission, self._pool)
 
     def send_many(
         self,

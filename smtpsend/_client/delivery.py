@@ -7,16 +7,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpsend._protocol.negotiation import Fitted, fit, ruled_out
-from smtpsend._protocol.refusals import recipients_refused
-from smtpsend._wire.transactions.single import Transaction
+from smtpsend._protocol.failures import recipients_refused
+from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
+from smtpsend._wire.transactions.single import SingleTransaction
 from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._model.message.envelope import Envelope
     from smtpsend._wire.connection import Session
-    from smtpsend._wire.transactions.batched import Letter
+    from smtpsend._wire.transactions.transaction import BatchTransaction
 
 
 @dataclass(slots=True)
@@ -45,10 +45,10 @@ class Delivery:
         Raises:
             SendError: what ended it.
         """
-        message = fit(self.envelope, session)
+        message = negotiate(self.envelope, session.extensions)
         self._check_limit(session)
         while self._left:
-            if session.full or session.channel.said_quit:
+            if session.at_message_limit or session.channel.quit_sent:
                 return None
             await self._one_transaction(session, message, last=last)
         if self.reply is None:
@@ -56,9 +56,9 @@ class Delivery:
         return self.reply
 
     def _check_limit(self, session: Session) -> None:
-        said, count = session.recipient_limit, len(self.envelope.recipients)
+        said, count = session.extensions.recipient_limit, len(self.envelope.recipients)
         if said and self.require_all and count > said:
-            raise ruled_out(
+            raise unsupported(
                 f"the server takes at most {said} recipients in one transaction, and "
                 f"require_all=True needs all {count} in one",
                 "send to fewer recipients, or without require_all",
@@ -67,11 +67,11 @@ class Delivery:
             self._limit = min(said, self._limit)
 
     async def _one_transaction(
-        self, session: Session, message: Fitted, *, last: bool
+        self, session: Session, message: Negotiated, *, last: bool
     ) -> None:
         count = min(self._limit, len(self._left))
         part = [self._left.popleft() for _ in range(count)]
-        transaction = Transaction(
+        transaction = SingleTransaction(
             session=session,
             message=message,
             recipients=part,
@@ -90,23 +90,30 @@ class Delivery:
         else:
             self.accepted += transaction.accepted
             self.refused |= transaction.refused
-        if put_off := transaction.put_off:
-            self._left.extendleft(reversed(put_off))
+        if deferred := transaction.deferred:
+            self._left.extendleft(reversed(deferred))
             # As many as it answered before the first that was too many.
-            self._limit = max(1, len(part) - len(put_off))
-            if session.channel.said_quit:
+            self._limit = max(1, len(part) - len(deferred))
+            if session.channel.quit_sent:
                 # What was to be the last was not: see to it that it is not again.
                 session.target.quirks.no_content_in_group = True
 
     @classmethod
-    def of(cls, letter: Letter) -> Delivery:
+    def of(cls, transaction: BatchTransaction) -> Delivery:
         """What a batch came to; where it was taken, those that were put off are left."""
-        delivery = cls(letter.order.envelope, letter.order.require_all)
-        if letter.answer is not None and letter.error is None:
-            delivery.accepted, delivery.refused = letter.accepted, letter.refused
-            delivery.reply = letter.answer
-            delivery._left = deque(letter.put_off)
-            delivery._limit = max(1, len(letter.recipients) - len(letter.put_off))
+        delivery = cls(
+            transaction.submission.envelope, transaction.submission.require_all
+        )
+        if transaction.answer is not None and transaction.error is None:
+            delivery.accepted, delivery.refused = (
+                transaction.accepted,
+                transaction.refused,
+            )
+            delivery.reply = transaction.answer
+            delivery._left = deque(transaction.deferred)
+            delivery._limit = max(
+                1, len(transaction.recipients) - len(transaction.deferred)
+            )
         return delivery
 
     def close(self, error: SendError) -> SendError:

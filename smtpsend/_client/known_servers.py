@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from smtpsend._model.policy.policy import Method, Policy
-from smtpsend._wire.target import Quirks
+from smtpsend._protocol.quirks import Quirks
 
 
 _MOST = 1000
@@ -21,7 +21,7 @@ _worked: OrderedDict[_Key, tuple[Method, float]] = OrderedDict()
 _quirks: OrderedDict[_Key, Quirks] = OrderedDict()
 
 
-def in_order(host: str, policy: Policy) -> Policy:
+def preferred_order(host: str, policy: Policy) -> Policy:
     """`policy` with the method that worked last for `host` in front."""
     found = _worked.get((host, policy.methods))
     if found is None or not policy.remember:
@@ -33,7 +33,7 @@ def in_order(host: str, policy: Policy) -> Policy:
     return replace(policy, methods=(method, *others))
 
 
-def worked(host: str, policy: Policy, method: Method) -> None:
+def remember(host: str, policy: Policy, method: Method) -> None:
     """Remember that `method` led to a session that the server let in."""
     if policy.remember:
         _worked[host, policy.methods] = (method, time.monotonic())
@@ -41,7 +41,7 @@ def worked(host: str, policy: Policy, method: Method) -> None:
             _worked.popitem(last=False)
 
 
-def failed(host: str, policy: Policy, method: Method) -> None:
+def forget(host: str, policy: Policy, method: Method) -> None:
     """Forget `method` at once if it is the remembered one."""
     key = (host, policy.methods)
     if (found := _worked.get(key)) is not None and found[0] == method:

@@ -10,8 +10,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.channel import FAULTS
-from smtpsend._wire.progress import lost, positive
+from smtpsend._protocol.failures import FAULTS, lost, positive
 from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
 
 
@@ -79,9 +78,9 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     reply = None
     with contextlib.suppress(*FAULTS):
         reply = session.channel.early()
-    if reply is None and not session.answered:
-        return left_open(message_id)
-    if session.answered or (reply is not None and positive(reply)):
+    if reply is None and not session.accepted:
+        return log_unknown(message_id)
+    if session.accepted or (reply is not None and positive(reply)):
         name = message_id or "a message"
         _warn("delivered all the same: %s was cancelled after the answer", name)
         return DeliveryUnknown(
@@ -95,7 +94,7 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
     return None
 
 
-def left_open(message_id: str | None) -> DeliveryUnknown:
+def log_unknown(message_id: str | None) -> DeliveryUnknown:
     """Log that a message was cancelled after its end went out, unanswered."""
     _warn(
         "unknown whether delivered: %s (cancelled before the server answered the end "

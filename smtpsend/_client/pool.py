@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from smtpsend._client.bulk.throttle import Pace, check_rate
+from smtpsend._client.bulk.throttle import Throttle, check_rate
 from smtpsend._client.hooks import Hooks
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import Server
-from smtpsend._wire.channel import Deadline
+from smtpsend._protocol.failures import lost
 from smtpsend._wire.connection import Session
-from smtpsend._wire.progress import Track, lost
+from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.progress import Track
 from smtpsend.errors import ConfigError, Phase
 
 
@@ -63,7 +64,7 @@ class Pool:
         self.server = server
         self.hooks = hooks
         self.limits = limits
-        self.pace = Pace(limits.max_rate)
+        self.throttle = Throttle(limits.max_rate)
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._closed = False
         self._forget()
@@ -99,7 +100,7 @@ class Pool:
         self._home = here
 
     @property
-    def crowded(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether somebody waits for a connection."""
         return bool(self._waiting)
 
@@ -162,7 +163,7 @@ class Pool:
                 track = Track(session.method, deadline.elapsed)
                 track.address = session.track.address
                 session.track, session.deadline = track, deadline
-                session.kept, session.alive = True, False
+                session.reused, session.probed = True, False
                 return session
             session.channel.hang_up()
         return None
@@ -180,7 +181,7 @@ class Pool:
     def give(self, session: Session) -> None:
         """Keep a session for the next message, or hang up."""
         limits = self.limits
-        used_up = session.spent or session.full
+        used_up = session.used_up or session.at_message_limit
         full = used_up or session.messages >= limits.max_messages
         if self._closed or full or not limits.idle_timeout or not self._good(session):
             session.channel.hang_up()

@@ -10,18 +10,15 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from smtpsend._client import known_servers as memory
+from smtpsend._client import known_servers
 from smtpsend._client.hooks import Hooks
-from smtpsend._model.policy.policy import Policy, Running, Stop, Try, Wait, decide
+from smtpsend._model.policy.decide import Running, Stop, Try, Wait, decide
+from smtpsend._model.policy.policy import Policy
 from smtpsend._model.policy.table import Then, follows
-from smtpsend._model.server.credentials import known_secret
-from smtpsend._model.server.host import check_private
-from smtpsend._protocol.redact import Redactor
 from smtpsend._wire.connection import Session
-from smtpsend._wire.dial import resolve
 from smtpsend._wire.handshake import open_session
 from smtpsend._wire.progress import Track
-from smtpsend._wire.target import Target
+from smtpsend._wire.target import Target, find_target
 from smtpsend.errors import (
     Attempt,
     AuthError,
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 
     from smtpsend._model.policy.policy import Method
     from smtpsend._model.server.server import Server
-    from smtpsend._wire.channel import Deadline
+    from smtpsend._wire.deadline import Deadline
 
 # Where every method failed, the error of the one that got furthest is raised.
 _FURTHEST = (CertificateError, AuthError, ConnectionLost, TLSError, ConnectError)
@@ -69,7 +66,7 @@ class Race:
     _abandoned: set[asyncio.Task[Session]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._order = memory.in_order(self.server.host, self.server.policy)
+        self._order = known_servers.preferred_order(self.server.host, self.server.policy)
 
     async def ready(self) -> Session:
         """The first session that is ready, by any method that is still to be tried.
@@ -102,29 +99,14 @@ class Race:
         """Where the server is: looked up once, when a connection is needed."""
         if self._target is None:
             server = self.server
-            limit = self.deadline.within(server.policy.connect_timeout)
+            quirks = known_servers.quirks(server.host, server.policy)
             try:
-                addresses = await resolve(server.host, limit)
+                self._target = await find_target(
+                    server, self.context, quirks, self.deadline
+                )
             except SendError as error:
                 error.attempts = tuple(self.attempts)
                 raise
-            if server.plaintext:
-                for _, address in addresses:
-                    check_private(str(address[0]))
-            redact = Redactor()
-            if (secret := known_secret(server.auth)) is not None:
-                redact.add(secret)
-            self._target = Target(
-                server.host,
-                addresses,
-                self.context,
-                server.fingerprint,
-                server.auth,
-                server.ehlo_name,
-                server.policy,
-                memory.quirks(server.host, server.policy),
-                redact,
-            )
         return self._target
 
     def _start(self, method: Method, target: Target) -> None:
@@ -157,20 +139,9 @@ class Race:
         """Add what ended on one method to what was tried."""
         assert error.event is not None  # noqa: S101  # each error of the wire has its row
         if error.event not in _METHOD_WORKED:
-            memory.failed(self.server.host, self.server.policy, track.method)
+            known_servers.forget(self.server.host, self.server.policy, track.method)
         self._errors.append((track.method, error))
-        elapsed = self.deadline.elapsed - track.started
-        self._add(
-            Attempt(
-                track.method,
-                track.address,
-                error.phase,
-                error.said(),
-                track.started,
-                elapsed,
-                error.event,
-            )
-        )
+        self._add(track.attempt(error, self.deadline.elapsed))
 
     def _add(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -181,12 +152,7 @@ class Race:
         for task, track in self._running.items():
             task.add_done_callback(_abort_late)
             task.cancel()
-            elapsed = self.deadline.elapsed - track.started
-            self._add(
-                Attempt(
-                    track.method, track.address, track.phase, None, track.started, elapsed
-                )
-            )
+            self._add(track.attempt(None, self.deadline.elapsed))
         self._abandoned |= set(self._running)
         self._running.clear()
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from smtpsend._model.message.envelope import Envelope, envelope
-from smtpsend._model.message.redirect import redirected
+from smtpsend._model.message.envelope import Envelope, envelope, redirected
 from smtpsend._model.policy.policy import check_seconds
+from smtpsend._model.receipt import Outcome
+from smtpsend.errors import SendError
 
 
 if TYPE_CHECKING:
+    from smtpsend._client.pool import Pool
     from smtpsend._model.server.server import Server
 
 
 @dataclass(slots=True, eq=False)
-class Order:
+class Submission:
     """What to send, and how."""
 
     message: object
@@ -27,7 +29,7 @@ class Order:
     shares: bool | None = None  # may go out before MAIL is answered; once looked at
 
 
-def order_of(
+def submission_of(
     server: Server,
     message: object,
     sender: str | None,
@@ -36,7 +38,7 @@ def order_of(
     require_all: bool,
     timeout: float | None,
     index: int = 0,
-) -> Order:
+) -> Submission:
     """What the arguments of a send come to.
 
     Raises:
@@ -46,7 +48,7 @@ def order_of(
     made = envelope(message, sender, recipients)
     if server.redirect_to is not None:
         made = redirected(made, server.redirect_to)
-    return Order(message, made, bool(require_all), seconds, index)
+    return Submission(message, made, bool(require_all), seconds, index)
 
 
 def checked_timeout(server: Server, timeout: float | None) -> float:
@@ -59,3 +61,30 @@ def checked_timeout(server: Server, timeout: float | None) -> float:
         return server.policy.deadline
     check_seconds("timeout", timeout)
     return timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What goes for each message of a `send_many`."""
+
+    pool: Pool
+    require_all: bool
+    timeout: float | None
+
+    def submission(self, index: int, item: Any) -> Submission | Outcome:
+        """One item of the iterable as an order; a bad one has its outcome at once."""
+        message, sender, recipients = item, None, None
+        if isinstance(item, tuple) and len(item) == 3:
+            message, sender, recipients = item
+        try:
+            return submission_of(
+                self.pool.server,
+                message,
+                sender,
+                recipients,
+                require_all=self.require_all,
+                timeout=self.timeout,
+                index=index,
+            )
+        except SendError as error:
+            return Outcome(index, message, None, error)

@@ -8,24 +8,29 @@ receipt or a typed error, and no connection is left in doubt.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from smtpsend._client import known_servers as memory
-from smtpsend._client import log as report
+from smtpsend._client import known_servers, log, transport
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
+from smtpsend._client.outcomes import (
+    conclude,
+    conclude_cancelled,
+    conclude_failure,
+    receipt_of,
+)
 from smtpsend._client.race import Race
-from smtpsend._client.submission import Order
-from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._wire.channel import Deadline
+from smtpsend._client.submission import Submission
+from smtpsend._model.receipt import Receipt
 from smtpsend._wire.connection import Session
+from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
 from smtpsend._wire.tls import context_for
 from smtpsend.errors import Event, Phase, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.bulk.login_gate import Door
+    from smtpsend._client.bulk.login_gate import LoginGate
     from smtpsend._client.pool import Pool
     from smtpsend._model.server.server import Server
 
@@ -39,88 +44,46 @@ _IN_DOUBT = {
 }
 
 
-class Transport(Protocol):
-    """What takes the place of the network while a program is tested."""
-
-    async def send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
-        """What a send comes to."""
-        ...
-
-    async def check(self, server: Server, hooks: Hooks) -> None:
-        """What a check comes to."""
-        ...
-
-
-# Set by smtpsend.testing; None is the network.
-transport: Transport | None = None
-
-
-async def submit(server: Server, order: Order, pool: Pool | None = None) -> Receipt:
+async def submit(
+    server: Server, submission: Submission, pool: Pool | None = None
+) -> Receipt:
     """Send one message, over a connection of `pool` or one of its own.
 
     Raises:
         SendError: it was not sent, or it is unknown whether it was.
     """
     hooks = pool.hooks if pool is not None else Hooks()
-    delivery = Delivery(order.envelope, order.require_all)
-    deadline = Deadline(order.timeout)
+    delivery = Delivery(submission.envelope, submission.require_all)
+    deadline = Deadline(submission.timeout)
     try:
         if pool is None:
-            receipt = await _carry(server, order, delivery, deadline, None)
+            receipt = await _carry(server, submission, delivery, deadline, None)
         else:
-            await pool.pace.turn(deadline)
+            await pool.throttle.wait_turn(deadline)
             async with pool.slot(deadline):
-                receipt = await _carry(server, order, delivery, deadline, pool)
+                receipt = await _carry(server, submission, delivery, deadline, pool)
     except Exception as error:  # P3: nothing untyped escapes
-        typed = conclude_failure(server, order, delivery, hooks, error)
+        typed = conclude_failure(server, submission, delivery, hooks, error)
         if typed is error:
             raise
         raise typed from None
     except BaseException:
-        conclude_cancelled(order, delivery, hooks)
+        conclude_cancelled(submission, delivery, hooks)
         raise
-    conclude(server, order, receipt, hooks)
+    conclude(server, submission, receipt, hooks)
     return receipt
-
-
-def conclude(server: Server, order: Order, receipt: Receipt, hooks: Hooks) -> Outcome:
-    """Tell everybody that a message was taken."""
-    report.success(receipt, server.host)
-    outcome = Outcome(order.index, order.message, receipt, None)
-    hooks.outcome(outcome)
-    return outcome
-
-
-def conclude_failure(
-    server: Server, order: Order, delivery: Delivery, hooks: Hooks, error: Exception
-) -> SendError:
-    """Tell everybody that a message was not taken, or may have been; as a typed error."""
-    if isinstance(error, SendError):
-        typed = delivery.close(error)
-        report.failure(typed, server.host, order.envelope)
-    else:
-        typed = delivery.close(report.unexpected(error, Phase.CONNECT))
-    hooks.outcome(Outcome(order.index, order.message, None, typed))
-    return typed
-
-
-def conclude_cancelled(order: Order, delivery: Delivery, hooks: Hooks) -> None:
-    """Tell that a message may have been taken when its send was cancelled, if so."""
-    if delivery.unknown is not None:
-        unknown = delivery.close(delivery.unknown)
-        hooks.outcome(Outcome(order.index, order.message, None, unknown))
 
 
 async def _carry(
     server: Server,
-    order: Order,
+    submission: Submission,
     delivery: Delivery,
     deadline: Deadline,
     pool: Pool | None,
 ) -> Receipt:
     hooks = pool.hooks if pool is not None else Hooks()
-    if transport is not None:
-        return await transport.send(server, order, hooks)
+    if transport.replacement is not None:
+        return await transport.replacement.send(server, submission, hooks)
     return await carry(race_for(server, deadline, hooks), delivery, pool)
 
 
@@ -143,8 +106,8 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     """
     deadline = Deadline(timeout)
     async with pool.slot(deadline):
-        if transport is not None:
-            await transport.check(server, pool.hooks)
+        if transport.replacement is not None:
+            await transport.replacement.check(server, pool.hooks)
             return
         race = race_for(server, deadline, pool.hooks)
         pool.make_room()
@@ -171,7 +134,7 @@ async def carry(
         while True:
             if session is None:
                 session = await logged_in(race)
-            kept = session.kept
+            kept = session.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
                 if receipt is not None:
@@ -192,17 +155,17 @@ def is_dead(error: SendError) -> bool:
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def logged_in(race: Race, door: Door | None = None) -> Session:
+async def logged_in(race: Race, gate: LoginGate | None = None) -> Session:
     """A session that the server let in, by the methods that are still to be tried."""
     while True:
         session = await race.ready()
         try:
             # Here, and not after the message is taken, when nothing may be awaited.
             await race.settle()
-            if door is None:
+            if gate is None:
                 await login(session)
             else:
-                await door.enter(session)
+                await gate.login(session)
         except SendError as error:
             _hang_up(session, error)
             race.record(error, session.track)
@@ -210,8 +173,8 @@ async def logged_in(race: Race, door: Door | None = None) -> Session:
             session.channel.abort()
             raise
         else:
-            memory.worked(race.server.host, race.server.policy, session.method)
-            session.alive = True
+            known_servers.remember(race.server.host, race.server.policy, session.method)
+            session.probed = True
             return session
 
 
@@ -241,9 +204,9 @@ async def _send_over(
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
         session.channel.abort()
-        raise report.unexpected(error, session.track.phase) from None
+        raise log.unexpected(error, session.track.phase) from None
     except BaseException:
-        delivery.unknown = report.cancelled(session, delivery.envelope.message_id)
+        delivery.unknown = log.cancelled(session, delivery.envelope.message_id)
         session.channel.abort()
         raise
     # P8: the server has the message, and nothing below here raises.
@@ -253,15 +216,10 @@ async def _send_over(
         pool.give(session)
     if reply is None:
         return None
-    return Receipt(
-        message_id=delivery.envelope.message_id,
-        method=session.method,
-        address=str(session.track.address),
-        tls=session.tls,
-        reply=reply,
-        accepted=tuple(delivery.accepted),
-        refused=dict(delivery.refused),
+    return receipt_of(
+        session,
+        delivery,
         attempts=tuple(race.attempts),
-        elapsed=race.deadline.elapsed,
         started=session.track.started,
+        elapsed=race.deadline.elapsed,
     )

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from smtpsend._client.background import portal
-from smtpsend._client.bulk.send_many import Terms, outcomes_sync
+from smtpsend._client.bulk.send_many import outcomes_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import checked_timeout, order_of
+from smtpsend._client.submission import Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
@@ -59,10 +59,10 @@ def send(
         DeliveryUnknown: it ended after that; the message may have been delivered.
     """
     where = server_of(server)
-    order = order_of(
+    submission = submission_of(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
-    return portal.run(lambda: submit(where, order))
+    return portal.run(lambda: submit(where, submission))
 
 
 class Client:
@@ -158,10 +158,10 @@ class Client:
             SendError: as of `send`; a `ConfigError` also where the client is closed.
         """
         server = self._pool.server
-        order = order_of(
+        submission = submission_of(
             server, message, sender, recipients, require_all=require_all, timeout=timeout
         )
-        return portal.run(lambda: submit(server, order, self._pool))
+        return portal.run(lambda: submit(server, submission, self._pool))
 
     def send_many(
         self,

@@ -1,45 +1,73 @@
-"""What a server offers in answer to EHLO (RFC 5321 section 4.1.1.1), for people."""
+"""The reply to EHLO, parsed once (RFC 5321 section 4.1.1.1)."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
-    """The extensions of one EHLO.
+class Extensions:
+    """What a server offers in its reply to EHLO.
 
     Attributes:
-        lines: each as the server said it: the keyword and its parameters.
+        lines: each extension as the server wrote it: the keyword and its parameters.
+        keywords: the parameters of each extension, by its keyword in upper case.
+        mechanisms: the SASL mechanisms in upper case, each once (RFC 4954 section 3).
+            ``AUTH=PLAIN``, the form of some old servers, counts as well.
+        size_limit: the largest message in octets (RFC 1870); None if it names none.
+        recipient_limit: the most recipients of a transaction (RCPTMAX of RFC 9422);
+            None if it names none.
+        message_limit: the most messages of a session (MAILMAX of RFC 9422); None if it
+            names none.
     """
 
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+    keywords: dict[str, str] = field(default_factory=dict, hash=False)
+    mechanisms: tuple[str, ...] = ()
+    size_limit: int | None = None
+    recipient_limit: int | None = None
+    message_limit: int | None = None
 
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Read the text of the reply, whose first line is the server's name."""
-        lines = (" ".join(line.split()) for line in text.split("\n")[1:])
-        return cls(tuple(line for line in lines if line))
+    def __contains__(self, keyword: str) -> bool:
+        """Whether the server offers an extension, by its keyword in upper case."""
+        return keyword in self.keywords
 
-    @property
-    def keywords(self) -> dict[str, str]:
-        """The parameters of each extension, by its keyword in upper case."""
-        split = (line.partition(" ") for line in self.lines)
-        return {keyword.upper(): value for keyword, _, value in split}
 
-    @property
-    def mechanisms(self) -> tuple[str, ...]:
-        """The SASL mechanisms, each once; "AUTH=" is what some old servers write."""
-        words: list[str] = []
-        for line in self.lines:
-            if match := re.match(r"AUTH[ =](.*)", line, re.IGNORECASE):
-                words += match[1].upper().split()
-        return tuple(dict.fromkeys(words))
+@lru_cache(maxsize=64)
+def parse_extensions(text: str) -> Extensions:
+    """Parse the text of a reply to EHLO, whose first line is the name of the server.
 
-    @property
-    def size_limit(self) -> int | None:
-        """The largest message (RFC 1870), or None if the server does not say."""
-        value = self.keywords.get("SIZE", "")
-        return int(value) if re.fullmatch("[0-9]{1,20}", value) and int(value) else None
+    The replies of one server are mostly the same, so that the last ones are kept.
+    """
+    words = (line.split() for line in text.split("\n")[1:])
+    lines = tuple(" ".join(line) for line in words if line)
+    keywords: dict[str, str] = {}
+    mechanisms: list[str] = []
+    for line in lines:
+        keyword, _, parameters = line.partition(" ")
+        if keyword[:5].upper() == "AUTH=":
+            keyword, parameters = "AUTH", line[5:]
+        keywords[keyword.upper()] = parameters
+        if keyword.upper() == "AUTH":
+            mechanisms += parameters.upper().split()
+    limits = keywords.get("LIMITS", "")
+    return Extensions(
+        lines=lines,
+        keywords=keywords,
+        mechanisms=tuple(dict.fromkeys(mechanisms)),
+        size_limit=_size(keywords.get("SIZE", "")),
+        recipient_limit=_limit("RCPTMAX", limits),
+        message_limit=_limit("MAILMAX", limits),
+    )
+
+
+def _size(value: str) -> int | None:
+    # RFC 1870 section 4: 0 says that the server has no fixed limit.
+    return int(value) or None if re.fullmatch("[0-9]{1,20}", value) else None
+
+
+def _limit(name: str, limits: str) -> int | None:
+    found = re.search(rf"(?<!\S){name}=([1-9][0-9]{{0,5}})(?!\S)", limits, re.IGNORECASE)
+    return int(found[1]) if found else None

@@ -1,27 +1,25 @@
-"""What may stand in one write with what: commands, and content behind them."""
+"""Which content may be pipelined after commands that have no reply yet."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from smtpsend._wire.transactions.upload import CHUNK
-
-
-if TYPE_CHECKING:
-    from smtpsend._wire.connection import Session
 
 RSET = b"RSET\r\n"
 
-# Content that a server could take for commands, if it does not discard the chunk of a
-# BDAT that it refused: such content waits until the recipients are accepted.
+LONGEST_WRITE = 65536
+"""Octets of content in one write; longer content goes out in pieces."""
+
+# Content that a server could read as commands, if it does not discard the chunk of a
+# BDAT that it refused. Such content waits until the recipients are accepted.
 _VERBS = (
     rb"(?i:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
     rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
 )
 _FIRST_LINE = re.compile(rb"[ \t]*+" + _VERBS)
-# With the line end spelled out, and not as ^, the search jumps from line to line; the
-# letters that may stand in each place, in both cases, take a third of the verbs' time.
+# The line end is spelled out, and not written as ^, so that the search jumps from line to
+# line. The look-ahead has the letters that may stand in each place of a verb, in both
+# cases: it takes a third of the time that the verbs themselves take.
 _LATER_LINE = re.compile(
     rb"\n[ \t]*+(?=[ABDEHLMNQRSTVabdehlmnqrstv][ACDEHORSTUXacdehorstux]"
     rb"[AEFILMNOPRTaefilmnoprt][ADHLNOPRTYadhlnoprty])" + _VERBS
@@ -33,15 +31,10 @@ def rcpt(address: str) -> bytes:
     return f"RCPT TO:<{address}>\r\n".encode()
 
 
-def may_share_a_group(session: Session, content: bytes) -> bool:
-    """Whether `content` may go out by BDAT before MAIL and RCPT are answered."""
-    return session.chunking and session.content_in_group and harmless(content)
-
-
-def harmless(content: bytes) -> bool:
-    """Whether nothing happens if a server takes `content` for commands."""
+def cannot_be_commands(content: bytes) -> bool:
+    """Whether no server can read a line of `content` as a command."""
     return (
-        len(content) < CHUNK
+        len(content) < LONGEST_WRITE
         and not _FIRST_LINE.match(content)
         and not _LATER_LINE.search(content)
     )

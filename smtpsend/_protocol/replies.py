@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from smtpsend._protocol.failures import Garbage
 from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import Reply
 
@@ -26,10 +27,6 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
-
-
-class Garbage(Exception):
-    """What came is no SMTP reply; the text says why, and shows nothing secret."""
 
 
 def show(line: bytes, redact: Redactor) -> str:

@@ -9,23 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
-from collections.abc import Iterator
 from typing import cast
 
+from smtpsend._protocol.failures import Garbage, Lost, TimedOut
 from smtpsend._protocol.redact import Redactor
-from smtpsend._protocol.replies import Garbage, ReplyReader
-from smtpsend._wire.deadline import ENDED, FAULTS, Deadline, Lost, TimedOut
+from smtpsend._protocol.replies import ReplyReader
+from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
 
 
-__all__ = ["FAULTS", "Channel", "Deadline", "Garbage", "Lost", "TimedOut"]
-
-log = logging.getLogger("smtpsend.wire")
-
 # How much may wait in the transport before the writer has to.
 _HIGH_WATER = 65536
+
+
+class _Ended(asyncio.Transport):
+    """The transport of a connection that ended: it ignores writes, and holds nothing."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def write(self, data: object) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+_ENDED: asyncio.Transport = _Ended()
 
 
 class Channel(asyncio.Protocol):
@@ -33,15 +51,13 @@ class Channel(asyncio.Protocol):
 
     def __init__(self, redact: Redactor) -> None:
         self._loop = asyncio.get_running_loop()
-        self.name = "?"  # in the transcript
         self.redact = redact
-        self.said_quit = False
-        self._in_login = False
+        self.transcript = Transcript(redact)
+        self.quit_sent = False
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._logged = False  # whether the transcript is wanted
         self._timer: asyncio.TimerHandle | None = None
         self._until = 0.0  # when the wait ends, at the latest
         self._paused = False
@@ -61,7 +77,7 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self._loop.time()
-        self._logged = log.isEnabledFor(logging.DEBUG)
+        self.transcript.look()
         self._replies += self._reader.feed(data)
         self._wake()
 
@@ -77,7 +93,7 @@ class Channel(asyncio.Protocol):
         self._paused = False
         # An error that somebody keeps keeps this channel, by its traceback; the buffers
         # of TLS, 256 KiB, are not to stay with it.
-        self.transport = ENDED
+        self.transport = _ENDED
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -162,25 +178,9 @@ class Channel(asyncio.Protocol):
 
     def _next(self) -> Reply:
         reply = self._replies.popleft()
-        if self._logged:
-            hidden = reply.code == 334
-            self._tell("<", "334 ***" if hidden else str(reply))
+        if self.transcript.wanted:
+            self.transcript.received(reply)
         return reply
-
-    def _tell(self, arrow: str, text: str) -> None:
-        """One line of the transcript; nothing secret, whatever the peer repeats."""
-        # What a log handler does must not change what becomes of a message.
-        with contextlib.suppress(Exception):
-            log.debug("%s %s %s", self.name, arrow, self.redact(text))
-
-    @contextlib.contextmanager
-    def login(self) -> Iterator[None]:
-        """While a login goes on, the transcript shows nothing of it."""
-        self._in_login = True
-        try:
-            yield
-        finally:
-            self._in_login = False
 
     @property
     def challenge(self) -> bytes:
@@ -216,26 +216,17 @@ class Channel(asyncio.Protocol):
         self._check()
         if not self._reader.idle:
             raise Garbage("a reply began that answers nothing")
-        if log.isEnabledFor(logging.DEBUG):
+        if self.transcript.look():
             for line, content in pieces:
-                self._tell(">", self._shown(line))
-                if content:
-                    self._tell(">", f"({len(content)} bytes of content)")
+                self.transcript.sent(line, content)
         self.transport.write(b"".join([part for piece in pieces for part in piece]))
-
-    def _shown(self, line: bytes) -> str:
-        text = line.decode("utf-8", "replace").strip()
-        if not self._in_login:
-            return text
-        words = text.split(" ")
-        return " ".join([*words[:2], "***"]) if words[0] == "AUTH" else "***"
 
     def write(self, data: bytes | memoryview, commands: bytes = b"") -> None:
         """Write content, and commands behind it; see `drained` for the pace."""
-        if log.isEnabledFor(logging.DEBUG):
-            self._tell(">", f"({len(data)} bytes of content)")
+        if self.transcript.look():
+            self.transcript.sent(b"", data)
             if commands:
-                self._tell(">", self._shown(commands))
+                self.transcript.sent(commands)
         self.transport.write(bytes(data) + commands if commands else data)
 
     async def drained(self, timeout: float, deadline: Deadline) -> None:
@@ -291,8 +282,8 @@ class Channel(asyncio.Protocol):
         """
         # Whatever goes wrong here, the message's fate is known.
         with contextlib.suppress(Exception):
-            if self.fit and not self._paused and not self.said_quit:
-                self._tell(">", "QUIT")
+            if self.fit and not self._paused and not self.quit_sent:
+                self.transcript.sent(b"QUIT\r\n")
                 self.transport.write(b"QUIT\r\n")
                 self.transport.close()
         self.transport.abort()

@@ -1,8 +1,8 @@
-"""A session: one connection and what the server offers on it.
+"""A session: one connection, and what the server offers on it.
 
-aiosmtplib speaks the commands up to the login and reads what EHLO offers, over our own
-channel, whose replies are strict in form and bounded in time and size. After the login
-(login.py) the channel belongs to the transactions.
+aiosmtplib speaks the commands up to the login, over our own channel
+(aiosmtplib_adapter.py). After the login (login.py) the channel belongs to the
+transactions.
 """
 
 from __future__ import annotations
@@ -11,81 +11,32 @@ import asyncio
 import os
 import re
 import socket
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiosmtplib import SMTP, SMTPException, SMTPResponse
-from aiosmtplib.protocol import SMTPProtocol
-
-from smtpsend._model.server.credentials import choose
+from smtpsend._model.server.host import literal
+from smtpsend._protocol.extensions import Extensions, parse_extensions
+from smtpsend._protocol.failures import Garbage
+from smtpsend._protocol.ordering import cannot_be_commands
+from smtpsend._protocol.quirks import AfterData
+from smtpsend._protocol.sasl import choose
+from smtpsend._wire.aiosmtplib_adapter import Commands
 from smtpsend._wire.channel import Channel
-from smtpsend._wire.deadline import Deadline, Garbage
-from smtpsend._wire.ehlo_name import own_name
-from smtpsend._wire.progress import Track, at
-from smtpsend._wire.target import Behind, Target
-from smtpsend.errors import (
-    ConnectError,
-    Event,
-    Phase,
-    Reply,
-)
+from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.progress import Track, step
+from smtpsend._wire.target import Target
+from smtpsend.errors import ConnectError, Event, Phase, Reply
 
 
 if TYPE_CHECKING:
     from smtpsend._model.policy.policy import Method
 
 
-class _Line(asyncio.Transport):
-    """The transport as aiosmtplib sees it: what it holds goes with the connection."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def is_closing(self) -> bool:
-        return self._channel.transport.is_closing()
-
-    def close(self) -> None:
-        # After a 421, which it sees as well.
-        self._channel.transport.close()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._channel.transport.get_extra_info(name, default)
-
-
-class _Replies(SMTPProtocol):
-    """aiosmtplib's protocol, writing to and reading from our channel.
-
-    Its own reader takes " 25" for a code, the last of disagreeing codes for the code,
-    and what the server says unasked for the answer to the next command.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self._channel = channel
-        self.timeout: float  # of the next reply
-        self.last: Reply
-        self.connection_made(_Line(channel))
-
-    def write(self, data: bytes) -> None:
-        self._channel.command(data)
-
-    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ARG002  # ours decides
-        self.last = await self._channel.reply(self.timeout)
-        return SMTPResponse(self.last.code, self.last.text)
-
-
-# Within this many seconds a connection does not die unnoticed.
-_WARM = 1.0
-
-
-@lru_cache(maxsize=64)
-def _size(value: str) -> int | None:
-    found = re.fullmatch(r"\s*([0-9]{1,20})\s*", value)
-    return (int(found[1]) or None) if found else None
+# Within this many seconds after a reply a connection does not die unnoticed.
+_FRESH = 1.0
 
 
 class Session:
-    """A connection that is ready: TLS verified, EHLO answered, AUTH offered if wanted."""
+    """A ready connection: TLS verified, EHLO accepted, AUTH offered where wanted."""
 
     def __init__(
         self,
@@ -99,26 +50,26 @@ class Session:
         self.deadline = deadline  # of the call that uses the session now
         self.track = track
         self.channel = channel
-        channel.name = f"{track.address} {track.method}"
+        channel.transcript.name = f"{track.address} {track.method}"
         self.tls: str | None = None
+        self.extensions = Extensions()  # of the last reply to EHLO
         self.messages = 0  # transactions begun
-        self.dirty = False  # a transaction was begun and refused: RSET comes first
-        self.spent = False  # not to be used for another message
-        self.answered = False  # the message was taken, and only the 221 is missing
-        self.alive = False  # what the server said last shows that it goes on
-        self.kept = False  # it was used, or at least waited, before
-        self._born = asyncio.get_running_loop().time()
+        self.needs_reset = False  # a transaction was begun and refused: RSET comes first
+        self.used_up = False  # no further message may use it
+        self.accepted = False  # the message was accepted, and only the 221 is missing
+        self.probed = False  # the last reply shows that the server goes on
+        self.reused = False  # it was used, or waited in a pool, before
+        self._opened = asyncio.get_running_loop().time()
         self._sock = sock
-        self._smtp: SMTP
-        self._replies: _Replies
+        self._commands: Commands
 
     @property
     def age(self) -> float:
         """Seconds since it was opened."""
-        return asyncio.get_running_loop().time() - self._born
+        return asyncio.get_running_loop().time() - self._opened
 
     def forget(self) -> None:
-        """Drop the connection of a loop that runs no more: only its socket is left."""
+        """Close the socket of a connection whose event loop no longer runs."""
         if (fd := self._sock.detach()) >= 0:
             os.close(fd)
 
@@ -128,27 +79,29 @@ class Session:
         return self.track.method
 
     def timeout(self) -> float:
-        """How long one reply may take now."""
+        """Seconds that one reply may take now."""
         return self.deadline.within(self.target.policy.reply_timeout)
 
     def final_timeout(self) -> float:
-        """How long the answer to the end of a message may take now."""
+        """Seconds that the reply to the end of a message may take now."""
         return self.deadline.within(self.target.policy.final_timeout)
 
     @property
     def pipelining(self) -> bool:
         """Whether commands may go out in groups (RFC 2920)."""
-        return self.target.policy.pipelining and self.offers("pipelining")
+        return self.target.policy.pipelining and "PIPELINING" in self.extensions
 
     @property
     def chunking(self) -> bool:
         """Whether the content may go out by BDAT (RFC 3030)."""
         no_bdat = self.target.quirks.no_bdat
-        return self.target.policy.chunking and not no_bdat and self.offers("chunking")
+        return (
+            self.target.policy.chunking and not no_bdat and "CHUNKING" in self.extensions
+        )
 
     @property
     def content_in_group(self) -> bool:
-        """Whether BDAT may go out behind MAIL and RCPT, before they are answered.
+        """Whether BDAT may be pipelined after MAIL and RCPT.
 
         Not to Dovecot's submission service, the one known to offer BURL: where MAIL is
         refused, 2.3.19 dies of it ("Panic: file smtp-server-cmd-data.c: line 355
@@ -156,11 +109,15 @@ class Session:
         becomes an unknown delivery. Nor to a server where that has happened once.
         """
         known = self.target.quirks.no_content_in_group
-        return self.warm and not known and not self.offers("burl")
+        return self.fresh and not known and "BURL" not in self.extensions
+
+    def may_pipeline_content(self, content: bytes) -> bool:
+        """Whether `content` may go out by BDAT before MAIL and RCPT have replies."""
+        return self.chunking and self.content_in_group and cannot_be_commands(content)
 
     @property
-    def takes_windows(self) -> bool:
-        """Whether several messages may go out before one is answered, if it is alive."""
+    def accepts_windows(self) -> bool:
+        """Whether several messages may go out before the reply to the first."""
         return (
             self.pipelining
             and self.chunking
@@ -169,120 +126,106 @@ class Session:
         )
 
     @property
-    def commands_behind(self) -> bool:
-        """Whether commands may go out behind the final dot (RFC 2920 section 3.1).
+    def pipelines_after_data(self) -> bool:
+        """Whether commands may go out after the final dot (RFC 2920 section 3.1).
 
-        Not to Dovecot's submission service: 2.3.19 takes the message, and dies of the
-        RCPT behind it before it has said so ("Panic: file smtp-server-transaction.c: line
+        Not to Dovecot's submission service: 2.3.19 accepts the message, and dies of the
+        RCPT after it before it has replied ("Panic: file smtp-server-transaction.c: line
         226 (smtp_server_transaction_finished): assertion failed:
         (conn->state.pending_rcpt_cmds == 0)"). Where it is not known that a server can
         do it, one connection at a time finds out.
         """
-        may = self.target.quirks.behind in (Behind.ANSWERED, Behind.UNTRIED)
-        return self.pipelining and may and not self.offers("burl")
+        known = self.target.quirks.after_data
+        may = known in (AfterData.REPLIES, AfterData.UNTRIED)
+        return self.pipelining and may and "BURL" not in self.extensions
 
     @property
-    def warm(self) -> bool:
-        """Whether the server said something a moment ago."""
+    def fresh(self) -> bool:
+        """Whether the server replied a moment ago."""
         now = asyncio.get_running_loop().time()
-        return now - self.channel.heard < _WARM
+        return now - self.channel.heard < _FRESH
 
     @property
-    def recipient_limit(self) -> int | None:
-        """How many recipients a transaction may have (RFC 9422), if the server says."""
-        return self._limit("RCPTMAX")
-
-    @property
-    def message_limit(self) -> int | None:
-        """How many messages a session may have (RFC 9422), if the server says."""
-        return self._limit("MAILMAX")
-
-    @property
-    def full(self) -> bool:
-        """Whether the server takes no more messages on this connection, by its word."""
-        return self.message_limit is not None and self.messages >= self.message_limit
-
-    def _limit(self, name: str) -> int | None:
-        limits = self._smtp.esmtp_extensions.get("limits", "")
-        found = re.search(
-            rf"(?<!\S){name}=([1-9][0-9]{{0,5}})(?!\S)", limits, re.IGNORECASE
-        )
-        return int(found[1]) if found else None
-
-    def offers(self, extension: str) -> bool:
-        """Whether the server's last EHLO offers `extension`."""
-        # In lower case; each message asks several times.
-        return extension in self._smtp.esmtp_extensions
-
-    @property
-    def size_limit(self) -> int | None:
-        """The largest message the server takes (RFC 1870), or None if it does not say."""
-        return _size(self._smtp.esmtp_extensions.get("size", ""))
-
-    @property
-    def mechanisms(self) -> list[str]:
-        """The SASL mechanisms that the server offers, in lower case."""
-        return self._smtp.server_auth_methods
+    def at_message_limit(self) -> bool:
+        """Whether it has reached the MAILMAX that the server announced (RFC 9422)."""
+        limit = self.extensions.message_limit
+        return limit is not None and self.messages >= limit
 
     @property
     def mechanism(self) -> str | None:
         """The one mechanism to log in by; None if there is none that fits."""
         auth = self.target.auth
-        return None if auth is None else choose(auth, self.mechanisms)
+        return None if auth is None else choose(auth, self.extensions.mechanisms)
 
     async def ask(self, *words: bytes) -> Reply:
         """The reply to one command of the session."""
-        self._replies.timeout = self.timeout()
-        await self._smtp.execute_command(*words)
-        return self._replies.last
+        return await self._commands.execute(*words, timeout=self.timeout())
 
     def attach(self) -> None:
-        """Give aiosmtplib the connection as it is now."""
-        # timeout=None: the channel's own timers decide; aiosmtplib's wait_for can
-        # swallow a cancellation (CPython 3.11).
-        self._smtp = SMTP(
-            hostname=self.target.host,
-            local_hostname=self.target.ehlo_name or own_name(self.channel.transport),
-            start_tls=False,
-            timeout=None,
-        )
-        # Nothing there knows this session: a cycle would keep its buffers, some 300 KB,
-        # until the garbage collector comes.
-        self._replies = _Replies(self.channel)
-        self._smtp.protocol, self._smtp.transport = self._replies, self._replies.transport
+        """Prepare for commands over the connection as it is now, inside TLS or not."""
+        name = self.target.ehlo_name or default_ehlo_name(self.channel.transport)
+        self._commands = Commands(self.channel, self.target.host, name)
 
     @property
     def ehlo_line(self) -> bytes:
-        """The EHLO of this session, to be said again."""
-        return f"EHLO {self._smtp.local_hostname}\r\n".encode()
+        """The EHLO of this session, to be sent again."""
+        return f"EHLO {self._commands.ehlo_name}\r\n".encode()
 
-    async def see_alive(self) -> None:
-        """See whether a kept connection still answers, and means to go on.
+    async def probe(self) -> None:
+        """See whether a kept connection still replies, and means to go on.
 
         Raises:
             ConnectionLost: it does not.
         """
-        self.alive = False
-        with at(self.track, Phase.MAIL):
-            self.deadline.check()
+        self.probed = False
+        with step(self.track, Phase.MAIL):
+            self.deadline.raise_if_over()
             self.channel.command(self.ehlo_line)
             reply = await self.channel.reply(self.timeout())
             if reply.code != 250:
-                self.target.quirks.no_window = reply.code != 421
+                if reply.code != 421:
+                    # A 421 says nothing about EHLO, and other connections may have
+                    # found the quirk: it is never unlearned.
+                    self.target.quirks.no_window = True
                 raise Garbage(f"EHLO was refused: {reply}")
-        self.dirty, self.alive = False, True
+        self.needs_reset, self.probed = False, True
 
     async def ehlo(self) -> None:
-        with at(self.track, Phase.EHLO):
-            self._replies.timeout = self.timeout()
-            try:
-                await self._smtp.ehlo()
-            except SMTPException:
-                reply = self._replies.last
+        """Send EHLO, and note what the server offers.
+
+        Raises:
+            ConnectError: it refuses EHLO, or does not reply.
+        """
+        with step(self.track, Phase.EHLO):
+            reply = await self.ask(b"EHLO", self._commands.ehlo_name.encode("ascii"))
+            if reply.code != 250:
                 raise ConnectError(
                     "the server refused EHLO",
                     phase=Phase.EHLO,
                     event=Event.EHLO_REFUSED,
                     reply=reply,
                     temporary=reply.code < 500,
-                ) from None
+                )
+        self.extensions = parse_extensions(reply.text)
+
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+",
+    re.IGNORECASE,
+)
+
+
+def default_ehlo_name(transport: asyncio.BaseTransport) -> str:
+    """Our own name for EHLO, found without a look-up (RFC 5321 section 4.1.3).
+
+    It is the name of this host if that is a domain of at least two labels, as servers
+    demand. In a container it seldom is; the address literal is right anywhere.
+    """
+    name = socket.gethostname()
+    if _DOMAIN.fullmatch(name) and literal(name) is None:
+        return name
+    # A connection that has ended has no address; nothing is sent over it any more.
+    sockname = transport.get_extra_info("sockname") or ("127.0.0.1",)
+    address = sockname[0].partition("%")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

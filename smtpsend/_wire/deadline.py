@@ -1,51 +1,14 @@
-"""How long a call may take, and what ends a connection."""
+"""How long a call may run."""
 
 from __future__ import annotations
 
 import asyncio
 
-from smtpsend._protocol.replies import Garbage
-
-
-__all__ = ["ENDED", "FAULTS", "Deadline", "Garbage", "Lost", "TimedOut"]
-
-
-class Lost(Exception):
-    """The connection ended."""
-
-
-class TimedOut(Exception):
-    """One of our timers ran out."""
-
-
-class _Ended(asyncio.Transport):
-    """What is left of a connection that ended: it takes everything, and holds nothing."""
-
-    def is_closing(self) -> bool:
-        return True
-
-    def write(self, data: object) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
-ENDED: asyncio.Transport = _Ended()
-"""The transport of every connection that ended."""
-
-FAULTS = (Lost, TimedOut, Garbage)
-"""Everything that can end a connection."""
+from smtpsend._protocol.failures import TimedOut
 
 
 class Deadline:
-    """Until when the whole call may run."""
+    """The time at which a whole call must have ended."""
 
     def __init__(self, seconds: float) -> None:
         self._clock = asyncio.get_running_loop().time
@@ -59,11 +22,11 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left; 0 when it is over."""
+        """Seconds that are left; 0 when the deadline has passed."""
         return max(0.0, self._end - self._clock())
 
-    def check(self) -> None:
-        """Raise if it is over.
+    def raise_if_over(self) -> None:
+        """Raise if the deadline has passed.
 
         Raises:
             TimedOut: nothing is left.

@@ -12,8 +12,9 @@ from typing import cast
 from weakref import WeakSet
 
 from smtpsend._model.server.host import literal
-from smtpsend._wire.channel import Deadline
-from smtpsend._wire.progress import Track, lost
+from smtpsend._protocol.failures import lost
+from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.progress import Track
 from smtpsend._wire.threads import in_thread
 from smtpsend.errors import ConnectError, Event, Phase, SendError
 

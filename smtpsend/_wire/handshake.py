@@ -6,16 +6,17 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from smtpsend._model.server.credentials import known
 from smtpsend._model.server.host import check_private
+from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
-from smtpsend._wire.channel import Channel, Deadline
+from smtpsend._protocol.sasl import known
+from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
+from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.dial import dial
-from smtpsend._wire.ehlo_name import tls_name
-from smtpsend._wire.progress import Track, at, lost, positive, temporary
+from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
-from smtpsend._wire.tls import check, check_pin, pinning_context
+from smtpsend._wire.tls import check_pin, pinning_context, require_verifying, tls_name
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -65,7 +66,7 @@ async def _handshake(session: Session) -> None:
     """Greeting, EHLO, TLS, EHLO: until the session is ready."""
     if session.method.security == "implicit":
         await _start_tls(session)
-    with at(session.track, Phase.GREETING):
+    with step(session.track, Phase.GREETING):
         greeting = await session.channel.reply(session.timeout())
     if not positive(greeting):
         raise ConnectError(
@@ -86,13 +87,13 @@ async def _handshake(session: Session) -> None:
 
 
 async def _ask_for_tls(session: Session) -> None:
-    if not session.offers("starttls"):
+    if "STARTTLS" not in session.extensions:
         raise TLSError(
             "the server does not offer STARTTLS",
             phase=Phase.STARTTLS,
             event=Event.NO_STARTTLS,
         )
-    with at(session.track, Phase.STARTTLS):
+    with step(session.track, Phase.STARTTLS):
         reply = await session.ask(b"STARTTLS")
     if not positive(reply):
         raise TLSError(
@@ -110,7 +111,9 @@ async def _start_tls(session: Session) -> None:
     """The handshake, on a port of either kind."""
     loop = asyncio.get_running_loop()
     pin = session.target.fingerprint
-    context = check(session.target.context) if pin is None else pinning_context()
+    context = (
+        require_verifying(session.target.context) if pin is None else pinning_context()
+    )
     plain = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
@@ -149,7 +152,7 @@ def _check_mechanism(session: Session) -> None:
     auth = session.target.auth
     if auth is None or session.mechanism is not None:
         return
-    offered = ", ".join(m.upper() for m in session.mechanisms[:20])
+    offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     raise AuthError(
         f"the server {what}, and the credentials need one of {known(auth)}",

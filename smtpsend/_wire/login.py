@@ -10,17 +10,11 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.server.credentials import (
-    Auth,
-    Exchange,
-    OAuth2,
-    Password,
-    exchange,
-    shown_name,
-)
-from smtpsend._wire.channel import Garbage
-from smtpsend._wire.oauth import fetch
-from smtpsend._wire.progress import at, closing, positive, temporary
+from smtpsend._model.server.credentials import Auth, OAuth2, Password, shown_name
+from smtpsend._protocol.failures import Garbage, closing, positive, temporary
+from smtpsend._protocol.sasl import Exchange, exchange
+from smtpsend._wire.oauth import fetch_token
+from smtpsend._wire.progress import step
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
@@ -64,7 +58,7 @@ async def login(session: Session) -> None:
 async def _secret(session: Session, auth: Auth) -> str:
     if isinstance(auth, Password):
         return auth.password
-    return await fetch(auth, session.timeout())
+    return await fetch_token(auth, session.timeout())
 
 
 async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | None:
@@ -76,7 +70,7 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
     words = [b"AUTH", mechanism.encode()]
     if (first := next(talk)) is not None:
         words.append(b64encode(first) or b"=")
-    with at(session.track, Phase.AUTH), session.channel.login():
+    with step(session.track, Phase.AUTH), session.channel.transcript.login():
         reply = await session.ask(*words)
         while reply.code == 334:
             answer = _next_answer(talk, session.channel.challenge)

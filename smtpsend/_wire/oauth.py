@@ -11,7 +11,7 @@ from smtpsend._wire.threads import in_thread
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
 
-async def fetch(auth: OAuth2, timeout: float) -> str:
+async def fetch_token(auth: OAuth2, timeout: float) -> str:
     """The token, from the provider if there is one.
 
     A function is called in a thread of its own, since it will block on a network.

@@ -1,7 +1,7 @@
-"""From what happened on the wire to a typed error: the one place that translates.
+"""How far one method has come, and the one place where a fault becomes a typed error.
 
-`at` names the step; whatever ends the connection during it becomes the error and the
-row of the policy table that belong to that step.
+`step` names the step of the session. Whatever ends the connection during it becomes the
+error, and the row of the policy table, that belong to this step.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from smtpsend._model.policy.policy import Method
-from smtpsend._wire.channel import FAULTS, TimedOut
-from smtpsend.errors import (
-    ConnectError,
-    ConnectionLost,
-    DeliveryUnknown,
-    Event,
-    Phase,
-    Reply,
-    SendError,
-    TLSError,
-)
+from smtpsend._protocol.failures import FAULTS, TimedOut, lost
+from smtpsend.errors import Attempt, Event, Phase, SendError
 
 
 @dataclass(slots=True)
 class Track:
-    """How far one method has come; the race looks at it for progress."""
+    """How far one method has come; the race reads its progress from it.
+
+    Attributes:
+        started: seconds from the start of the call to the start of this attempt.
+        address: the IP address that got furthest.
+        moved: the time of the last progress, on the loop's clock.
+    """
 
     method: Method
     started: float
@@ -35,7 +32,7 @@ class Track:
     moved: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     def progress(self) -> None:
-        """A connection, a whole reply or a handshake is there."""
+        """Note progress: a TCP connection, a whole reply, or a TLS handshake."""
         self.moved = asyncio.get_running_loop().time()
 
     @property
@@ -43,61 +40,29 @@ class Track:
         """Seconds without progress."""
         return asyncio.get_running_loop().time() - self.moved
 
+    def attempt(self, error: SendError | None, now: float) -> Attempt:
+        """The `Attempt` that this track came to.
 
-# What a lost connection means at each step.
-_LOST_AT: dict[Phase, tuple[type[SendError], Event]] = {
-    Phase.CONNECT: (ConnectError, Event.UNREACHABLE),
-    Phase.GREETING: (ConnectError, Event.NO_GREETING),
-    Phase.EHLO: (ConnectError, Event.EHLO_REFUSED),
-    Phase.STARTTLS: (TLSError, Event.NO_STARTTLS),
-    Phase.TLS: (TLSError, Event.HANDSHAKE),
-    Phase.AUTH: (ConnectionLost, Event.AUTH_LOST),
-    Phase.MAIL: (ConnectionLost, Event.LOST),
-    Phase.RCPT: (ConnectionLost, Event.LOST),
-    Phase.DATA: (ConnectionLost, Event.LOST),
-    Phase.CONTENT: (ConnectionLost, Event.LOST),
-    Phase.FINAL: (DeliveryUnknown, Event.UNKNOWN),
-}
-
-_WHERE: dict[Phase, str] = {
-    Phase.CONNECT: "no connection",
-    Phase.GREETING: "no greeting",
-    Phase.EHLO: "no answer to EHLO",
-    Phase.STARTTLS: "no answer to STARTTLS",
-    Phase.TLS: "the TLS handshake failed",
-    Phase.AUTH: "no answer to the login",
-    Phase.MAIL: "the connection was lost at MAIL",
-    Phase.RCPT: "the connection was lost at RCPT",
-    Phase.DATA: "the connection was lost at DATA",
-    Phase.CONTENT: "the connection was lost in the middle of the message",
-    Phase.FINAL: "no answer to the end of the message: it may have been delivered",
-}
+        Args:
+            error: what ended it; None if it was abandoned.
+            now: seconds since the start of the call.
+        """
+        return Attempt(
+            method=self.method,
+            address=self.address,
+            phase=self.phase if error is None else error.phase,
+            error=None if error is None else error.said(),
+            started=self.started,
+            elapsed=now - self.started,
+            event=Event.ABANDONED if error is None else error.event or Event.REFUSED,
+        )
 
 
-def lost(phase: Phase, why: str, *, timed_out: bool = False) -> SendError:
-    """The error of a connection that ended, timed out or made no sense at `phase`."""
-    kind, event = _LOST_AT[phase]
-    return kind(
-        f"{_WHERE[phase]} ({why})",
-        phase=phase,
-        event=event,
-        temporary=kind is not DeliveryUnknown,
-        timed_out=timed_out,
-    )
+class step:  # noqa: N801  # reads as a verb where it is used
+    """Run one step of the session; a fault that ends it leaves as a `SendError`.
 
-
-def closing(phase: Phase, reply: Reply) -> SendError:
-    """The error of a 421 before the end of the message: the server hangs up."""
-    error = lost(phase, "the server ended the session")
-    error.reply = reply
-    return error
-
-
-class at:  # noqa: N801  # reads as a verb where it is used
-    """Run one step; what breaks the connection during it leaves as a `SendError`.
-
-    A step that has several parts moves `track.phase` on. (A class, since nine of these
-    run for each message, and a generator costs three times as much.)
+    A step of several parts moves `track.phase` on. This is a class because nine steps
+    run for each message, and a generator would cost three times as much.
     """
 
     __slots__ = ("_track",)
@@ -119,15 +84,5 @@ class at:  # noqa: N801  # reads as a verb where it is used
             self._track.progress()
         elif isinstance(error, FAULTS):
             timed_out = isinstance(error, TimedOut)
-            # The fault may hold what the server said; its text is redacted already.
+            # The fault may quote the server; its text is redacted already.
             raise lost(self._track.phase, str(error), timed_out=timed_out) from None
-
-
-def temporary(reply: Reply) -> bool:
-    """Whether a refusal is of the kind that may pass (RFC 5321 section 4.2.1)."""
-    return 400 <= reply.code < 500
-
-
-def positive(reply: Reply) -> bool:
-    """Whether a reply is a success: any 2yz (RFC 5321 section 4.2.1)."""
-    return 200 <= reply.code < 300

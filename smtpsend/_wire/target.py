@@ -1,41 +1,28 @@
-"""What a session is opened to, and what is known of it."""
+"""What a session is opened to: one server, its addresses, and what is known of it."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import TYPE_CHECKING
 
 from smtpsend._model.policy.policy import Policy
-from smtpsend._model.server.credentials import Auth
+from smtpsend._model.server.credentials import Auth, known_secret
+from smtpsend._model.server.host import check_private
+from smtpsend._protocol.quirks import Quirks
 from smtpsend._protocol.redact import Redactor
-from smtpsend._wire.dial import Address
+from smtpsend._wire.dial import Address, resolve
 
 
-class Behind(Enum):
-    """Whether a server answers commands that stand behind the final dot of a message."""
-
-    UNTRIED = "untried"
-    TRYING = "trying"  # some connection is about to see
-    ANSWERED = "answered"
-    LOST = "lost"  # or refused, or it hangs up
-
-
-@dataclass(slots=True)
-class Quirks:
-    """What a server was found not to do as it says."""
-
-    no_bdat: bool = False
-    no_content_in_group: bool = False
-    no_window: bool = False  # it does not say where a window of messages ends
-    behind: Behind = Behind.UNTRIED
-    doubts: int = 0  # how often it refused a sender behind a final dot
+if TYPE_CHECKING:
+    from smtpsend._model.server.server import Server
+    from smtpsend._wire.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a session is opened to."""
+    """What a session is opened to; the arguments of `Server`, resolved."""
 
     host: str
     addresses: Sequence[Address]
@@ -46,3 +33,33 @@ class Target:
     policy: Policy
     quirks: Quirks
     redact: Redactor
+
+
+async def find_target(
+    server: Server, context: ssl.SSLContext, quirks: Quirks, deadline: Deadline
+) -> Target:
+    """Look up where a server is.
+
+    Raises:
+        ConnectError: the name is unknown, or could not be looked up.
+        ConfigError: a plaintext method would lead to a public address.
+    """
+    limit = deadline.within(server.policy.connect_timeout)
+    addresses = await resolve(server.host, limit)
+    if server.plaintext:
+        for _, address in addresses:
+            check_private(str(address[0]))
+    redact = Redactor()
+    if (secret := known_secret(server.auth)) is not None:
+        redact.add(secret)
+    return Target(
+        host=server.host,
+        addresses=addresses,
+        context=context,
+        fingerprint=server.fingerprint,
+        auth=server.auth,
+        ehlo_name=server.ehlo_name,
+        policy=server.policy,
+        quirks=quirks,
+        redact=redact,
+    )

@@ -22,7 +22,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         ConfigError: `cafile` cannot be read, or `own` does not verify.
     """
     if own is not None:
-        return check(own)
+        return require_verifying(own)
     path = Path(_public_cas() if cafile is None else cafile)
     try:
         state = path.stat()
@@ -74,7 +74,7 @@ def _public_cas() -> str:
     return certifi.where()
 
 
-def check(context: ssl.SSLContext) -> ssl.SSLContext:
+def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
     """`context`, if it verifies; looked at again at each connect, since it can change.
 
     Raises:
@@ -113,3 +113,8 @@ def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION
     context.load_verify_locations(cafile=cafile)
     return context
+
+
+def tls_name(host: str) -> str:
+    """The name to look for in the certificate: no root dot, no zone."""
+    return host.removesuffix(".").partition("%")[0]

@@ -25,7 +25,7 @@ from smtpsend.prepared import Prepared
 
 
 # After so many messages in a row for which nobody was there, it is of no use to go on.
-_PATIENCE = 3
+_MOST_UNREACHED = 3
 _ENDING = b"\nsmtpsend: finishing what was begun; once more aborts it\n"
 _STYLES = {"accepted": "good", "deferred": "warn", "unknown": "warn"}
 _ORDER = ("accepted", "partial", "deferred", "refused", "invalid", "failed", "unknown")
@@ -48,7 +48,7 @@ def send_many(arguments: argparse.Namespace) -> Exit:
     results, resume = arguments.results, arguments.resume
     with Journal(results, resume=resume) as journal, screen.live() as update:
         progress = Progress(len(found), update, screen.width)
-        batch = _Batch(found, journal, screen, progress, quiet=arguments.json)
+        batch = _Run(found, journal, screen, progress, quiet=arguments.json)
         batch.tell_interrupted()
         try:
             batch.run(server, arguments)
@@ -59,7 +59,7 @@ def send_many(arguments: argparse.Namespace) -> Exit:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Run:
     """One run: what is begun, what came of it, and whether to go on."""
 
     found: list[Entry]
@@ -160,7 +160,7 @@ class _Batch:
         unreached = isinstance(error, ConnectError)
         self._unreached = self._unreached + 1 if unreached else 0
         lasting = isinstance(error, AuthError | ConnectError) and not error.temporary
-        if lasting or self._unreached >= _PATIENCE:
+        if lasting or self._unreached >= _MOST_UNREACHED:
             self.stopping = self.stopping or error.message
             self.error = error
 

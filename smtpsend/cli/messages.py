@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from smtpsend._model.message.originator import Addresses
+from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError
 from smtpsend.prepared import Prepared, prepare
@@ -45,7 +45,7 @@ def ready(
             "it does not begin with headers",
             hint="a mere text is sent with --text - and --from, --to and --subject",
         )
-    addresses = Addresses.of(headers)
+    addresses = HeaderAddresses.of(headers)
     if sender is None:
         sender = addresses.sender()
     if not recipients:

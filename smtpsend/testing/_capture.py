@@ -11,12 +11,12 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from smtpsend._client import submit
+from smtpsend._client import transport
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.submission import Order
+from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
-from smtpsend._wire.tls import check as check_context
+from smtpsend._wire.tls import require_verifying
 from smtpsend.testing._outbox import Outbox
 
 
@@ -30,9 +30,9 @@ _lock = threading.Lock()
 
 
 class _Transport:
-    async def send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
+    async def send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
         await self._arrive(server)
-        return _innermost()._send(server, order, hooks)
+        return _innermost()._send(server, submission, hooks)
 
     async def check(self, server: Server, hooks: Hooks) -> None:
         await self._arrive(server)
@@ -40,7 +40,7 @@ class _Transport:
 
     async def _arrive(self, server: Server) -> None:
         if server.ssl_context is not None:
-            check_context(server.ssl_context)
+            require_verifying(server.ssl_context)
         await asyncio.sleep(0)  # a send can be cancelled
 
 
@@ -86,7 +86,7 @@ class capture:  # noqa: N801  # used like a function, as a context manager or a 
         box = Outbox()
         with _lock:
             _open.append(box)
-            submit.transport = _transport
+            transport.replacement = _transport
         _own.set((*_own.get(), box))
         self._boxes.append(box)
         return box
@@ -103,7 +103,7 @@ class capture:  # noqa: N801  # used like a function, as a context manager or a 
         with _lock:
             _open[:] = [one for one in _open if one is not box]
             if not _open:
-                submit.transport = None
+                transport.replacement = None
 
     def __call__(self, function: F) -> F:
         """`function`, with a capture of its own around each call."""

@@ -6,8 +6,7 @@ import copy
 from dataclasses import dataclass
 
 from smtpsend._model.policy.policy import Policy
-from smtpsend._protocol.refusals import recipients_refused, refusal
-from smtpsend._wire.progress import lost
+from smtpsend._protocol.failures import lost, recipients_refused, refusal
 from smtpsend.errors import (
     Attempt,
     AuthError,

@@ -9,11 +9,11 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.submission import Order
+from smtpsend._client.submission import Submission
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
-from smtpsend._protocol.refusals import recipients_refused
+from smtpsend._protocol.failures import recipients_refused
 from smtpsend.errors import Reply, SendError
 from smtpsend.testing._failures import Failure, reply_of
 
@@ -157,13 +157,13 @@ class Outbox:
         if failure is not None:
             raise _told(failure.make(server.policy, ()), hooks)
 
-    def _send(self, server: Server, order: Order, hooks: Hooks) -> Receipt:
+    def _send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
         """What a send comes to."""
         with self._lock:
-            error, refused = self._fate(server, order)
+            error, refused = self._fate(server, submission)
             if error is None:
-                return self._accept(server, order, refused)
-            envelope = order.envelope
+                return self._accept(server, submission, refused)
+            envelope = submission.envelope
             error.message_id = envelope.message_id
             self.failed.append(
                 Captured(
@@ -177,18 +177,20 @@ class Outbox:
         raise _told(error, hooks)
 
     def _fate(
-        self, server: Server, order: Order
+        self, server: Server, submission: Submission
     ) -> tuple[SendError | None, dict[str, Reply]]:
-        to = order.envelope.recipients
+        to = submission.envelope.recipients
         if (failure := self._next(checking=False)) is not None:
             return failure.make(server.policy, to), {}
         refused = {r: self._refused[_key(r)] for r in to if _key(r) in self._refused}
-        if refused and (order.require_all or len(refused) == len(to)):
+        if refused and (submission.require_all or len(refused) == len(to)):
             return recipients_refused(refused, len(to) - len(refused)), {}
         return None, refused
 
-    def _accept(self, server: Server, order: Order, refused: dict[str, Reply]) -> Receipt:
-        envelope = order.envelope
+    def _accept(
+        self, server: Server, submission: Submission, refused: dict[str, Reply]
+    ) -> Receipt:
+        envelope = submission.envelope
         accepted = tuple(r for r in envelope.recipients if r not in refused)
         receipt = Receipt(
             message_id=envelope.message_id,

@@ -34,7 +34,7 @@ def _native_thread() -> int:
 _AT_IMPORT, _HOME = _patched(), _native_thread()
 
 
-def check() -> None:
+def refuse_partial_patching() -> None:
     """Refuse what would hang.
 
     Raises:

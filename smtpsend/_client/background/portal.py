@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from smtpsend._client.background import gevent as green
+from smtpsend._client.background import gevent
 from smtpsend._wire.dial import OPEN
 from smtpsend.errors import ConfigError
 
@@ -95,7 +95,7 @@ class Call(Generic[T]):
         Raises:
             ConfigError: called from the loop's own thread, which would wait for itself.
         """
-        green.check()
+        gevent.refuse_partial_patching()
         if _portal.inside():
             raise ConfigError(
                 "the sync functions cannot be called from a token function or a hook "
@@ -152,7 +152,7 @@ def threaded() -> bool:
     Raises:
         ConfigError: gevent stands in the way.
     """
-    green.check()
+    gevent.refuse_partial_patching()
     try:
         _portal.loop()
     except RuntimeError:
@@ -222,7 +222,7 @@ def _after_fork() -> None:
     _portal = _Portal()
     # Only the child's copies: as long as they are open, the server would not see the
     # parent hang up.
-    green.forget(list(OPEN))
+    gevent.forget(list(OPEN))
     OPEN.clear()
 
 

@@ -5,247 +5,250 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from smtpsend._client import log as report
+from smtpsend._client import log
 from smtpsend._client.delivery import Delivery
-from smtpsend._client.submission import Order
+from smtpsend._client.outcomes import receipt_of
+from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Receipt
-from smtpsend._protocol.negotiation import fit
-from smtpsend._protocol.ordering import harmless
+from smtpsend._protocol.negotiation import negotiate
+from smtpsend._protocol.ordering import cannot_be_commands
 from smtpsend._wire.deadline import Deadline
-from smtpsend._wire.transactions.batched import Letter, Rest
+from smtpsend._wire.progress import Track
 from smtpsend._wire.transactions.chain import Chain
+from smtpsend._wire.transactions.transaction import BatchTransaction, Unsent
 from smtpsend._wire.transactions.window import LARGEST, Window
-from smtpsend.errors import Attempt, Event, Phase, SendError
+from smtpsend.errors import Phase, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.bulk.dispatcher import Bulk
+    from smtpsend._client.bulk.dispatcher import Dispatcher
     from smtpsend._client.race import Race
     from smtpsend._wire.connection import Session
 
 # RFC 5321 section 4.5.3.1.8: a server takes at least as many recipients at once.
 _MOST_RECIPIENTS = 100
 # Seconds that a connection is held back for the next message of a batch.
-_PATIENCE = 0.05
+_HOLD = 0.05
 
 
-class Batch:
+class ConnectionBatch:
     """What one worker sends over one connection, as long as there is something."""
 
-    def __init__(self, bulk: Bulk, session: Session, race: Race) -> None:
-        self.partly: list[Letter] = []  # taken for some; the others did not fit in
-        self._bulk = bulk
+    def __init__(self, dispatcher: Dispatcher, session: Session, race: Race) -> None:
+        self.partial: list[
+            BatchTransaction
+        ] = []  # taken for some; the others did not fit in
+        self._dispatcher = dispatcher
         self._session = session
         self._race = race  # of the first message, which opened the connection
-        self._first: Order | None = None
-        self._open: list[Letter] = []
-        pool = bulk.pool
-        said = session.message_limit or sys.maxsize
+        self._first: Submission | None = None
+        self._open: list[BatchTransaction] = []
+        pool = dispatcher.pool
+        said = session.extensions.message_limit or sys.maxsize
         self._limit = min(pool.limits.max_messages, said)
-        self._most = min(_MOST_RECIPIENTS, session.recipient_limit or _MOST_RECIPIENTS)
+        self._most = min(
+            _MOST_RECIPIENTS, session.extensions.recipient_limit or _MOST_RECIPIENTS
+        )
 
     @property
     def unit(self) -> int:
         """How many messages the connection takes at once."""
-        return self._bulk.pool.limits.window if self._session.pipelining else 1
+        return self._dispatcher.pool.limits.window if self._session.pipelining else 1
 
-    def takes(self, order: Order) -> bool:
+    def takes(self, submission: Submission) -> bool:
         """Whether a message can go with others."""
-        count = len(order.envelope.recipients)
-        if order.require_all and count > 1 and self._session.pipelining:
+        count = len(submission.envelope.recipients)
+        if submission.require_all and count > 1 and self._session.pipelining:
             return False
         return count <= self._most
 
-    async def run(self, first: Order) -> Rest:
+    async def run(self, first: Submission) -> Unsent:
         """Send it and those that follow, until none does or the connection is done for.
 
         Returns:
             Messages that nobody can have taken.
         """
-        bulk, session = self._bulk, self._session
-        order: Order | None = first
+        dispatcher, session = self._dispatcher, self._session
+        submission: Submission | None = first
         self._first = first
         try:
-            while order is not None:
-                rest = await self._some(order)
-                self._open = [x for x in self._open if x in rest.letters]
-                if rest.letters or not session.channel.fit or session.spent:
+            while submission is not None:
+                rest = await self._some(submission)
+                self._open = [x for x in self._open if x in rest.transactions]
+                if rest.transactions or not session.channel.fit or session.used_up:
                     return rest
-                order = None
-                more = not self._full and await bulk.wait_for_more(_PATIENCE)
+                submission = None
+                more = not self._full and await dispatcher.wait_for_more(_HOLD)
                 # Where the pace has to be waited for, no connection is held meanwhile.
-                if more and not bulk.pool.crowded and bulk.pool.pace.ready:
-                    order = self._next()
-                    if order is not None:
-                        bulk.pool.pace.begun(1)
+                if (
+                    more
+                    and not dispatcher.pool.has_waiters
+                    and dispatcher.pool.throttle.ready
+                ):
+                    submission = self._next()
+                    if submission is not None:
+                        dispatcher.pool.throttle.started(1)
         except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
             session.channel.abort()
-            for letter in self._open[:]:
-                self._ended_by(letter, error)
-            return Rest()
+            for transaction in self._open[:]:
+                self._ended_by(transaction, error)
+            return Unsent()
         except BaseException:
             session.channel.abort()
-            for letter in self._open[:]:
-                self._cancelled(letter)
-            for letter in self.partly:
-                bulk.cancelled(letter.order, Delivery.of(letter))
+            for transaction in self._open[:]:
+                self._cancelled(transaction)
+            for transaction in self.partial:
+                dispatcher.cancelled(transaction.submission, Delivery.of(transaction))
             raise
-        return Rest()
+        return Unsent()
 
     @property
     def _full(self) -> bool:
         return self._session.messages >= self._limit
 
-    def _next(self) -> Order | None:
+    def _next(self) -> Submission | None:
         """The next message, if it can go over this connection now."""
-        bulk = self._bulk
-        if self._full or not bulk.inbox or not self.takes(bulk.inbox[0]):
+        dispatcher = self._dispatcher
+        if self._full or not dispatcher.inbox or not self.takes(dispatcher.inbox[0]):
             return None
-        return bulk.inbox.popleft()
+        return dispatcher.inbox.popleft()
 
-    async def _some(self, order: Order) -> Rest:
+    async def _some(self, submission: Submission) -> Unsent:
         """A window, or a chain."""
-        bulk, session = self._bulk, self._session
-        opened = order is self._first
-        session.deadline = self._race.deadline if opened else Deadline(order.timeout)
-        letter = self._letter(order, session.deadline)
-        if letter is None:
-            return Rest()
-        if self._windows(order) and not session.alive and bulk.inbox:
+        dispatcher, session = self._dispatcher, self._session
+        opened = submission is self._first
+        session.deadline = self._race.deadline if opened else Deadline(submission.timeout)
+        transaction = self._transaction(submission, session.deadline)
+        if transaction is None:
+            return Unsent()
+        if self._windows(submission) and not session.probed and dispatcher.inbox:
             try:
-                await session.see_alive()
+                await session.probe()
             except SendError as error:
                 session.channel.abort()
-                return Rest([letter], error)
-        if session.alive and self._windows(order):
-            letters = self._fill(letter)
-            bulk.pool.pace.begun(len(letters) - 1)
-            return await Window(session, letters, self._settle).run()
-        return await Chain(session, self._more, self._settle).run(letter)
+                return Unsent([transaction], error)
+        if session.probed and self._windows(submission):
+            transactions = self._fill(transaction)
+            dispatcher.pool.throttle.started(len(transactions) - 1)
+            return await Window(session, transactions, self._settle).run()
+        return await Chain(session, self._more, self._settle).run(transaction)
 
-    def _windows(self, order: Order) -> bool:
+    def _windows(self, submission: Submission) -> bool:
         """Whether a message may go out before the server answers, if it is alive."""
-        return self._session.takes_windows and self._harmless(order)
+        return self._session.accepts_windows and self._harmless(submission)
 
-    def _harmless(self, order: Order) -> bool:
+    def _harmless(self, submission: Submission) -> bool:
         """Whether the content of a message does no harm if it is taken for commands."""
-        if order.envelope.eight_bit and not self._session.offers("8bitmime"):
+        if submission.envelope.eight_bit and "8BITMIME" not in self._session.extensions:
             # It is encoded anew, and nobody has looked at what that gives.
             return False
-        if order.shares is None:
-            order.shares = harmless(order.envelope.content)
-        return order.shares
+        if submission.shares is None:
+            submission.shares = cannot_be_commands(submission.envelope.content)
+        return submission.shares
 
-    def _fill(self, letter: Letter) -> list[Letter]:
+    def _fill(self, transaction: BatchTransaction) -> list[BatchTransaction]:
         """A window that begins with a message."""
-        bulk, session = self._bulk, self._session
-        letters, size = [letter], len(letter.message.content)
-        most = bulk.pool.pace.most(bulk.pool.limits.window)
+        dispatcher, session = self._dispatcher, self._session
+        transactions, size = [transaction], len(transaction.message.content)
+        most = dispatcher.pool.throttle.allowed(dispatcher.pool.limits.window)
         most = min(most, self._limit - session.messages)
-        inbox, deadline = bulk.inbox, session.deadline
-        while len(letters) < most and inbox and self.takes(order := inbox[0]):
-            size += len(order.envelope.content)
-            if size > LARGEST or not self._harmless(order):
+        inbox, deadline = dispatcher.inbox, session.deadline
+        while len(transactions) < most and inbox and self.takes(submission := inbox[0]):
+            size += len(submission.envelope.content)
+            if size > LARGEST or not self._harmless(submission):
                 break
-            another = self._letter(inbox.popleft(), deadline)
+            another = self._transaction(inbox.popleft(), deadline)
             if another is not None:
-                letters.append(another)
-        return letters
+                transactions.append(another)
+        return transactions
 
-    def _more(self) -> Letter | None:
+    def _more(self) -> BatchTransaction | None:
         """The next message of a chain."""
-        bulk, pace = self._bulk, self._bulk.pool.pace
-        while bulk.inbox and not bulk.pool.crowded and pace.ready:
-            if self._windows(bulk.inbox[0]):
+        dispatcher, pace = self._dispatcher, self._dispatcher.pool.throttle
+        while dispatcher.inbox and not dispatcher.pool.has_waiters and pace.ready:
+            if self._windows(dispatcher.inbox[0]):
                 return None
-            order = self._next()
-            if order is None:
+            submission = self._next()
+            if submission is None:
                 return None
-            letter = self._letter(order, Deadline(order.timeout))
-            if letter is not None:
-                pace.begun(1)
-                return letter
+            transaction = self._transaction(submission, Deadline(submission.timeout))
+            if transaction is not None:
+                pace.started(1)
+                return transaction
         return None
 
-    def _letter(self, order: Order, deadline: Deadline) -> Letter | None:
+    def _transaction(
+        self, submission: Submission, deadline: Deadline
+    ) -> BatchTransaction | None:
         """A message as it goes out; None if the server cannot carry it."""
-        envelope = order.envelope
+        envelope = submission.envelope
         try:
-            message = fit(envelope, self._session)
+            message = negotiate(envelope, self._session.extensions)
         except SendError as error:
-            self._attempted(order, error, deadline)
-            delivery = Delivery(envelope, order.require_all)
-            self._bulk.failed(order, delivery, error)
+            self._attempted(submission, error, deadline)
+            delivery = Delivery(envelope, submission.require_all)
+            self._dispatcher.failed(submission, delivery, error)
             return None
-        letter = Letter(
+        transaction = BatchTransaction(
             message=message,
             recipients=envelope.recipients,
-            require_all=order.require_all,
+            require_all=submission.require_all,
             deadline=deadline,
-            order=order,
+            submission=submission,
         )
-        self._open.append(letter)
-        return letter
+        self._open.append(transaction)
+        return transaction
 
-    def _settle(self, letter: Letter) -> None:
+    def _settle(self, transaction: BatchTransaction) -> None:
         """Tell what became of a message."""
-        self._open.remove(letter)
-        order = letter.order
-        if letter.error is not None:
-            self._attempted(order, letter.error, letter.deadline)
-            self._bulk.failed(order, Delivery.of(letter), letter.error)
-        elif letter.put_off:
-            self.partly.append(letter)
+        self._open.remove(transaction)
+        submission = transaction.submission
+        if transaction.error is not None:
+            self._attempted(submission, transaction.error, transaction.deadline)
+            self._dispatcher.failed(
+                submission, Delivery.of(transaction), transaction.error
+            )
+        elif transaction.deferred:
+            self.partial.append(transaction)
         else:
-            self._bulk.taken(order, self._receipt(letter))
+            self._dispatcher.taken(submission, self._receipt(transaction))
 
-    def _attempted(self, order: Order, error: SendError, deadline: Deadline) -> None:
+    def _attempted(
+        self, submission: Submission, error: SendError, deadline: Deadline
+    ) -> None:
         """Note in the error, and tell, what was tried for a message."""
-        session, opened = self._session, order is self._first
+        session, opened = self._session, submission is self._first
         started = session.track.started if opened else 0.0
-        attempt = Attempt(
-            session.method,
-            session.track.address,
-            error.phase,
-            error.said(),
-            started,
-            deadline.elapsed - started,
-            error.event or Event.REFUSED,
-        )
+        track = Track(session.method, started, address=session.track.address)
+        attempt = track.attempt(error, deadline.elapsed)
         before = self._race.attempts if opened else ()
         error.attempts = (*before, attempt)
-        self._bulk.pool.hooks.attempt(attempt)
+        self._dispatcher.pool.hooks.attempt(attempt)
 
-    def _receipt(self, letter: Letter) -> Receipt:
-        session, opened = self._session, letter.order is self._first
-        assert letter.answer is not None  # noqa: S101  # it was taken
-        return Receipt(
-            message_id=letter.order.envelope.message_id,
-            method=session.method,
-            address=str(session.track.address),
-            tls=session.tls,
-            reply=letter.answer,
-            accepted=tuple(letter.accepted),
-            refused=letter.refused,
+    def _receipt(self, transaction: BatchTransaction) -> Receipt:
+        session, opened = self._session, transaction.submission is self._first
+        return receipt_of(
+            session,
+            Delivery.of(transaction),
             attempts=tuple(self._race.attempts) if opened else (),
-            elapsed=letter.deadline.elapsed,
             started=session.track.started if opened else 0.0,
+            elapsed=transaction.deadline.elapsed,
         )
 
-    def _ended_by(self, letter: Letter, error: Exception) -> None:
+    def _ended_by(self, transaction: BatchTransaction, error: Exception) -> None:
         """Tell what became of a message where a defect ended the connection."""
-        if letter.answer is None:
-            phase = Phase.FINAL if letter.ended else Phase.MAIL
-            letter.error = report.unexpected(error, phase)
-        self._settle(letter)
+        if transaction.answer is None:
+            phase = Phase.FINAL if transaction.ended else Phase.MAIL
+            transaction.error = log.unexpected(error, phase)
+        self._settle(transaction)
 
-    def _cancelled(self, letter: Letter) -> None:
+    def _cancelled(self, transaction: BatchTransaction) -> None:
         """Tell what became of a message that was on its way when all was cancelled."""
-        if not letter.ended:
-            self._bulk.not_sent(letter.order)
-        elif letter.answer is None:
-            delivery = Delivery.of(letter)
-            delivery.unknown = report.left_open(letter.order.envelope.message_id)
-            self._bulk.cancelled(letter.order, delivery)
+        if not transaction.ended:
+            self._dispatcher.not_sent(transaction.submission)
+        elif transaction.answer is None:
+            delivery = Delivery.of(transaction)
+            delivery.unknown = log.log_unknown(transaction.submission.envelope.message_id)
+            self._dispatcher.cancelled(transaction.submission, delivery)
         else:
-            self._settle(letter)
+            self._settle(transaction)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
-from smtpsend._client import log as report
-from smtpsend._client.bulk.login_gate import Door
-from smtpsend._client.bulk.worker import Worker
+from smtpsend._client import log
+from smtpsend._client.bulk.login_gate import LoginGate
 from smtpsend._client.delivery import Delivery
-from smtpsend._client.submission import Order
-from smtpsend._client.submit import conclude, conclude_cancelled, conclude_failure
+from smtpsend._client.outcomes import conclude, conclude_cancelled, conclude_failure
+from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Outcome, Receipt
 
 
@@ -32,25 +31,30 @@ _LEAST_SETUP = 0.005
 # What part of it the caller has to give more than one message for each connection.
 _PART = 8
 # How many times as long it takes until one is tried again that the server refused.
-_SULK = 20
+_REFUSED_BACKOFF = 20
 
 
-class Bulk:
+Work = Callable[["Dispatcher", asyncio.Future[None]], Coroutine[Any, Any, None]]
+
+
+class Dispatcher:
     """What `send_many` has taken and not yet given back; belongs to one event loop.
 
     What stands before `run` may be used in another thread.
 
     Args:
+        work: sends the messages of the inbox until it is empty, or a future is done.
         ring: called when there is something new: an outcome, room, the end.
     """
 
-    def __init__(self, pool: Pool, ring: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, work: Work, ring: Callable[[], None]) -> None:
         self.pool = pool
-        self.inbox: deque[Order] = deque()
+        self.inbox: deque[Submission] = deque()
         self.outcomes: deque[Outcome] = deque()
         self.ended = False  # nothing more will be put
-        self.door = Door()
+        self.gate = LoginGate()
         self.connected = 0  # workers that have a connection
+        self._work = work
         self._ring = ring
         self._held = 0  # taken, and not given back as an outcome
         # Two numbers, since two threads count: what is in memory is the difference.
@@ -61,7 +65,8 @@ class Bulk:
         self._setup = 0.0  # seconds that the first connection took
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[asyncio.Future[None]] = []  # workers, for messages
-        self._plenty: asyncio.Future[None] | None = None  # as many as there is room for
+        # Done when the caller has given as much as there is room for.
+        self._first_window: asyncio.Future[None] | None = None
         self._stop: asyncio.Future[None] | None = None
         self._left = False  # early
         self._change = asyncio.Event()
@@ -77,22 +82,24 @@ class Bulk:
         )
 
     @property
-    def low(self) -> bool:
+    def nearly_empty(self) -> bool:
         """Whether what is left does not keep all connections at work for long."""
         width = self.pool.limits.max_connections
         return self.ended or len(self.inbox) <= self._unit * width
 
-    def put(self, order: Order) -> None:
-        """Take a message; if this was `hungry`, `wake` must follow, in the loop."""
-        self._held += 1
-        self._bytes_in += len(order.envelope.content)
-        self.inbox.append(order)
+    def put(self, submission: Submission | Outcome) -> None:
+        """Accept a message, or an outcome that is known already.
 
-    def add(self, outcome: Outcome) -> None:
-        """Take an outcome that is known already."""
+        If a worker waited for messages (`has_idle_worker`), `wake` must follow, in the
+        event loop.
+        """
         self._held += 1
-        self.outcomes.append(outcome)
-        self._ring()
+        if isinstance(submission, Outcome):
+            self.outcomes.append(submission)
+            self._ring()
+            return
+        self._bytes_in += len(submission.envelope.content)
+        self.inbox.append(submission)
 
     def get(self) -> Outcome:
         """Give an outcome back; there has to be one."""
@@ -100,9 +107,9 @@ class Bulk:
         return self.outcomes.popleft()
 
     @property
-    def hungry(self) -> bool:
+    def has_idle_worker(self) -> bool:
         """Whether somebody waits for messages."""
-        return not self._workers or bool(self._waiting) or self._plenty is not None
+        return not self._workers or bool(self._waiting) or self._first_window is not None
 
     @property
     def idle(self) -> bool:
@@ -125,9 +132,9 @@ class Bulk:
         """See to what was put."""
         while self._waiting:
             _release(self._waiting.pop())
-        plenty = self._plenty
-        if plenty is not None and (self.ended or not self.room):
-            _release(plenty)
+        first_window = self._first_window
+        if first_window is not None and (self.ended or not self.room):
+            _release(first_window)
         if self.inbox and not self._workers:
             self._start()
 
@@ -162,7 +169,7 @@ class Bulk:
     def _start(self) -> None:
         if self._stop is None:
             self._stop = asyncio.get_running_loop().create_future()
-        worker = asyncio.create_task(Worker(self, self._stop).run())
+        worker = asyncio.create_task(self._work(self, self._stop))
         self._workers.add(worker)
         worker.add_done_callback(self._ended)
 
@@ -188,7 +195,7 @@ class Bulk:
     def refused_one(self, patience: float) -> None:
         """A connection was refused while others go on: try none for a while."""
         self._width = max(1, len(self._workers) - 1)
-        self._grow_in(max(_SULK * self._setup, patience))
+        self._grow_in(max(_REFUSED_BACKOFF * self._setup, patience))
 
     def _grow_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -197,7 +204,7 @@ class Bulk:
 
     def _grow(self) -> None:
         """Open further connections, if there is more to send than those there are can."""
-        if self.inbox and not self.pool.pace.slowed:
+        if self.inbox and not self.pool.throttle.slowed:
             free = self._width - len(self._workers)
             for _ in range(min(free, -(-len(self.inbox) // max(1, self._unit)))):
                 self._start()
@@ -214,13 +221,13 @@ class Bulk:
             self._ring()
         return unit > 1 and not before
 
-    def put_back(self, orders: list[Order]) -> None:
+    def put_back(self, submissions: list[Submission]) -> None:
         """Send these next; unless the caller left early: they are not begun again."""
         if self._left:
-            for order in orders:
-                self.not_sent(order)
+            for submission in submissions:
+                self.not_sent(submission)
         else:
-            self.inbox.extendleft(reversed(orders))
+            self.inbox.extendleft(reversed(submissions))
 
     async def wait_for_many(self) -> None:
         """Let the caller give as much as a first connection takes at once.
@@ -228,16 +235,16 @@ class Bulk:
         So far no more was taken than without it; what is to be had in a part of the time
         that it took to connect goes out in one window, not in two.
         """
-        self._plenty = asyncio.get_running_loop().create_future()
+        self._first_window = asyncio.get_running_loop().create_future()
         try:
             if self.room and not self.ended:
-                await asyncio.wait([self._plenty], timeout=self._setup / _PART)
+                await asyncio.wait([self._first_window], timeout=self._setup / _PART)
         finally:
-            self._plenty = None
+            self._first_window = None
 
     async def wait_for_more(self, seconds: float) -> bool:
         """Wait until a message is there; whether one is."""
-        if self.inbox or self.pool.crowded or self.ended:
+        if self.inbox or self.pool.has_waiters or self.ended:
             return bool(self.inbox)
         loop = asyncio.get_running_loop()
         more: asyncio.Future[None] = loop.create_future()
@@ -255,42 +262,46 @@ class Bulk:
 
     def refuse_all(self) -> None:
         """Account for each message that nobody tries to send any more."""
-        while self.inbox and self.door.refused is not None:
-            order = self.inbox.popleft()
-            delivery = Delivery(order.envelope, order.require_all)
-            self.failed(order, delivery, copy.copy(self.door.refused))
+        while self.inbox and self.gate.refused is not None:
+            submission = self.inbox.popleft()
+            delivery = Delivery(submission.envelope, submission.require_all)
+            self.failed(submission, delivery, copy.copy(self.gate.refused))
 
     # outcomes
 
-    def taken(self, order: Order, receipt: Receipt) -> None:
+    def taken(self, submission: Submission, receipt: Receipt) -> None:
         """The server took a message."""
-        self.pool.pace.taken()
-        self._tell(order, conclude(self.pool.server, order, receipt, self.pool.hooks))
+        self.pool.throttle.taken()
+        self._tell(
+            submission, conclude(self.pool.server, submission, receipt, self.pool.hooks)
+        )
 
-    def failed(self, order: Order, delivery: Delivery, error: Exception) -> None:
+    def failed(
+        self, submission: Submission, delivery: Delivery, error: Exception
+    ) -> None:
         """A message was not taken, or may have been."""
         pool = self.pool
-        typed = conclude_failure(pool.server, order, delivery, pool.hooks, error)
+        typed = conclude_failure(pool.server, submission, delivery, pool.hooks, error)
         if typed is error:
             # It was raised for ourselves only, and would keep what was at work then.
             typed.__traceback__ = typed.__context__ = None
-        pool.pace.failed(typed)
-        self._tell(order, Outcome(order.index, order.message, None, typed))
+        pool.throttle.failed(typed)
+        self._tell(submission, Outcome(submission.index, submission.message, None, typed))
 
-    def not_sent(self, order: Order) -> None:
+    def not_sent(self, submission: Submission) -> None:
         """The caller left: nobody asks for the outcome, but the hook is told."""
-        self.cancelled(order, Delivery(order.envelope, order.require_all))
+        self.cancelled(submission, Delivery(submission.envelope, submission.require_all))
 
-    def cancelled(self, order: Order, delivery: Delivery) -> None:
+    def cancelled(self, submission: Submission, delivery: Delivery) -> None:
         """The same of a message that was on its way, perhaps."""
         if delivery.unknown is not None:
-            conclude_cancelled(order, delivery, self.pool.hooks)
+            conclude_cancelled(submission, delivery, self.pool.hooks)
             return
-        error = report.left(to_some=bool(delivery.accepted))
-        conclude_failure(self.pool.server, order, delivery, self.pool.hooks, error)
+        error = log.left(to_some=bool(delivery.accepted))
+        conclude_failure(self.pool.server, submission, delivery, self.pool.hooks, error)
 
-    def _tell(self, order: Order, outcome: Outcome) -> None:
-        self._bytes_out += len(order.envelope.content)
+    def _tell(self, submission: Submission, outcome: Outcome) -> None:
+        self._bytes_out += len(submission.envelope.content)
         self.outcomes.append(outcome)
         self._ring()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
 
-class Door:
+class LoginGate:
     """What several connections log in through; belongs to one event loop.
 
     Attributes:
@@ -25,7 +25,7 @@ class Door:
         self.refused: AuthError | None = None
         self._turn = asyncio.Lock()
 
-    async def enter(self, session: Session) -> None:
+    async def login(self, session: Session) -> None:
         """Log in, unless it is known that nobody is let in.
 
         Raises:

@@ -11,7 +11,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.progress import lost
+from smtpsend._protocol.failures import lost
 from smtpsend.errors import ConfigError, ConnectError, Phase, SendError
 
 
@@ -62,7 +62,7 @@ def asks_to_slow_down(error: SendError) -> bool:
     )
 
 
-class Pace:
+class Throttle:
     """When the next message may begin."""
 
     def __init__(self, max_rate: float | None) -> None:
@@ -78,13 +78,13 @@ class Pace:
         """Whether the server asked to slow down, and all is not well again."""
         return self._extra > 0
 
-    def most(self, count: int) -> int:
+    def allowed(self, count: int) -> int:
         """How many of `count` messages may begin at once."""
         if self.slowed:
             return 1
         return max(1, min(count, int(0.1 / self._gap))) if self._gap else count
 
-    async def turn(
+    async def wait_turn(
         self, deadline: Deadline | None = None, stop: asyncio.Future[None] | None = None
     ) -> None:
         """Wait until a message may begin, or `stop` is done.
@@ -102,7 +102,7 @@ class Pace:
             advice = "give the send a longer timeout"
             late.hint = advice if by_server else f"raise max_rate, or {advice}"
             raise late
-        self.begun(1)
+        self.started(1)
         if wait > 0 and stop is not None:
             await asyncio.wait([stop], timeout=wait)
         elif wait > 0:
@@ -113,7 +113,7 @@ class Pace:
         """Whether a message may begin now."""
         return self._next <= asyncio.get_running_loop().time()
 
-    def begun(self, count: int) -> None:
+    def started(self, count: int) -> None:
         """Note that so many messages begin, now or when it is their turn."""
         now = asyncio.get_running_loop().time()
         self._next = max(now, self._next) + count * max(self._gap, self._extra)

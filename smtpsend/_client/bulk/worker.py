@@ -6,9 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from smtpsend._client import log as report
-from smtpsend._client import submit
-from smtpsend._client.bulk.connection_batch import Batch
+from smtpsend._client import log, submit, transport
+from smtpsend._client.bulk.connection_batch import ConnectionBatch
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.submit import carry, logged_in, race_for
 from smtpsend._wire.deadline import Deadline
@@ -16,60 +15,67 @@ from smtpsend.errors import ConnectError, Phase, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.bulk.dispatcher import Bulk
+    from smtpsend._client.bulk.dispatcher import Dispatcher
     from smtpsend._client.race import Race
-    from smtpsend._client.submission import Order
+    from smtpsend._client.submission import Submission
     from smtpsend._wire.connection import Session
-    from smtpsend._wire.transactions.batched import Letter
+    from smtpsend._wire.transactions.transaction import BatchTransaction
+
+
+async def work(dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
+    """Send what is in the inbox of a dispatcher, until it is empty or `stop` is done."""
+    await Worker(dispatcher, stop).run()
 
 
 class Worker:
-    """Sends what is in the inbox of a `Bulk`, until it is empty.
+    """Sends what is in the inbox of a `Dispatcher`, until it is empty.
 
     Args:
         stop: done when nothing more is to begin.
     """
 
-    def __init__(self, bulk: Bulk, stop: asyncio.Future[None]) -> None:
-        self._bulk = bulk
-        self._pool = bulk.pool
+    def __init__(self, dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
+        self._dispatcher = dispatcher
+        self._pool = dispatcher.pool
         self._stop = stop
         self._told = False  # the message has its outcome, or who sends it sees to that
 
     async def run(self) -> None:
         """Work; each message that is begun has its outcome."""
-        bulk, pool = self._bulk, self._pool
-        while bulk.inbox:
-            if bulk.door.refused is not None:
-                bulk.refuse_all()
+        dispatcher, pool = self._dispatcher, self._pool
+        while dispatcher.inbox:
+            if dispatcher.gate.refused is not None:
+                dispatcher.refuse_all()
                 return
-            await pool.pace.turn(stop=self._stop)
-            if not bulk.inbox:
+            await pool.throttle.wait_turn(stop=self._stop)
+            if not dispatcher.inbox:
                 return
-            order, self._told = bulk.inbox.popleft(), False
-            deadline = Deadline(order.timeout)
-            delivery = Delivery(order.envelope, order.require_all)
+            submission, self._told = dispatcher.inbox.popleft(), False
+            deadline = Deadline(submission.timeout)
+            delivery = Delivery(submission.envelope, submission.require_all)
             try:
                 async with pool.slot(deadline):
-                    if not await self._serve(order, deadline, delivery):
+                    if not await self._serve(submission, deadline, delivery):
                         return
             except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
                 if self._told:
-                    report.unexpected(error, Phase.CONNECT)
+                    log.unexpected(error, Phase.CONNECT)
                 else:
-                    bulk.failed(order, delivery, error)
+                    dispatcher.failed(submission, delivery, error)
             except BaseException:
                 if not self._told:
-                    bulk.cancelled(order, delivery)
+                    dispatcher.cancelled(submission, delivery)
                 raise
 
-    async def _serve(self, order: Order, deadline: Deadline, delivery: Delivery) -> bool:
+    async def _serve(
+        self, submission: Submission, deadline: Deadline, delivery: Delivery
+    ) -> bool:
         """See to one message, and those that go with it; whether to go on."""
-        bulk, pool = self._bulk, self._pool
-        if submit.transport is not None:
-            sent = await submit.transport.send(pool.server, order, pool.hooks)
+        dispatcher, pool = self._dispatcher, self._pool
+        if transport.replacement is not None:
+            sent = await transport.replacement.send(pool.server, submission, pool.hooks)
             self._told = True
-            bulk.taken(order, sent)
+            dispatcher.taken(submission, sent)
             return True
         race = race_for(pool.server, deadline, pool.hooks)
         # See `submit.carry`.
@@ -77,72 +83,76 @@ class Worker:
         session = pool.take(deadline)
         if session is None:
             try:
-                session = await logged_in(race, bulk.door)
+                session = await logged_in(race, dispatcher.gate)
             except ConnectError as error:
-                if not bulk.connected:
+                if not dispatcher.connected:
                     raise
                 # The server wants no more connections, it seems: another does the work.
-                bulk.put_back([order])
+                dispatcher.put_back([submission])
                 self._told = True
                 policy = pool.server.policy
-                bulk.refused_one(policy.connect_timeout if error.timed_out else 0.0)
+                dispatcher.refused_one(policy.connect_timeout if error.timed_out else 0.0)
                 return False
             finally:
                 await race.settle()
-            bulk.opened(deadline.elapsed)
-        bulk.connected += 1
+            dispatcher.opened(deadline.elapsed)
+        dispatcher.connected += 1
         try:
-            await self._over(session, race, order, delivery)
+            await self._over(session, race, submission, delivery)
         finally:
-            bulk.connected -= 1
+            dispatcher.connected -= 1
         return True
 
     async def _over(
-        self, session: Session, race: Race, order: Order, delivery: Delivery
+        self, session: Session, race: Race, submission: Submission, delivery: Delivery
     ) -> None:
         """Send over a connection what it takes, and see to what is left of it."""
-        bulk, pool = self._bulk, self._pool
-        batch = Batch(bulk, session, race)
-        if not batch.takes(order):
+        dispatcher, pool = self._dispatcher, self._pool
+        batch = ConnectionBatch(dispatcher, session, race)
+        if not batch.takes(submission):
             receipt = await carry(race, delivery, pool, session)
             self._told = True
-            bulk.taken(order, receipt)
+            dispatcher.taken(submission, receipt)
             return
         try:
-            if bulk.set_unit(batch.unit):
-                await bulk.wait_for_many()
+            if dispatcher.set_unit(batch.unit):
+                await dispatcher.wait_for_many()
             self._told = True
-            rest = await batch.run(order)
+            rest = await batch.run(submission)
         finally:
             pool.give(session)
-        again: deque[tuple[Letter, SendError | None]]
-        again = deque((letter, None) for letter in batch.partly)
-        blame, letters = rest.blame, rest.letters
-        if blame is not None and not (session.kept and submit.is_dead(blame)):
-            again.append((letters.pop(0), blame))
-        bulk.put_back([letter.order for letter in letters])
+        again: deque[tuple[BatchTransaction, SendError | None]]
+        again = deque((transaction, None) for transaction in batch.partial)
+        cause, transactions = rest.cause, rest.transactions
+        if cause is not None and not (session.reused and submit.is_dead(cause)):
+            again.append((transactions.pop(0), cause))
+        dispatcher.put_back([transaction.submission for transaction in transactions])
         try:
             while again:
-                letter, blame = again.popleft()
-                await self._go_on(letter, session, blame)
+                transaction, cause = again.popleft()
+                await self._go_on(transaction, session, cause)
         finally:
-            for letter, _ in again:
-                bulk.cancelled(letter.order, Delivery.of(letter))
+            for transaction, _ in again:
+                dispatcher.cancelled(transaction.submission, Delivery.of(transaction))
 
     async def _go_on(
-        self, letter: Letter, session: Session, blame: SendError | None
+        self, transaction: BatchTransaction, session: Session, cause: SendError | None
     ) -> None:
         """Send a message to those who do not have it yet, as the policy says."""
-        order, pool, delivery = letter.order, self._pool, Delivery.of(letter)
+        submission, pool, delivery = (
+            transaction.submission,
+            self._pool,
+            Delivery.of(transaction),
+        )
         try:
-            race = race_for(pool.server, letter.deadline, pool.hooks)
-            if blame is not None:
-                race.record(blame, session.track)
+            race = race_for(pool.server, transaction.deadline, pool.hooks)
+            if cause is not None:
+                race.record(cause, session.track)
             receipt = await carry(race, delivery, pool)
         except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-            self._bulk.failed(order, delivery, error)
+            self._dispatcher.failed(submission, delivery, error)
         except BaseException:
-            self._bulk.cancelled(order, delivery)
+            self._dispatcher.cancelled(submission, delivery)
             raise
         else:
-            self._bulk.taken(order, receipt)
+            self._dispatcher.taken(submission, receipt)

@@ -15,12 +15,14 @@ from smtpsend._client.log import unexpected
 from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
 from smtpsend._model.diagnosis.report import MethodReport, Port25, Step
 from smtpsend._model.policy.policy import Method, Security
-from smtpsend._protocol.extensions import Offers
+from smtpsend._protocol.extensions import parse_extensions
+from smtpsend._protocol.failures import lost, positive
 from smtpsend._protocol.redact import Redactor
-from smtpsend._wire.channel import Channel, Deadline
+from smtpsend._wire.channel import Channel
+from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.dial import dial
 from smtpsend._wire.handshake import open_session
-from smtpsend._wire.progress import Track, at, lost, positive
+from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
 from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError
 
@@ -186,8 +188,8 @@ def _report(
     greetings, starttls = notes.at(Phase.GREETING), None
     ehlos = [reply for reply in notes.at(Phase.EHLO) if positive(reply)]
     if track.method.security == "starttls" and ehlos:
-        starttls = "STARTTLS" in Offers.of(ehlos[0].text).keywords
-    offers = Offers.of(ehlos[-1].text if ehlos else "")
+        starttls = "STARTTLS" in parse_extensions(ehlos[0].text)
+    extensions = parse_extensions(ehlos[-1].text if ehlos else "")
     return MethodReport(
         method=track.method,
         address=track.address,
@@ -197,9 +199,9 @@ def _report(
         tls=notes.tls,
         cipher=notes.cipher,
         certificate=certificate,
-        mechanisms=offers.mechanisms,
-        extensions=offers.lines,
-        size_limit=offers.size_limit,
+        mechanisms=extensions.mechanisms,
+        extensions=extensions.lines,
+        size_limit=extensions.size_limit,
         speaks=speaks,
         steps=tuple(steps),
         elapsed=elapsed,
@@ -219,7 +221,7 @@ async def look(target: Target, port: int, deadline: Deadline) -> Port25:
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_connection(make, sock=sock)
         try:
-            with at(track, Phase.GREETING):
+            with step(track, Phase.GREETING):
                 greeting = await channel.reply(deadline.within(_LOOK))
         finally:
             channel.hang_up()

@@ -14,11 +14,18 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from smtpsend._model.address.domain import address_literal, ascii_domain, shown
-from smtpsend._model.address.plain import Plain, plain_boxes
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Group", "Mailbox", "ascii_domain", "groups", "mailbox", "mailboxes"]
+__all__ = [
+    "Group",
+    "Mailbox",
+    "ascii_domain",
+    "groups",
+    "mailbox",
+    "mailboxes",
+    "plain_boxes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,3 +287,43 @@ def _malformed(text: str, at: int) -> ConfigError:
 
 
 _LONG = 60
+
+
+# The common forms of an address, which one match recognises.
+# No "=" and "?": what has none holds no encoded word (RFC 2047).
+_ATEXT = r"A-Za-z0-9!#$%&'*+/^_`{|}~-"
+_PLAIN_WORD = rf"[.{_ATEXT}]++"
+_PLAIN_BOX = re.compile(
+    rf"""(?:({_PLAIN_WORD}(?:\ {_PLAIN_WORD})*+)\ (?=<) | "([ !#-\[\]-~]*+)"\ (?=<))?+
+        (<)?+
+        ([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9.-]++)
+        (?(3)>)
+        (?:,\ (?!\Z)|\Z)""",
+    re.VERBOSE,
+)
+
+
+class Plain(NamedTuple):
+    """One mailbox; its local part is a dot-atom of ASCII, its domain not yet checked."""
+
+    display: str
+    local: str
+    domain: str
+
+
+def plain_boxes(text: str) -> list[Plain]:
+    """The mailboxes of a list, if each has one of the common forms; else none.
+
+    These are ``user@host``, ``<user@host>``, ``Some Name <user@host>`` and
+    ``"Name, Some" <user@host>``, with ", " between them.
+    """
+    found: list[Plain] = []
+    at = 0
+    while at < len(text):
+        match = _PLAIN_BOX.match(text, at)
+        if match is None:
+            return []
+        words, quoted, _, local, domain = match.groups()
+        found.append(Plain(words or (quoted or "").strip(), local, domain))
+        at = match.end()
+    return found

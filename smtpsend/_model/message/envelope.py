@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 
 from smtpsend._model.address.domain import shown
@@ -18,20 +18,20 @@ from smtpsend._model.message.content import (
 )
 from smtpsend._model.message.headers import check_headers
 from smtpsend._model.message.identification import date_now, new_id
-from smtpsend._model.message.originator import Addresses
+from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.message.serialize import (
     own_copy,
+    serialize,
     seven_bit,
-    to_bytes,
     typed,
     wire_copy,
 )
-from smtpsend._model.message.serialize_fast import quick
+from smtpsend._model.message.serialize_fast import serialize_fast
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Envelope", "dot_stuff", "envelope"]
+__all__ = ["Envelope", "dot_stuff", "envelope", "prepare", "redirected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _looked_at(message: bytes) -> tuple[bytes, bytes, bytes]:
 def _of_object(
     message: Message, sender: str | None, recipients: list[Mailbox] | None
 ) -> Envelope:
-    found = quick(message, sender)
+    found = serialize_fast(message, sender)
     if found is None:
         return _slowly(message, sender, recipients)
     addresses, head, content, added, message_id = found
@@ -182,10 +182,10 @@ def _of_object(
 
 
 def _anew(
-    message: Message, addresses: Addresses, added: list[tuple[str, str]]
+    message: Message, addresses: HeaderAddresses, added: list[tuple[str, str]]
 ) -> Callable[[], bytes | None]:
     """`seven_bit` of the message as it is now."""
-    wanted = addresses.wanted()
+    wanted = addresses.as_written()
     kept = wire_copy(message, wanted)
 
     def again() -> bytes | None:
@@ -203,8 +203,8 @@ def _slowly(
     """The same by the generator of the standard library, for any message."""
     with typed():
         check_headers(message)
-        addresses = Addresses.of(message)
-        wanted = addresses.wanted()
+        addresses = HeaderAddresses.of(message)
+        wanted = addresses.as_written()
         clone = wire_copy(message, wanted)
     if sender is None:
         sender = addresses.sender()
@@ -212,7 +212,7 @@ def _slowly(
     with typed():
         _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
         message_id = message_id_of(clone["Message-ID"])
-    content, head = to_bytes(clone, wanted)
+    content, head = serialize(clone, wanted)
     eight_bit = not content.isascii()
     return Envelope(
         sender=sender,
@@ -249,3 +249,49 @@ def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
         return bool(head.decode())
     except UnicodeDecodeError:  # some other charset, which SMTPUTF8 would not help
         return False
+
+
+def prepare(
+    message: object,
+    *,
+    sender: str | None = None,
+    recipients: Sequence[str] | None = None,
+) -> Prepared:
+    """Fix a message, so that each try of a job sends the same one.
+
+    Date and Message-ID are set now if they are missing; the content is made 7-bit where
+    that is possible, so that any server can take it.
+
+    Args:
+        message, sender, recipients: as for `send`.
+
+    Raises:
+        ConfigError: as for `send`.
+    """
+    made = envelope(message, sender, recipients)
+    content = made.seven_bit() if made.seven_bit is not None else None
+    return Prepared(
+        sender=made.sender,
+        recipients=made.recipients,
+        content=made.content if content is None else content,
+        message_id=made.message_id,
+    )
+
+
+def redirected(given: Envelope, address: str) -> Envelope:
+    """`given` for `address` alone, with its recipients in a header on top."""
+    names = [r.encode("ascii", "backslashreplace") for r in given.recipients]
+    line = b"X-Original-Recipients: " + b",\r\n ".join(names) + b"\r\n"
+    anew = given.seven_bit
+
+    def seven_bit() -> bytes | None:
+        content = anew() if anew is not None else None
+        return None if content is None else line + content
+
+    return replace(
+        given,
+        recipients=(address,),
+        content=line + given.content,
+        utf8=given.utf8 or not address.isascii(),
+        seven_bit=seven_bit if anew is not None else None,
+    )

@@ -10,7 +10,7 @@ from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, meant
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Addresses"]
+__all__ = ["HeaderAddresses"]
 
 _RESENT = frozenset(
     f"resent-{name}" for name in ("date", "from", "sender", "to", "cc", "bcc")
@@ -18,7 +18,7 @@ _RESENT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class HeaderAddresses:
     """What each header of a message says, in order: a pair of name and addresses.
 
     The addresses are None for a header that holds none, and the error where they are
@@ -28,7 +28,7 @@ class Addresses:
     headers: tuple[tuple[str, list[Group] | ConfigError | None], ...]
 
     @classmethod
-    def of(cls, message: Message) -> Addresses:
+    def of(cls, message: Message) -> HeaderAddresses:
         """Read the headers of a message."""
         return cls(
             tuple(
@@ -80,7 +80,7 @@ class Addresses:
                         return box.domain
         return ""
 
-    def wanted(self) -> list[list[Group] | None]:
+    def as_written(self) -> list[list[Group] | None]:
         """For each header that is sent the addresses it names, None if it names none."""
         return [
             found if isinstance(found, list) else None

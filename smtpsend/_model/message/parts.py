@@ -14,7 +14,7 @@ from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage, MIMEPart
 from typing import NamedTuple, cast
 
-from smtpsend._model.address.plain import plain_boxes
+from smtpsend._model.address.mailbox import plain_boxes
 from smtpsend._model.message.folding import form, plain
 from smtpsend._model.message.identification import usual_id
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.generator import BytesGenerator
 from email.message import Message
-from email.policy import EmailPolicy
-from typing import cast
+from email.policy import EmailPolicy, Policy
+from io import BytesIO
+from typing import IO, Any, cast
 
 from smtpsend._model.address.mailbox import Group
-from smtpsend._model.message.content import ended, fields
+from smtpsend._model.message.content import crlf, ended, fields
 from smtpsend._model.message.headers import NEVER_SENT, address_list, foldable, says
-from smtpsend._model.message.writer import written
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["own_copy", "seven_bit", "to_bytes", "typed", "wire_copy"]
+__all__ = ["own_copy", "serialize", "seven_bit", "typed", "wire_copy"]
 
 # No message has such a header: deleting it gives a copy a header list of its own.
 _NO_HEADER = "\0"
@@ -68,7 +70,7 @@ def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
     return clone
 
 
-def to_bytes(
+def serialize(
     message: Message, wanted: list[list[Group] | None], *, seven: bool = False
 ) -> tuple[bytes, bytes]:
     """What goes on the wire for a message object, and its header block.
@@ -128,10 +130,74 @@ def seven_bit(
 
     def again() -> bytes | None:
         try:
-            content, _ = to_bytes(message, wanted, seven=True)
+            content, _ = serialize(message, wanted, seven=True)
         except ConfigError:
             return None
         signed = "multipart/signed" in map(Message.get_content_type, message.walk())
         return content if content.isascii() and not signed else None
 
     return again
+
+
+_LARGE = 65536
+_PIECE = 1 << 18
+# No content holds a NUL: a message that has one is refused.
+_MARK = re.compile(rb"\0([0-9]+)\0")
+
+
+class Writer(BytesGenerator):
+    """Line ends are CRLF; bodies of `_LARGE` characters or more are in `large`."""
+
+    def __init__(
+        self,
+        outfp: IO[bytes],
+        mangle_from_: bool = False,  # noqa: FBT001, FBT002
+        maxheaderlen: int | None = None,
+        *,
+        policy: Policy,
+    ) -> None:
+        super().__init__(outfp, mangle_from_, maxheaderlen, policy=policy)
+        self.large: list[str] = []
+        self._own_policy = policy
+
+    def clone(self, fp: Any) -> Writer:
+        """A writer for what is nested, with the same list."""
+        clone = Writer(fp, policy=self._own_policy)
+        clone.large = self.large
+        return clone
+
+    def _write_lines(self, lines: str) -> None:
+        if lines and len(lines) >= _LARGE and "\r" not in lines and "\0" not in lines:
+            self.write(f"\0{len(self.large)}\0")
+            self.large.append(lines)
+        elif lines:
+            self.write(_with_crlf(lines))
+
+
+def _with_crlf(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\n", "\r\n")
+
+
+def written(message: Message, policy: Policy[Any]) -> bytes:
+    """`message` as bytes with CRLF; NULs are those of the message."""
+    buffer = BytesIO()
+    writer = Writer(buffer, policy=policy)
+    writer.flatten(message)
+    # What is large gets its CRLF below; counting in it would take longer than that.
+    frame = ended(crlf(buffer.getvalue()))
+    if frame.count(b"\0") != 2 * len(writer.large):
+        # Never sent; the caller refuses it.
+        return b"\0"
+    if not writer.large:
+        return frame
+    out, at = BytesIO(), 0
+    for mark in _MARK.finditer(frame):
+        out.write(frame[at : mark.start()])
+        text = writer.large[int(mark[1])]
+        for start in range(0, len(text), _PIECE):
+            piece = text[start : start + _PIECE].replace("\n", "\r\n")
+            out.write(piece.encode("ascii", "surrogateescape"))
+        at = mark.end()
+    out.write(frame[at:])
+    return out.getvalue()

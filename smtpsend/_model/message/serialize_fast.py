@@ -35,11 +35,11 @@ from smtpsend._model.message.headers import (
     says,
 )
 from smtpsend._model.message.identification import date_now, new_id, usual_id
-from smtpsend._model.message.originator import Addresses
+from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Quick", "quick"]
+__all__ = ["Serialized", "serialize_fast"]
 
 # What is larger is written in pieces by `writer`, which takes less memory.
 _LARGE_TEXT, _LARGE = 1 << 18, 1 << 20
@@ -53,7 +53,7 @@ class _UnusualError(Exception):
     """Left to `flatten`."""
 
 
-class Quick(NamedTuple):
+class Serialized(NamedTuple):
     """What a message object comes to.
 
     Attributes:
@@ -64,14 +64,14 @@ class Quick(NamedTuple):
         message_id: the Message-ID, as it can be shown.
     """
 
-    addresses: Addresses
+    addresses: HeaderAddresses
     head: bytes
     content: bytes
     added: list[tuple[str, str]]
     message_id: str | None
 
 
-def quick(message: Message, sender: str | None) -> Quick | None:
+def serialize_fast(message: Message, sender: str | None) -> Serialized | None:
     """`message` with Date and Message-ID; None if it is not for this module to say.
 
     Args:
@@ -84,7 +84,7 @@ def quick(message: Message, sender: str | None) -> Quick | None:
         return None
 
 
-def _quick(message: Message, sender: str | None) -> Quick:
+def _quick(message: Message, sender: str | None) -> Serialized:
     to = wire(message.policy)
     headers = _headers(to, message)
     body, typed = _body(to, message, headers)
@@ -104,7 +104,7 @@ def _quick(message: Message, sender: str | None) -> Quick:
         read.append((lower, found))
         if lower not in NEVER_SENT:
             lines.append(_one(folded))
-    addresses = Addresses(tuple(read))
+    addresses = HeaderAddresses(tuple(read))
     added = _missing(addresses, sender)
     for name, text in added:
         lines.append(_one(_own_line(to, message, name, text)))
@@ -113,7 +113,7 @@ def _quick(message: Message, sender: str | None) -> Quick:
     content = ended(head + b"\r\n" + body)
     if b"\0" in content:
         raise _UnusualError
-    return Quick(addresses, head, content, added, message_id_of(message_id))
+    return Serialized(addresses, head, content, added, message_id_of(message_id))
 
 
 def _headers(to: Wire, part: Message) -> list[tuple[str, str, Any]]:
@@ -183,7 +183,7 @@ def _id(message: Message, name: str, value: Any) -> object:
     return message.policy.header_fetch_parse(name, value)
 
 
-def _missing(addresses: Addresses, sender: str | None) -> list[tuple[str, str]]:
+def _missing(addresses: HeaderAddresses, sender: str | None) -> list[tuple[str, str]]:
     """Date and Message-ID (RFC 6409 section 8), if there are none."""
     names = {name for name, _ in addresses.headers}
     added = []

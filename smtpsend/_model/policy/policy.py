@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from smtpsend._model.policy.table import TABLE, Then, follows
-from smtpsend.errors import Attempt, ConfigError
+from smtpsend._model.policy.table import TABLE, follows
+from smtpsend.errors import ConfigError
 
 
 Security = Literal["starttls", "implicit", "plaintext"]
@@ -174,68 +174,3 @@ def check_seconds(name: str, value: float, *, zero: bool = False) -> None:
     if not good:
         least = "at least" if zero else "above"
         raise ConfigError(f"{name} must be a finite number of seconds, {least} 0")
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A method that is being tried, and for how long it has made no progress."""
-
-    method: Method
-    idle: float
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """Start this method, beside what is running."""
-
-    method: Method
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait for what is running; decide again after `seconds` (None: no need to)."""
-
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Abort what is running; the send has failed."""
-
-
-def decide(
-    policy: Policy, attempts: Sequence[Attempt], running: Sequence[Running] = ()
-) -> Try | Wait | Stop:
-    """What to do next, from what was tried and what is running.
-
-    Args:
-        policy: the policy, its methods in the order in which to try them.
-        attempts: what failed or was abandoned, in the order in which it ended.
-        running: what is being tried now.
-    """
-    if any(_ends_it(policy, attempts, n) for n in range(len(attempts))):
-        return Stop()
-    busy = {r.method for r in running}
-    tried = busy | {a.method for a in attempts}
-    fresh = next((m for m in policy.methods if m not in tried), None)
-    if attempts and not busy:
-        last = attempts[-1]
-        then = follows(last.event, policy.on_certificate_error)
-        if then is Then.FRESH_ONCE or (fresh is None and then is Then.NEXT_OR_FRESH_ONCE):
-            fresh = last.method
-    if not busy:
-        return Stop() if fresh is None else Try(fresh)
-    if fresh is None:
-        return Wait(None)
-    idle = min(r.idle for r in running)
-    return Try(fresh) if idle >= policy.stagger else Wait(policy.stagger - idle)
-
-
-def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
-    """Whether attempt `n` ends it: a stop, or the second time of a "once"."""
-    event = attempts[n].event
-    then = follows(event, policy.on_certificate_error)
-    if then is Then.STOP:
-        return True
-    once = then in (Then.NEXT_ONCE, Then.NEXT_OR_FRESH_ONCE, Then.FRESH_ONCE)
-    return once and any(a.event is event for a in attempts[:n])

@@ -1,20 +1,11 @@
-"""Credentials, the choice of a SASL mechanism, and each mechanism's side of the talk.
-
-A mechanism is a generator: it yields what the client says, as bytes before base64, and
-is sent what the server answered, decoded (RFC 4954 section 4). What it yields first is
-the initial response; None means that the server speaks first.
-"""
+"""Credentials: a user name with a password, or with an OAuth 2.0 access token."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from smtpsend.errors import ConfigError
-
-
-Exchange = Generator[bytes | None, bytes, None]
 
 
 def _check(name: str, value: object) -> str:
@@ -98,63 +89,6 @@ def check_token(token: object) -> str:
 
 
 Auth = Password | OAuth2
-
-
-def _plain(username: str, secret: str) -> Exchange:
-    # RFC 4616
-    yield f"\0{username}\0{secret}".encode()
-
-
-def _login(username: str, secret: str) -> Exchange:
-    # No RFC; what the prompts say differs from server to server, their order does not.
-    yield None
-    yield username.encode()
-    yield secret.encode()
-
-
-def _cram_md5(username: str, secret: str) -> Exchange:
-    # RFC 2195
-    challenge = yield None
-    digest = hmac.new(secret.encode(), challenge, "md5").hexdigest()
-    yield f"{username} {digest}".encode()
-
-
-def _xoauth2(username: str, secret: str) -> Exchange:
-    yield f"user={username}\x01auth=Bearer {secret}\x01\x01".encode()
-    # A refusal is a 334 with JSON; the 535 comes after an empty answer.
-    yield b""
-
-
-def _oauthbearer(username: str, secret: str) -> Exchange:
-    # RFC 7628 section 3.1; "=" and "," are escaped as RFC 5801 has it.
-    name = username.replace("=", "=3D").replace(",", "=2C")
-    yield f"n,a={name},\x01auth=Bearer {secret}\x01\x01".encode()
-    # Section 3.2.3: a refusal is a 334 with JSON, to be answered with one \x01.
-    yield b"\x01"
-
-
-# In order of preference. TLS is verified, so that PLAIN gives nothing away, and it asks
-# of the server neither a second round trip nor that it keeps the password readable.
-_MECHANISMS: dict[type, dict[str, Callable[[str, str], Exchange]]] = {
-    Password: {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5},
-    OAuth2: {"OAUTHBEARER": _oauthbearer, "XOAUTH2": _xoauth2},
-}
-
-
-def choose(auth: Auth, offered: Iterable[str]) -> str | None:
-    """The one mechanism to try, of those that the server offers; None if none fits."""
-    names = {name.upper() for name in offered}
-    return next((name for name in _MECHANISMS[type(auth)] if name in names), None)
-
-
-def known(auth: Auth) -> str:
-    """The mechanisms that can serve `auth`, in words."""
-    return ", ".join(_MECHANISMS[type(auth)])
-
-
-def exchange(mechanism: str, auth: Auth, secret: str) -> Exchange:
-    """The client's side of `mechanism`; `secret` is the password or the token."""
-    return _MECHANISMS[type(auth)][mechanism](auth.username, secret)
 
 
 def shown_name(auth: Auth) -> str:

@@ -18,13 +18,20 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from smtpsend._model.message.envelope import dot_stuff
-from smtpsend._protocol.negotiation import Fitted
-from smtpsend._protocol.ordering import RSET, may_share_a_group, rcpt
-from smtpsend._protocol.refusals import no_bdat, refusal, without_bdat
-from smtpsend._wire.channel import Garbage
-from smtpsend._wire.progress import at, closing, lost, positive
-from smtpsend._wire.transactions.ledger import Ledger
-from smtpsend._wire.transactions.synchronisation import QUIT, see_through
+from smtpsend._protocol.failures import (
+    Garbage,
+    closing,
+    lost,
+    no_bdat,
+    positive,
+    refusal,
+    without_bdat,
+)
+from smtpsend._protocol.negotiation import Negotiated
+from smtpsend._protocol.ordering import RSET, rcpt
+from smtpsend._wire.progress import step
+from smtpsend._wire.transactions.synchronisation import QUIT, synchronise
+from smtpsend._wire.transactions.transaction import Transaction
 from smtpsend._wire.transactions.upload import upload
 from smtpsend.errors import (
     ConnectionLost,
@@ -44,7 +51,7 @@ if TYPE_CHECKING:
 _LARGEST_GROUP = 1000
 
 
-class _Step(NamedTuple):
+class _Command(NamedTuple):
     phase: Phase
     line: bytes
     address: str = ""
@@ -53,15 +60,15 @@ class _Step(NamedTuple):
 # After these in answer to the lone dot, the connection is of no use.
 _NO_MORE = {421, *range(300, 400)}
 
-_DATA = _Step(Phase.DATA, b"DATA\r\n")
+_DATA = _Command(Phase.DATA, b"DATA\r\n")
 
 
 @dataclass(slots=True, kw_only=True)
-class Transaction(Ledger):
+class SingleTransaction(Transaction):
     """One message on its way over one session, to as many as the server takes at once."""
 
     session: Session
-    message: Fitted
+    message: Negotiated
     last: bool  # the connection is not needed after this one
     _closing: SendError | None = None  # a 421 was the last that was read
     _hung_up: SendError | None = None  # a 421 was read
@@ -75,14 +82,14 @@ class Transaction(Ledger):
             DeliveryUnknown: it did, and no answer came.
         """
         session = self.session
-        steps = self._steps(reset=session.dirty)
+        commands = self._commands(reset=session.needs_reset)
         session.messages += 1
-        session.dirty, session.alive = True, False
+        session.needs_reset, session.probed = True, False
         size = _LARGEST_GROUP if session.pipelining else 1
-        while group := list(islice(steps, size)):
+        while group := list(islice(commands, size)):
             last = group[-1].address == self.recipients[-1]
             if last and session.pipelining and not self.require_all:
-                if self._may_share_a_group():
+                if self._may_pipeline_content():
                     return self._end(await self._together([*group, self._bdat()]))
                 return await self._data(await self._ask([*group, _DATA]))
             await self._ask(group)
@@ -91,121 +98,121 @@ class Transaction(Ledger):
         self._stop_if_refused()
         return await self._data(await self._ask([_DATA]))
 
-    def _steps(self, *, reset: bool) -> Iterator[_Step]:
+    def _commands(self, *, reset: bool) -> Iterator[_Command]:
         if reset:
-            yield _Step(Phase.MAIL, RSET)
-        yield _Step(Phase.MAIL, self.message.mail)
+            yield _Command(Phase.MAIL, RSET)
+        yield _Command(Phase.MAIL, self.message.mail)
         for address in self.recipients:
-            yield _Step(Phase.RCPT, rcpt(address), address)
+            yield _Command(Phase.RCPT, rcpt(address), address)
 
-    def _may_share_a_group(self) -> bool:
+    def _may_pipeline_content(self) -> bool:
         """Whether the content may go out before the recipients are accepted.
 
         Only where QUIT can follow it (farewell.py). A connection that is kept may have
         died without our knowing, and nobody could say then whether the message arrived.
         """
-        return self.last and may_share_a_group(self.session, self.message.content)
+        return self.last and self.session.may_pipeline_content(self.message.content)
 
-    def _bdat(self) -> _Step:
+    def _bdat(self) -> _Command:
         # RFC 3030 section 2; the content goes out as it is.
         line = f"BDAT {len(self.message.content)} LAST\r\n"
-        return _Step(Phase.FINAL, line.encode())
+        return _Command(Phase.FINAL, line.encode())
 
-    async def _ask(self, group: list[_Step]) -> Reply:
-        """Write a group, and read a reply for each of its steps; the last step's."""
+    async def _ask(self, group: list[_Command]) -> Reply:
+        """Write a group, and read a reply for each of its steps; the last command's."""
         self._write(group)
         *others, last = group
         try:
-            with at(self.session.track, group[0].phase):
-                for step in others:
-                    await self._answer(step)
+            with step(self.session.track, group[0].phase):
+                for command in others:
+                    await self._answer(command)
                 return await self._answer(last)
         except ConnectionLost:
             if (error := self.known_refusal()) is not None:
                 raise error from None
             raise
 
-    async def _answer(self, step: _Step) -> Reply:
-        self.session.track.phase = step.phase
+    async def _answer(self, command: _Command) -> Reply:
+        self.session.track.phase = command.phase
         reply = await self.session.channel.reply(self.session.timeout())
-        self._take(step, reply)
+        self._take(command, reply)
         return reply
 
-    async def _together(self, group: list[_Step]) -> Reply:
+    async def _together(self, group: list[_Command]) -> Reply:
         """The same for a group with BDAT, the content and QUIT behind it.
 
         A loss leaves the delivery open, unless the replies before it rule it out.
         """
         session = self.session
         self._write(group, self.message.content + QUIT)
-        session.channel.said_quit = True
+        session.channel.quit_sent = True
         *others, last = group
         try:
-            with at(session.track, Phase.FINAL):
-                for step in others:
-                    await self._answer_together(step, session.timeout())
+            with step(session.track, Phase.FINAL):
+                for command in others:
+                    await self._answer_together(command, session.timeout())
                 reply = await self._answer_together(last, session.final_timeout())
         except DeliveryUnknown:
             if (error := self._closing or self.known_refusal()) is not None:
                 raise error from None
             session.target.quirks.no_content_in_group = True
             raise
-        session.answered = positive(reply)
-        with at(session.track, Phase.FINAL):
+        session.accepted = positive(reply)
+        with step(session.track, Phase.FINAL):
             sure = not self.refused and self.mail_refused is None and positive(reply)
-            reply = await see_through(session, reply, sure=sure)
+            reply = await synchronise(session, reply, sure=sure)
         if self._hung_up is not None and not positive(reply):
             raise self._hung_up
         return reply
 
-    async def _answer_together(self, step: _Step, timeout: float) -> Reply:
+    async def _answer_together(self, command: _Command, timeout: float) -> Reply:
         reply = await self.session.channel.reply(timeout)
         self._closing = None
-        self._take_together(step, reply)
+        self._take_together(command, reply)
         return reply
 
-    def _write(self, group: list[_Step], content: bytes = b"") -> None:
-        with at(self.session.track, group[0].phase):
-            self.session.deadline.check()
+    def _write(self, group: list[_Command], content: bytes = b"") -> None:
+        with step(self.session.track, group[0].phase):
+            self.session.deadline.raise_if_over()
             self.session.channel.command(b"".join(s.line for s in group), content)
 
-    def _take_together(self, step: _Step, reply: Reply) -> None:
+    def _take_together(self, command: _Command, reply: Reply) -> None:
         """The same where the content is out already: nothing may be sent again.
 
         A server that hangs up right behind a 421 did not take the message (RFC 5321
         section 3.8). One that goes on may have.
         """
-        final = step.phase is Phase.FINAL
+        final = command.phase is Phase.FINAL
         if reply.code == 221 or (300 <= reply.code < 400 and not final):
             raise Garbage(f"a reply out of place: {reply}")
         if reply.code == 421 and not final:
-            self._closing = self._hung_up = closing(step.phase, reply)
-            if step.address:
-                self.refused[step.address] = reply
+            self._closing = self._hung_up = closing(command.phase, reply)
+            if command.address:
+                self.refused[command.address] = reply
             else:
                 self.mail_refused = self._closing
             return
         if final and self.mail_refused is not None and positive(reply) and self.accepted:
             self.mail_refused = None
             raise Garbage(f"the message was taken after MAIL was refused: {reply}")
-        self._take(step, reply)
+        self._take(command, reply)
 
-    def _take(self, step: _Step, reply: Reply) -> None:
-        """Note what the reply to one step of a group means."""
-        if step.phase is Phase.FINAL or (step is _DATA and reply.code != 421):
+    def _take(self, command: _Command, reply: Reply) -> None:
+        """Note what the reply to one command of a group means."""
+        if command.phase is Phase.FINAL or (command is _DATA and reply.code != 421):
             return
         if reply.code == 421:
-            raise closing(step.phase, reply)
+            raise closing(command.phase, reply)
         if 300 <= reply.code < 400:
-            raise refusal(step.phase, reply)
-        if step.address:
-            self.take_recipient(step.address, reply)
+            raise refusal(command.phase, reply)
+        if command.address:
+            self.take_recipient(command.address, reply)
         elif not positive(reply):
-            if step.line == RSET:
+            if command.line == RSET:
                 raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
             # No transaction began, so that there is nothing to reset.
             self.mail_refused = refusal(Phase.MAIL, reply)
-            self.session.dirty = False
+            self.session.needs_reset = False
 
     def _stop_if_refused(self) -> None:
         if (error := self.refusal()) is not None:
@@ -215,16 +222,16 @@ class Transaction(Ledger):
         """What follows the answer to DATA."""
         session = self.session
         if reply.code != 354:
-            session.spent = reply.code < 400
+            session.used_up = reply.code < 400
             self._stop_if_refused()
             raise refusal(Phase.DATA, reply)
         if (error := self.refusal()) is not None:
             # RFC 2920 section 3.1: a server that asks for content all the same gets
             # none; whatever it answers, there is nobody whom it could go to.
-            session.spent = True
+            session.used_up = True
             with suppress(SendError):
                 answer = await upload(session, b"", b".\r\n")
-                session.spent, session.dirty = answer.code in _NO_MORE, False
+                session.used_up, session.needs_reset = answer.code in _NO_MORE, False
             raise error
         content = dot_stuff(self.message.content)
         return self._end(await upload(session, content, b".\r\n"))
@@ -233,11 +240,11 @@ class Transaction(Ledger):
         """What the answer to the end of the message means."""
         # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
         session = self.session
-        session.dirty = False
+        session.needs_reset = False
         self._stop_if_refused()
         if positive(reply):
             return reply
-        if session.channel.said_quit and no_bdat(reply):
+        if session.channel.quit_sent and no_bdat(reply):
             session.target.quirks.no_bdat = True
             raise without_bdat(reply)
         raise refusal(Phase.FINAL, reply)

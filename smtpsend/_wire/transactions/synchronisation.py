@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.channel import Garbage, Lost, TimedOut
-from smtpsend._wire.progress import positive
+from smtpsend._protocol.failures import Garbage, Lost, TimedOut, positive
 from smtpsend.errors import Reply
 
 
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 QUIT = b"QUIT\r\n"
 
 # How long to wait for the 221, whose place is right behind the answer to the message.
-_PATIENCE = 1.0
+_QUIT_PATIENCE = 1.0
 # How many replies too many to look at.
 _MOST = 8
 
 
-async def see_through(session: Session, answer: Reply, *, sure: bool) -> Reply:
+async def synchronise(session: Session, answer: Reply, *, sure: bool) -> Reply:
     """The answer to the end of the message, when the 221 behind it is there.
 
     Replies too many do no harm where all replies are positive (`sure`, so far): then
@@ -37,10 +36,10 @@ async def see_through(session: Session, answer: Reply, *, sure: bool) -> Reply:
     Raises:
         Garbage: it cannot be told what the server accepted.
     """
-    session.spent = True
+    session.used_up = True
     try:
         for _ in range(_MOST):
-            reply = await session.channel.reply(session.deadline.within(_PATIENCE))
+            reply = await session.channel.reply(session.deadline.within(_QUIT_PATIENCE))
             if reply.code == 221:
                 return answer
             if positive(reply) != positive(answer) or (positive(reply) and not sure):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpsend._protocol.refusals import refusal
-from smtpsend._wire.progress import at, closing, positive
+from smtpsend._protocol.failures import closing, positive, refusal
+from smtpsend._wire.progress import step
 from smtpsend.errors import DeliveryUnknown, Event, Phase, Reply
 
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
 
-CHUNK = 65536
+LONGEST_WRITE = 65536
 
 
 async def upload(
@@ -30,22 +30,22 @@ async def upload(
         DeliveryUnknown: it did, and no answer came, or one came before it.
     """
     channel, deadline = session.channel, session.deadline
-    with at(session.track, Phase.CONTENT):
-        if len(content) < CHUNK:
+    with step(session.track, Phase.CONTENT):
+        if len(content) < LONGEST_WRITE:
             # One write, one TLS record, often one packet.
             last = content + end
         else:
             view = memoryview(content)
-            starts = range(0, len(view), CHUNK)
+            starts = range(0, len(view), LONGEST_WRITE)
             last = bytes(view[starts[-1] :]) + end
             for start in starts[:-1]:
                 _stop_if_answered(session)
-                channel.write(view[start : start + CHUNK])
+                channel.write(view[start : start + LONGEST_WRITE])
                 await channel.drained(session.target.policy.reply_timeout, deadline)
         _stop_if_answered(session)
-        deadline.check()
+        deadline.raise_if_over()
         channel.write(last, behind)
-    with at(session.track, Phase.FINAL):
+    with step(session.track, Phase.FINAL):
         return await channel.reply(session.final_timeout())
 
 

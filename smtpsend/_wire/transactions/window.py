@@ -15,10 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smtpsend._protocol.refusals import no_bdat, refusal, without_bdat
-from smtpsend._wire.deadline import FAULTS, Garbage, Lost, TimedOut
-from smtpsend._wire.progress import closing, lost, positive
-from smtpsend._wire.transactions.batched import Letter, Rest
+from smtpsend._protocol.failures import (
+    FAULTS,
+    Garbage,
+    Lost,
+    TimedOut,
+    closing,
+    lost,
+    no_bdat,
+    positive,
+    refusal,
+    without_bdat,
+)
+from smtpsend._wire.transactions.transaction import BatchTransaction, Unsent
 from smtpsend.errors import ConnectionLost, Event, Phase, Reply, SendError
 
 
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 LARGEST = 131072
 
 # How long to wait for what should be there already.
-_PATIENCE = 1.0
+_EHLO_PATIENCE = 1.0
 # How many replies too many to look at.
 _MOST = 8
 
@@ -42,54 +51,59 @@ class Window:
     """Some messages on their way in one write."""
 
     def __init__(
-        self, session: Session, letters: list[Letter], settle: Callable[[Letter], None]
+        self,
+        session: Session,
+        transactions: list[BatchTransaction],
+        settle: Callable[[BatchTransaction], None],
     ) -> None:
         self._session = session
         self._channel = session.channel
-        self._letters = letters
+        self._transactions = transactions
         self._settle = settle
         self._refused = False  # a reply was negative
         self._hung_up: SendError | None = None  # the last reply was a 421
 
-    async def run(self) -> Rest:
+    async def run(self) -> Unsent:
         """Send them; `settle` is called for each of which the fate is known.
 
         Returns:
             The others, none of which the server can have taken.
         """
-        session, letters = self._session, self._letters
-        pieces, reset = [], session.dirty
-        for letter in letters:
-            content = letter.message.content
+        session, transactions = self._session, self._transactions
+        pieces, reset = [], session.needs_reset
+        for transaction in transactions:
+            content = transaction.message.content
             bdat = f"BDAT {len(content)} LAST\r\n".encode()
-            pieces.append((letter.commands(reset=reset, last=bdat), content))
+            pieces.append((transaction.commands(reset=reset, last=bdat), content))
             reset = True
         pieces.append((session.ehlo_line, b""))
-        first = session.dirty
+        first = session.needs_reset
         session.track.phase = Phase.MAIL
         try:
-            session.deadline.check()
+            session.deadline.raise_if_over()
             session.channel.commands(pieces)
         except FAULTS as fault:
             session.channel.abort()
             late = isinstance(fault, TimedOut)
-            return Rest(letters, lost(Phase.MAIL, str(fault), timed_out=late))
-        session.messages += len(letters)
-        session.dirty, session.alive = True, False
+            return Unsent(transactions, lost(Phase.MAIL, str(fault), timed_out=late))
+        session.messages += len(transactions)
+        session.needs_reset, session.probed = True, False
         session.track.phase = Phase.FINAL
-        for letter in letters:
-            letter.ended = True
+        for transaction in transactions:
+            transaction.ended = True
         try:
-            for letter in letters:
-                await self._answers(letter, reset=first or letter is not letters[0])
+            for transaction in transactions:
+                await self._answers(
+                    transaction, reset=first or transaction is not transactions[0]
+                )
             await self._count()
         except FAULTS as fault:
             session.channel.abort()
             return self._broken(fault)
-        session.dirty, session.alive = False, not session.spent
-        session.kept = True
+        session.needs_reset, session.probed = False, not session.used_up
+        session.reused = True
         session.track.progress()
-        return self._settled(letters)
+        return self._settled(transactions)
 
     async def _next(self, timeout: Callable[[], float]) -> Reply:
         reply = self._channel.ready()
@@ -102,34 +116,36 @@ class Window:
                 self._hung_up = closing(Phase.MAIL, reply)
         return reply
 
-    async def _answers(self, letter: Letter, *, reset: bool) -> None:
+    async def _answers(self, transaction: BatchTransaction, *, reset: bool) -> None:
         """Read what the server answers to one message."""
         session = self._session
         if reset:
             reply = await self._next(session.timeout)
             if not positive(reply) and reply.code != 421:
                 raise _Miscount(f"the server refused RSET: {reply}")
-        letter.take_mail(self._known(await self._next(session.timeout)))
-        for address in letter.recipients:
+        transaction.take_mail(self._known(await self._next(session.timeout)))
+        for address in transaction.recipients:
             reply = self._known(await self._next(session.timeout))
-            letter.take_recipient(address, reply)
+            transaction.take_recipient(address, reply)
         reply = await self._next(session.final_timeout)
-        if reply.code == 221 or (positive(reply) and letter.mail_refused is not None):
+        if reply.code == 221 or (
+            positive(reply) and transaction.mail_refused is not None
+        ):
             raise _Miscount(f"the message was taken after MAIL was refused: {reply}")
-        letter.answer = reply
-        letter.error = letter.refusal()
-        if letter.error is None and not positive(reply):
-            letter.error = refusal(Phase.FINAL, reply)
+        transaction.answer = reply
+        transaction.error = transaction.refusal()
+        if transaction.error is None and not positive(reply):
+            transaction.error = refusal(Phase.FINAL, reply)
             if no_bdat(reply):
-                session.target.quirks.no_bdat = session.spent = True
-                letter.error = without_bdat(reply)
-            session.spent |= reply.code < 400 or reply.code == 421
+                session.target.quirks.no_bdat = session.used_up = True
+                transaction.error = without_bdat(reply)
+            session.used_up |= reply.code < 400 or reply.code == 421
 
     def _known(self, reply: Reply) -> Reply:
         if reply.code < 400 and (reply.code == 221 or not positive(reply)):
             raise _Miscount(f"a reply out of place: {reply}")
         if reply.code == 421:
-            self._session.spent = True
+            self._session.used_up = True
         return reply
 
     async def _count(self) -> None:
@@ -142,12 +158,12 @@ class Window:
             _Miscount: it does not, and something was refused.
         """
         session = self._session
-        patience = self._at_most(_PATIENCE)
+        patience = self._at_most(_EHLO_PATIENCE)
         refused_before = self._refused
-        reply = await self._next(self._at_most(10 * _PATIENCE))
+        reply = await self._next(self._at_most(10 * _EHLO_PATIENCE))
         if _is_ehlo(reply):
             return
-        session.spent = True
+        session.used_up = True
         if not positive(reply):
             # EHLO is refused, it seems; or this is the answer to the last message.
             if reply.code != 421:
@@ -172,39 +188,41 @@ class Window:
         """How long one reply may take now, and no longer than `seconds`."""
         return lambda: min(seconds, self._session.timeout())
 
-    def _broken(self, fault: Exception) -> Rest:
+    def _broken(self, fault: Exception) -> Unsent:
         """What can be said where the connection ended, or made no sense."""
-        letters, late = self._letters, isinstance(fault, TimedOut)
+        transactions, late = self._transactions, isinstance(fault, TimedOut)
         if isinstance(fault, _Miscount) and self._refused:
             self._session.target.quirks.no_content_in_group = True
-            for letter in letters:
-                letter.leave_open()
-            return self._settled(letters)
-        still = [letter for letter in letters if letter.answer is None]
+            for transaction in transactions:
+                transaction.mark_unknown()
+            return self._settled(transactions)
+        still = [
+            transaction for transaction in transactions if transaction.answer is None
+        ]
         if self._hung_up is not None or self._knows_no_bdat():
             # A server that hangs up right behind a 421 did not take what followed
             # (RFC 5321 section 3.8), nor one that does not know BDAT.
-            for letter in still:
-                letter.error = self._hung_up or letters[0].error
-            return self._settled(letters)
-        for letter in still:
-            refused = letter.known_refusal() if letter is still[0] else None
-            letter.error = refused or lost(Phase.FINAL, str(fault), timed_out=late)
+            for transaction in still:
+                transaction.error = self._hung_up or transactions[0].error
+            return self._settled(transactions)
+        for transaction in still:
+            refused = transaction.known_refusal() if transaction is still[0] else None
+            transaction.error = refused or lost(Phase.FINAL, str(fault), timed_out=late)
         if still:
             self._session.target.quirks.no_content_in_group = True
-        return self._settled(letters)
+        return self._settled(transactions)
 
     def _knows_no_bdat(self) -> bool:
-        error = self._letters[0].error
+        error = self._transactions[0].error
         return error is not None and error.event is Event.NO_BDAT
 
-    def _settled(self, letters: list[Letter]) -> Rest:
+    def _settled(self, transactions: list[BatchTransaction]) -> Unsent:
         """Settle what is known; the others may be sent again."""
-        rest = [x for x in letters if isinstance(x.error, ConnectionLost)]
-        for letter in letters:
-            if not isinstance(letter.error, ConnectionLost):
-                self._settle(letter)
-        return Rest(rest, rest[0].error if rest else None)
+        rest = [x for x in transactions if isinstance(x.error, ConnectionLost)]
+        for transaction in transactions:
+            if not isinstance(transaction.error, ConnectionLost):
+                self._settle(transaction)
+        return Unsent(rest, rest[0].error if rest else None)
 
 
 def _is_ehlo(reply: Reply) -> bool:

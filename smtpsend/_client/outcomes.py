@@ -1,0 +1,81 @@
+"""What became of a submission: built in one place, logged, and reported to the hooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpsend._client import log
+from smtpsend._client.delivery import Delivery
+from smtpsend._client.hooks import Hooks
+from smtpsend._client.submission import Submission
+from smtpsend._model.receipt import Outcome, Receipt
+from smtpsend.errors import Attempt, Phase, SendError
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.server.server import Server
+    from smtpsend._wire.connection import Session
+
+
+def receipt_of(
+    session: Session,
+    delivery: Delivery,
+    *,
+    attempts: tuple[Attempt, ...],
+    started: float,
+    elapsed: float,
+) -> Receipt:
+    """The receipt for a message that the server accepted.
+
+    Args:
+        attempts: what was tried before for this message.
+        started: seconds from the start of the call to that of the session's method.
+        elapsed: seconds since the start of the call.
+    """
+    assert delivery.reply is not None  # noqa: S101  # it was accepted
+    return Receipt(
+        message_id=delivery.envelope.message_id,
+        method=session.method,
+        address=str(session.track.address),
+        tls=session.tls,
+        reply=delivery.reply,
+        accepted=tuple(delivery.accepted),
+        refused=dict(delivery.refused),
+        attempts=attempts,
+        elapsed=elapsed,
+        started=started,
+    )
+
+
+def conclude(
+    server: Server, submission: Submission, receipt: Receipt, hooks: Hooks
+) -> Outcome:
+    """Tell everybody that a message was taken."""
+    log.success(receipt, server.host)
+    outcome = Outcome(submission.index, submission.message, receipt, None)
+    hooks.outcome(outcome)
+    return outcome
+
+
+def conclude_failure(
+    server: Server,
+    submission: Submission,
+    delivery: Delivery,
+    hooks: Hooks,
+    error: Exception,
+) -> SendError:
+    """Tell everybody that a message was not taken, or may have been; as a typed error."""
+    if isinstance(error, SendError):
+        typed = delivery.close(error)
+        log.failure(typed, server.host, submission.envelope)
+    else:
+        typed = delivery.close(log.unexpected(error, Phase.CONNECT))
+    hooks.outcome(Outcome(submission.index, submission.message, None, typed))
+    return typed
+
+
+def conclude_cancelled(submission: Submission, delivery: Delivery, hooks: Hooks) -> None:
+    """Tell that a message may have been taken when its send was cancelled, if so."""
+    if delivery.unknown is not None:
+        unknown = delivery.close(delivery.unknown)
+        hooks.outcome(Outcome(submission.index, submission.message, None, unknown))

@@ -1,0 +1,177 @@
+"""What ends a connection or refuses a command, as the typed error of each step.
+
+Two tables and a few functions, without I/O: which error a lost connection is at each
+step, and which error a negative reply is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from smtpsend.errors import (
+    ConnectError,
+    ConnectionLost,
+    DeliveryUnknown,
+    Event,
+    Phase,
+    RecipientsRefused,
+    Rejected,
+    Reply,
+    SendError,
+    TLSError,
+)
+
+
+class Lost(Exception):
+    """The connection ended."""
+
+
+class TimedOut(Exception):
+    """One of our own timers ran out."""
+
+
+class Garbage(Exception):
+    """The server sent something that is no SMTP reply, or that fits no command.
+
+    The text says why, and holds nothing secret.
+    """
+
+
+FAULTS = (Lost, TimedOut, Garbage)
+"""Everything that can end a connection."""
+
+# The error and the row of the policy table for a connection that ends at each step.
+_LOST_AT: dict[Phase, tuple[type[SendError], Event]] = {
+    Phase.CONNECT: (ConnectError, Event.UNREACHABLE),
+    Phase.GREETING: (ConnectError, Event.NO_GREETING),
+    Phase.EHLO: (ConnectError, Event.EHLO_REFUSED),
+    Phase.STARTTLS: (TLSError, Event.NO_STARTTLS),
+    Phase.TLS: (TLSError, Event.HANDSHAKE),
+    Phase.AUTH: (ConnectionLost, Event.AUTH_LOST),
+    Phase.MAIL: (ConnectionLost, Event.LOST),
+    Phase.RCPT: (ConnectionLost, Event.LOST),
+    Phase.DATA: (ConnectionLost, Event.LOST),
+    Phase.CONTENT: (ConnectionLost, Event.LOST),
+    Phase.FINAL: (DeliveryUnknown, Event.UNKNOWN),
+}
+
+_LOST_TEXTS: dict[Phase, str] = {
+    Phase.CONNECT: "no connection",
+    Phase.GREETING: "no greeting",
+    Phase.EHLO: "no reply to EHLO",
+    Phase.STARTTLS: "no reply to STARTTLS",
+    Phase.TLS: "the TLS handshake failed",
+    Phase.AUTH: "no reply to the login",
+    Phase.MAIL: "the connection was lost at MAIL",
+    Phase.RCPT: "the connection was lost at RCPT",
+    Phase.DATA: "the connection was lost at DATA",
+    Phase.CONTENT: "the connection was lost in the middle of the message",
+    Phase.FINAL: "no reply to the end of the message: it may have been delivered",
+}
+
+_REFUSED_TEXTS = {
+    Phase.MAIL: "the server refused the sender or the message",
+    Phase.DATA: "the server refused to accept the message (DATA)",
+    Phase.CONTENT: "the server refused the message in the middle",
+    Phase.FINAL: "the server did not accept the message",
+}
+_COMMANDS = {Phase.MAIL: "MAIL", Phase.RCPT: "RCPT", Phase.DATA: "DATA"}
+
+# RFC 5321 section 4.5.3.1.8: a server accepts at least this many recipients.
+_LEAST_RECIPIENT_LIMIT = 100
+
+
+def temporary(reply: Reply) -> bool:
+    """Whether a refusal may pass: any 4yz (RFC 5321 section 4.2.1)."""
+    return 400 <= reply.code < 500
+
+
+def positive(reply: Reply) -> bool:
+    """Whether a reply is a success: any 2yz (RFC 5321 section 4.2.1)."""
+    return 200 <= reply.code < 300
+
+
+def lost(phase: Phase, why: str, *, timed_out: bool = False) -> SendError:
+    """The error of a connection that ended, timed out or sent garbage at `phase`."""
+    kind, event = _LOST_AT[phase]
+    return kind(
+        f"{_LOST_TEXTS[phase]} ({why})",
+        phase=phase,
+        event=event,
+        temporary=kind is not DeliveryUnknown,
+        timed_out=timed_out,
+    )
+
+
+def closing(phase: Phase, reply: Reply) -> SendError:
+    """The error of a 421 before the end of the message: the server hangs up."""
+    error = lost(phase, "the server ended the session")
+    error.reply = reply
+    return error
+
+
+def refusal(phase: Phase, reply: Reply) -> Rejected:
+    """The error of a reply to `phase` that is neither a 2yz nor the expected 354."""
+    event = Event.REFUSED
+    if reply.code < 400:
+        event, command = Event.WRONG_CLASS, _COMMANDS.get(phase, "the message")
+        text = f"the server replied to {command} with a code that has no place there"
+    else:
+        text = _REFUSED_TEXTS[phase]
+        if reply.code == 421:
+            event = Event.CLOSING_AT_END
+    return Rejected(
+        text,
+        phase=phase,
+        event=event,
+        reply=reply,
+        temporary=temporary(reply),
+    )
+
+
+def recipients_refused(refused: Mapping[str, Reply], accepted: int) -> RecipientsRefused:
+    """The error of a transaction that ends because of its refused recipients."""
+    if accepted:
+        text = (
+            f"{len(refused)} of {len(refused) + accepted} recipients were refused, and "
+            "require_all=True sends to all or nobody"
+        )
+    elif len(refused) == 1:
+        text = f"the server refused the recipient {next(iter(refused))}"
+    else:
+        text = f"the server refused all {len(refused)} recipients"
+    return RecipientsRefused(
+        text,
+        refused=dict(refused),
+        event=Event.REFUSED,
+        reply=next(iter(refused.values())),
+        temporary=all(map(temporary, refused.values())),
+    )
+
+
+def too_many(reply: Reply, accepted: int) -> bool:
+    """Whether a recipient was refused because the transaction has `accepted` already.
+
+    RFC 5321 section 4.5.3.1.10 has 452 for too many recipients. The same code says that
+    a mailbox or a disk is full; the enhanced code 4.5.3 (RFC 3463) tells them apart.
+    Some servers use 451.
+    """
+    if reply.code == 452 and reply.enhanced in (None, "4.5.3"):
+        return accepted > 0
+    return reply.code in (451, 452) and accepted >= _LEAST_RECIPIENT_LIMIT
+
+
+def no_bdat(reply: Reply) -> bool:
+    """Whether the server does not know BDAT although its EHLO offers CHUNKING."""
+    return reply.code in (500, 502)
+
+
+def without_bdat(reply: Reply) -> SendError:
+    """The error after which the message goes out by DATA, on a fresh connection."""
+    return ConnectionLost(
+        "the server offers CHUNKING, but does not know BDAT",
+        phase=Phase.DATA,
+        event=Event.NO_BDAT,
+        reply=reply,
+        temporary=True,
+    )
