@@ -379,7 +379,7 @@ def test_nothing_is_left_behind() -> None:
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert submit.transport is not None
+    assert transport.replacement is not None
     with pytest.raises(KeyError):
         with capture():
             raise KeyError
