@@ -1,4 +1,4 @@
-"""What can happen on a method, and what a person can do about it."""
+"""The events that can end an attempt, and a hint for each: what a person can do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Event(StrEnum):
-    """What happened on one method: each is a row of the policy table."""
+    """What happened on one method; each event has a row in the policy table."""
 
     UNRESOLVED = "unresolved"
     UNREACHABLE = "unreachable"
@@ -33,32 +33,33 @@ HINTS: dict[Event, str] = {
     Event.UNRESOLVED: "check the spelling of the host name and the DNS of this machine",
     Event.UNREACHABLE: "check host, port and firewall; "
     "many networks and cloud providers block outgoing mail ports",
-    Event.NO_GREETING: "the port is open but no mail server answers there: "
+    Event.NO_GREETING: "the port is open, but no mail server greets there: "
     "check host and port, or try later",
-    Event.EHLO_REFUSED: "the server may not like the EHLO name: "
-    "see Server(ehlo_name=...)",
-    Event.NO_STARTTLS: "the server offers no TLS on this port, or somebody in between "
-    "removes it; nothing is ever sent in the clear",
-    Event.HANDSHAKE: "a port with TLS from the first byte (usually 465) wants "
-    "Method(port, 'implicit'), one with STARTTLS (587) wants Method(port, 'starttls'); "
+    Event.EHLO_REFUSED: "the server may refuse the EHLO name: "
+    "give another one with Server(ehlo_name=...)",
+    Event.NO_STARTTLS: "the server offers no TLS on this port, or something in between "
+    "removes the offer; nothing is ever sent in the clear",
+    Event.HANDSHAKE: "a port with TLS from the first byte (usually 465) needs "
+    "Method(port, 'implicit'), one with STARTTLS (587) needs Method(port, 'starttls'); "
     "TLS 1.2 or newer is required",
     Event.CERTIFICATE: "use the name that the certificate is for, or give the CA that "
     "signed it with Server(cafile=...); verification cannot be turned off",
-    Event.NO_MECHANISM: "the server offers no login on this port that the credentials "
-    "fit: check that this is a submission server and which mechanisms it offers",
+    Event.NO_MECHANISM: "the server offers no mechanism on this port that the "
+    "credentials fit: check that this is a submission server, and what it offers",
     Event.AUTH_REFUSED: "check user name and password; many providers want an "
     "app password or OAuth2 in place of the account's password",
-    Event.AUTH_LOST: "nothing was sent: try again later",
-    Event.REFUSED: "the server's own words say why; a 4yz reply may pass later, a 5yz "
-    "one asks for another sender, recipient or message",
+    Event.AUTH_LOST: "the message was not sent: try again later",
+    Event.REFUSED: "the reply says why; after a 4yz reply try again later, after a 5yz "
+    "reply change the sender, the recipient or the message",
     Event.LOST: "nothing was delivered: it is safe to send again later",
-    Event.NO_BDAT: "nothing was delivered; Policy(chunking=False) does without BDAT",
-    Event.CLOSING_AT_END: "the server did not take the message: send again later",
+    Event.NO_BDAT: "nothing was delivered; to send without BDAT, "
+    "use Policy(chunking=False)",
+    Event.CLOSING_AT_END: "the server did not accept the message: send it again later",
     Event.WRONG_CLASS: "the server does not follow the protocol: "
-    "tell whoever runs it what it said",
-    Event.ACCEPTED_EARLY: "the server may have taken half of the message: "
-    "look in its log before sending again",
-    Event.UNKNOWN: "the server may have taken the message: look for its Message-ID "
-    "before sending it again, or it may arrive twice",
+    "show its reply to whoever runs it",
+    Event.ACCEPTED_EARLY: "the server may have accepted an incomplete message: "
+    "look in its log before you send it again",
+    Event.UNKNOWN: "the server may have accepted the message: look for its Message-ID "
+    "before you send it again, or it may arrive twice",
 }
-"""What to do, by what happened."""
+"""The hint for each event: what to do about it."""

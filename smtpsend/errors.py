@@ -1,4 +1,4 @@
-"""What can go wrong, in types: every failure that leaves the library is one of these.
+"""The errors: every failure that leaves the library is one of these classes.
 
 ::
 
@@ -11,11 +11,11 @@
     ├── Rejected              the server refused the sender or the message
     │   └── RecipientsRefused the server accepted no recipient
     ├── ConnectionLost        the session was up; the end of the message never left
-    └── DeliveryUnknown       the end of the message left and no answer came
+    └── DeliveryUnknown       the end of the message left, and no valid reply came
 
-Catch the library's errors before ``OSError`` or ``smtplib.SMTPException``: they are
-both, so that code written for smtplib keeps working, but a retry on ``OSError``
-alone would send again what may already have been delivered.
+Catch the library's errors before ``OSError`` or ``smtplib.SMTPException``. They are
+both, so that code written for smtplib keeps working; but code that retries on any
+``OSError`` would send again a message that may already have been delivered.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 class Phase(StrEnum):
-    """How far a send had come, in the order in which the steps happen."""
+    """The step that a send has reached, in the order in which the steps happen."""
 
     CONFIG = "config"
     RESOLVE = "resolve"
@@ -69,14 +69,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server said (RFC 5321 section 4.2; RFC 2034 for `enhanced`).
+    """A reply of the server (RFC 5321 section 4.2; RFC 2034 for `enhanced`).
 
     Attributes:
         code: the three-digit reply code, such as 550.
         enhanced: the enhanced status code, such as ``"5.1.1"``, where the server
             gave one whose class agrees with `code`; otherwise None.
-        text: the rest, lines joined by a newline, cleaned of control characters
-            and of anything secret that the server repeated.
+        text: the text of the reply, its lines joined by a newline; control characters,
+            and any secret that the server repeated, are removed.
     """
 
     code: int
@@ -101,11 +101,11 @@ class Attempt:
     Attributes:
         method: the method tried.
         address: the IP address that got furthest, or None if none was reached.
-        phase: how far it came.
+        phase: the step at which it ended.
         error: what went wrong, in words; None if it was abandoned.
         started: seconds from the start of the call to the start of this attempt.
         elapsed: seconds that it ran.
-        event: the row of the policy table that it fell under.
+        event: the event that ended it, which is a row of the policy table.
     """
 
     method: Method
@@ -125,18 +125,20 @@ class SendError(smtplib.SMTPException):
 
     Attributes:
         temporary: True if sending the same message again later is safe and may work.
-        timed_out: True if one of our own timers decided, a step's or the deadline.
-        phase: how far the send had come.
-        reply: what the server said, or None if it said nothing that decided.
-        attempts: everything that was tried, failures and what was abandoned.
+        timed_out: True if a time limit caused the failure: that of a step, or the
+            deadline.
+        phase: the step at which the send failed.
+        reply: the reply that caused the failure, or None if no reply did.
+        attempts: every method that failed or was abandoned.
         message_id: the Message-ID of the message, or None.
-        hint: what to do about it, in one or two sentences.
+        hint: what to do about the failure, in one or two sentences.
         accepted: recipients that already have the message, in a call that needed
             several transactions of which a later one failed; otherwise empty.
-        event: the row of the policy table that decided, or None.
+        event: the event that caused the failure, which is a row of the policy table;
+            or None.
     """
 
-    # Whether sending again later may ever be right for this class.
+    # Whether `temporary` can be True for this class.
     _can_be_temporary = True
 
     def __init__(
@@ -151,7 +153,7 @@ class SendError(smtplib.SMTPException):
         hint: str = "",
         message_id: str | None = None,
     ) -> None:
-        # One positional argument: two would be taken for errno and strerror.
+        # One positional argument: OSError reads two as errno and strerror.
         super().__init__(message)
         self.phase = phase
         self.event = event
@@ -165,7 +167,7 @@ class SendError(smtplib.SMTPException):
 
     @property
     def message(self) -> str:
-        """What went wrong, without the server's reply, the attempts and the hint."""
+        """The text of the error, without the reply, the attempts and the hint."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
@@ -180,21 +182,21 @@ class SendError(smtplib.SMTPException):
         return "".join(parts)
 
     def said(self) -> str:
-        """What went wrong and what the server said, for an `Attempt`."""
+        """The text of the error with the server's reply, as in `Attempt.error`."""
         return f"{self.message}: {self.reply}" if self.reply is not None else self.message
 
 
 class ConfigError(SendError, ValueError):
     """A URL, policy, address, message or credential that cannot be used.
 
-    Raised before any network; never temporary.
+    Raised before anything is sent or looked up; never temporary.
     """
 
     _can_be_temporary = False
 
 
 class ConnectError(SendError):
-    """No method gave a verified session. Nothing of the message left.
+    """No method gave a verified session. Nothing of the message was sent.
 
     Temporary, except for an unknown host name or a 5yz greeting everywhere.
     """
@@ -221,20 +223,20 @@ class AuthError(SendError):
 
 
 class Rejected(SendError):
-    """The server refused the sender or the message, or cannot carry it.
+    """The server refused the sender or the message, or does not support it.
 
-    `reply` is None where its EHLO already ruled the message out (SIZE, 8BITMIME,
-    SMTPUTF8). Temporary for a 4yz reply.
+    `reply` is None where the extensions in its EHLO reply already ruled the message
+    out (SIZE, 8BITMIME, SMTPUTF8). Temporary for a 4yz reply.
     """
 
 
 class RecipientsRefused(Rejected):
-    """No recipient was accepted; nothing was sent.
+    """No recipient was accepted, and the message was not sent.
+
+    Temporary if every refusal is 4yz.
 
     Attributes:
         refused: the reply for each refused recipient.
-
-    Temporary if every refusal is 4yz.
     """
 
     refused: dict[str, Reply]
@@ -252,17 +254,17 @@ class RecipientsRefused(Rejected):
 
 
 class ConnectionLost(SendError):
-    """The session was up, and ended before the end of the message went out.
+    """The session ended before the end of the message was sent.
 
-    Temporary: the server cannot have taken the message.
+    Temporary: the server cannot have accepted the message.
     """
 
 
 class DeliveryUnknown(SendError):
-    """The end of the message may have reached the server and no answer came.
+    """The end of the message may have reached the server, and no valid reply came.
 
-    The server may have taken it or not (RFC 5321 section 4.5.3.2.6, RFC 1047), so
-    nothing is sent again by itself; `temporary` is always False.
+    The server may have accepted the message or not (RFC 5321 section 4.5.3.2.6,
+    RFC 1047), so the library never sends it again; `temporary` is always False.
     """
 
     _can_be_temporary = False

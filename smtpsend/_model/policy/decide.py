@@ -1,4 +1,4 @@
-"""What to do next: one pure function over the table of the policy (table.py)."""
+"""Decide what a send does next: one pure function over the policy's table (table.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smtpsend.errors import Attempt
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A method that is being tried, and for how long it has made no progress."""
+    """A method that is being tried; `idle` is the seconds since its last progress."""
 
     method: Method
     idle: float
@@ -20,34 +20,38 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Start this method, beside what is running."""
+    """Start this method; the running ones go on."""
 
     method: Method
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for what is running; decide again after `seconds` (None: no need to)."""
+    """Wait for the running methods; decide again after `seconds`.
+
+    None: decide again only when one of them ends.
+    """
 
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Abort what is running; the send has failed."""
+    """Abort the running methods; the send has failed."""
 
 
 def decide(
     policy: Policy, attempts: Sequence[Attempt], running: Sequence[Running] = ()
 ) -> Try | Wait | Stop:
-    """What to do next, from what was tried and what is running.
+    """Decide what to do next.
 
     Args:
         policy: the policy, its methods in the order in which to try them.
-        attempts: what failed or was abandoned, in the order in which it ended.
-        running: what is being tried now.
+        attempts: the methods that failed or were abandoned, in the order in which they
+            ended.
+        running: the methods that are being tried now.
     """
-    if any(_ends_it(policy, attempts, n) for n in range(len(attempts))):
+    if any(_is_final(policy, attempts, n) for n in range(len(attempts))):
         return Stop()
     busy = {r.method for r in running}
     tried = busy | {a.method for a in attempts}
@@ -65,8 +69,8 @@ def decide(
     return Try(fresh) if idle >= policy.stagger else Wait(policy.stagger - idle)
 
 
-def _ends_it(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
-    """Whether attempt `n` ends it: a stop, or the second time of a "once"."""
+def _is_final(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
+    """Whether the send stops at attempt `n`: a stop, or the second time of a "once"."""
     event = attempts[n].event
     then = follows(event, policy.on_certificate_error)
     if then is Then.STOP:

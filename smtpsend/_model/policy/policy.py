@@ -1,10 +1,10 @@
-"""Which submission methods, in which order, and how long each step may take.
+"""The submission methods, their order, and how long each step may take.
 
 Port 25 is in no default: it is for servers talking to servers (RFC 6409 section 3.1).
-587 with STARTTLS comes before 465 since it is what most servers and networks have had
-open for longest; 465 is the implicit TLS of RFC 8314; 2525 is no standard, but what
-providers open where the other two are blocked. What can happen
-and what follows is the table in rules.py; `decide` reads it.
+587 with STARTTLS comes before 465, since most servers and networks have had it open
+for longest; 465 is the implicit TLS of RFC 8314; 2525 is in no standard, but providers
+open it where the other two are blocked. table.py says what follows each event, and
+`decide` reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Security = Literal["starttls", "implicit", "plaintext"]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to reach a submission server: a port and how TLS starts there.
+    """One way to reach a submission server: a port, and how TLS starts there.
 
     Args:
         port: the TCP port, 1 to 65535.
@@ -66,7 +66,7 @@ DEFAULT_METHODS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Which methods are tried, in which order, and how long each step may take.
+    """The methods to try, their order, and how long each step may take.
 
     All times are seconds.
 
@@ -74,14 +74,17 @@ class Policy:
         methods: the methods, in order of preference; each at most once.
         stagger: how long a method may go without progress (a TCP connection, a whole
             reply, a TLS handshake) before the next one is started beside it.
-        connect_timeout: for the name look-up, and for TCP: all addresses of a method.
-        reply_timeout: for one whole reply, one TLS handshake, or no upload progress.
-        final_timeout: for the answer to the end of the message; long on purpose
-            (RFC 5321 section 4.5.3.2.6): giving up there is what makes duplicates.
-        deadline: for the whole call; ``send(timeout=)`` replaces it.
-        on_certificate_error: ``"stop"``, or ``"next"`` to go on with the next method,
-            which is verified all the same.
-        remember: how long the method that worked is tried first; 0 turns it off.
+        connect_timeout: the limit for the name look-up, and again for the TCP connection
+            to all addresses of a method together.
+        reply_timeout: the limit for one whole reply, for one TLS handshake, and for an
+            upload that makes no progress.
+        final_timeout: the limit for the reply to the end of the message. It is long on
+            purpose (RFC 5321 section 4.5.3.2.6): a client that gives up there and sends
+            again causes duplicates.
+        deadline: the limit for the whole call; ``send(timeout=)`` replaces it.
+        on_certificate_error: what follows a refused certificate: ``"stop"``, or
+            ``"next"`` to try the next method, which is verified in the same way.
+        remember: how long the method that worked is tried first; 0 turns this off.
         pipelining: use PIPELINING (RFC 2920) where the server offers it.
         chunking: use CHUNKING (RFC 3030) where the server offers it.
 
@@ -114,21 +117,26 @@ class Policy:
                 raise ConfigError(f"{name} must be True or False")
 
     def explain(self) -> str:
-        """The whole policy in words, line by line."""
+        """Describe the whole policy in words.
+
+        Returns:
+            Text of several lines: methods, time limits, and the table of events.
+        """
         lines = ["Methods, in order:"]
         lines += [f"  {n}. {method}" for n, method in enumerate(self.methods, 1)]
         lines += [
             "",
             f"If a method makes no progress for {self.stagger:g} s, the next one starts "
-            "beside it. The first to be",
-            "ready (TLS verified, EHLO answered, a shared AUTH mechanism) wins; only it "
-            "sees credentials.",
+            "beside it.",
+            "The first to be ready (TLS verified, a reply to EHLO, a shared AUTH "
+            "mechanism) wins;",
+            "only it sees credentials.",
             "",
             "Time limits:",
-            f"  {self.connect_timeout:g} s to look the name up, and to connect",
+            f"  {self.connect_timeout:g} s to look the name up, and as long to connect",
             f"  {self.reply_timeout:g} s for a reply, a TLS handshake, or no progress "
             "while uploading",
-            f"  {self.final_timeout:g} s for the answer to the end of the message",
+            f"  {self.final_timeout:g} s for the reply to the end of the message",
             f"  {self.deadline:g} s for the whole call",
             "",
             "What happens, what follows, and why:",
@@ -160,17 +168,22 @@ def _check_methods(methods: Sequence[Method]) -> None:
 
 
 def check_seconds(name: str, value: float, *, zero: bool = False) -> None:
-    """Refuse what is no usable number of seconds.
+    """Refuse a value that is no usable number of seconds.
+
+    Args:
+        name: the name of the argument, for the error.
+        value: the value.
+        zero: whether 0 is allowed.
 
     Raises:
         ConfigError: `value` is no finite number above 0 (or, with `zero`, at least 0).
     """
-    good = (
+    valid = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and math.isfinite(value)
         and (value > 0 or (zero and value == 0))
     )
-    if not good:
+    if not valid:
         least = "at least" if zero else "above"
         raise ConfigError(f"{name} must be a finite number of seconds, {least} 0")

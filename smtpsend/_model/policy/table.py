@@ -1,8 +1,8 @@
-"""What can happen on a method, and what is done then: the whole policy as one table.
+"""The policy as one table: each event on a method, and what the client does then.
 
-`TABLE` has one row for each event; `follows` reads it, and `decide` (policy.py) reads
-nothing else, so that every rule can be tested without a network, and printed for
-people (`Policy.explain`, docs/policy.md).
+`TABLE` has one row for each event, and `follows` reads it. `decide` (decide.py) uses
+no other rules, so every rule can be tested without a network, and printed for people
+(`Policy.explain`, docs/policy.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from smtpsend.errors import Event
 
 
 class Then(StrEnum):
-    """What follows something that happened on a method."""
+    """What the client does after an event on a method.
+
+    A "once" ends the call when the same event happens for the second time.
+    """
 
     NEXT = "next"
     NEXT_ONCE = "next, once"
@@ -26,7 +29,7 @@ class Then(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rule: what happened, what is done then, and why."""
+    """One rule: what happened, what the client does then, and why."""
 
     what: str
     then: Then
@@ -45,85 +48,89 @@ TABLE: dict[Event, Row] = {
         "firewalls and providers block ports",
     ),
     Event.NO_GREETING: Row(
-        "no greeting in time, closed, garbage, or a greeting of 4yz or 5yz",
+        "no greeting in time, connection closed, garbage, or a greeting of 4yz or 5yz",
         Then.NEXT,
-        "nothing was said yet",
+        "nothing of the message was sent yet",
     ),
     Event.EHLO_REFUSED: Row(
-        "EHLO refused or not answered",
+        "EHLO refused, or no reply to it",
         Then.NEXT,
-        "nothing was said yet",
+        "nothing of the message was sent yet",
     ),
     Event.NO_STARTTLS: Row(
         "STARTTLS missing from EHLO, or refused",
         Then.NEXT,
-        "never in the clear; a stripped STARTTLS looks like this",
+        "nothing is sent in the clear; a stripped STARTTLS looks like this",
     ),
     Event.INJECTED: Row(
-        "plaintext behind the 220 to STARTTLS",
+        "plaintext after the 220 to STARTTLS",
         Then.GO_ON,
-        "discarded before the handshake, never read as a reply (RFC 3207 section 6)",
+        "it is discarded before the handshake, and never read as a reply "
+        "(RFC 3207 section 6)",
     ),
     Event.HANDSHAKE: Row(
-        "TLS handshake failed, timed out, or too old",
+        "TLS handshake failed or timed out, or the TLS version is too old",
         Then.NEXT,
-        "another port may do better, and is as safe",
+        "another port may work, and is verified in the same way",
     ),
     Event.CERTIFICATE: Row(
         "certificate refused by us",
         Then.STOP,
-        "one host has one certificate: an alarm, not an obstacle "
-        '(on_certificate_error="next" goes on; both stay verified)',
+        "one host has one certificate, so a wrong one may mean an attack "
+        '(on_certificate_error="next" tries the next method, which is verified too)',
     ),
     Event.NO_MECHANISM: Row(
         "credentials given, but AUTH not offered or no shared mechanism",
         Then.NEXT,
-        "some servers offer AUTH on one port only; never unauthenticated by accident",
+        "some servers offer AUTH on one port only; a message is never sent "
+        "unauthenticated by accident",
     ),
     Event.AUTH_REFUSED: Row(
         "AUTH refused, 4yz or 5yz",
         Then.STOP,
-        "one try of one mechanism: the account is the same on every port, no lockouts",
+        "one try of one mechanism: the account is the same on every port, and more "
+        "tries could lock it",
     ),
     Event.AUTH_LOST: Row(
-        "AUTH lost, timed out, or answered with 421 or garbage",
+        "connection lost, time-out, 421 or garbage in reply to AUTH",
         Then.NEXT_ONCE,
-        "the server cannot have taken the message",
+        "the server cannot have accepted the message",
     ),
     Event.REFUSED: Row(
         "sender, recipient or message refused",
         Then.STOP,
-        "the answer is the answer",
+        "the server would give the same reply on every port",
     ),
     Event.LOST: Row(
-        "421, lost, timed out, garbage or a reply too many before the end of the message",
+        "421, connection lost, time-out, garbage or an extra reply before the end of "
+        "the message",
         Then.NEXT_OR_FRESH_ONCE,
-        "the server cannot have taken the message",
+        "the server cannot have accepted the message",
     ),
     Event.NO_BDAT: Row(
-        "BDAT answered with 500 or 502 by a server that offers CHUNKING",
+        "500 or 502 in reply to BDAT, from a server that offers CHUNKING",
         Then.FRESH_ONCE,
-        "by DATA; BDAT is not tried with that server again",
+        "the message is sent by DATA; BDAT is not tried with that server again",
     ),
     Event.CLOSING_AT_END: Row(
-        "421 in answer to the end of the message",
+        "421 in reply to the end of the message",
         Then.STOP,
-        "4yz: not taken; Rejected, temporary",
+        "a 4yz reply: the server did not accept the message; Rejected, temporary",
     ),
     Event.WRONG_CLASS: Row(
-        "a reply of a class that cannot be (2yz to DATA, a stray 3yz)",
+        "a reply of a class that the command cannot have (2yz to DATA, a stray 3yz)",
         Then.STOP,
-        "we no longer speak the same language; Rejected, not temporary",
+        "the server does not follow the protocol; Rejected, not temporary",
     ),
     Event.ACCEPTED_EARLY: Row(
         "2yz before the end of the message was written",
         Then.STOP,
-        "it may have taken half of it; DeliveryUnknown",
+        "the server may have accepted an incomplete message; DeliveryUnknown",
     ),
     Event.UNKNOWN: Row(
-        "lost, timed out or garbage after the end of the message",
+        "connection lost, time-out or garbage after the end of the message",
         Then.STOP,
-        "it may have taken it; DeliveryUnknown",
+        "the server may have accepted the message; DeliveryUnknown",
     ),
     Event.ABANDONED: Row(
         "another method was ready first",
@@ -134,7 +141,12 @@ TABLE: dict[Event, Row] = {
 
 
 def follows(event: Event, on_certificate_error: str = "stop") -> Then:
-    """What the table says follows `event`."""
+    """Look up what the client does after `event`.
+
+    Args:
+        event: the event.
+        on_certificate_error: that of the policy, ``"stop"`` or ``"next"``.
+    """
     if event is Event.CERTIFICATE and on_certificate_error == "next":
         return Then.NEXT
     return TABLE[event].then
