@@ -3,78 +3,110 @@
 import typing as _typing
 
 
-if _typing.TYPE_CHECKING:
-    from smtpsend._client.aio import AsyncClient, send_async
-    from smtpsend._client.sync import Client, send
-    from smtpsend._model.message.compose import compose
-    from smtpsend._model.policy.policy import Method, Policy
-    from smtpsend._model.receipt import Outcome, Receipt
-    from smtpsend._model.server.credentials import OAuth2, Password
-    from smtpsend._model.server.server import Server
-    from smtpsend.errors import DeliveryUnknown, SendError
-
-    __version__: str
-
 __all__ = [
     "AsyncClient",
+    "AuthError",
+    "CertificateError",
     "Client",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionLost",
     "DeliveryUnknown",
     "Method",
     "OAuth2",
     "Outcome",
     "Password",
     "Policy",
+    "Prepared",
     "Receipt",
+    "RecipientsRefused",
+    "Rejected",
+    "Report",
     "SendError",
     "Server",
+    "TLSError",
     "compose",
+    "diagnose",
+    "diagnose_async",
+    "prepare",
     "send",
     "send_async",
 ]
 
-# Imported when first asked for (PEP 562): a program that may never send a mail does not
-# pay for it when it starts.
-_HOMES = {
-    "AsyncClient": "_client.aio",
-    "send_async": "_client.aio",
-    "Client": "_client.sync",
-    "send": "_client.sync",
-    "OAuth2": "_model.server.credentials",
-    "Password": "_model.server.credentials",
-    "compose": "_model.message.compose",
-    "Method": "_model.policy.policy",
-    "Policy": "_model.policy.policy",
-    "Outcome": "_model.receipt",
-    "Receipt": "_model.receipt",
-    "Server": "_model.server.server",
-    "DeliveryUnknown": "errors",
-    "SendError": "errors",
-}
+if _typing.TYPE_CHECKING:
+    # Type checkers see these names and no `__getattr__`, so that a misspelt one is an
+    # error for them.
+    from smtpsend import check as check
+    from smtpsend import errors as errors
+    from smtpsend import prepared as prepared
+    from smtpsend import testing as testing
+    from smtpsend._client.aio import AsyncClient, send_async
+    from smtpsend._client.diagnosis.examination import diagnose, diagnose_async
+    from smtpsend._client.sync import Client, send
+    from smtpsend._model.diagnosis.report import Report
+    from smtpsend._model.message.compose import compose
+    from smtpsend._model.message.envelope import prepare
+    from smtpsend._model.message.prepared import Prepared
+    from smtpsend._model.policy.policy import Method, Policy
+    from smtpsend._model.receipt import Outcome, Receipt
+    from smtpsend._model.server.credentials import OAuth2, Password
+    from smtpsend._model.server.server import Server
+    from smtpsend.errors import (
+        AuthError,
+        CertificateError,
+        ConfigError,
+        ConnectError,
+        ConnectionLost,
+        DeliveryUnknown,
+        RecipientsRefused,
+        Rejected,
+        SendError,
+        TLSError,
+    )
 
+    __version__: str
+else:
+    # Each name is imported when it is first used (PEP 562), so that a program that may
+    # never send a mail does not pay for it when it starts.
+    _HOMES = {
+        "_client.aio": ("AsyncClient", "send_async"),
+        "_client.diagnosis.examination": ("diagnose", "diagnose_async"),
+        "_client.sync": ("Client", "send"),
+        "_model.diagnosis.report": ("Report",),
+        "_model.message.compose": ("compose",),
+        "_model.message.envelope": ("prepare",),
+        "_model.message.prepared": ("Prepared",),
+        "_model.policy.policy": ("Method", "Policy"),
+        "_model.receipt": ("Outcome", "Receipt"),
+        "_model.server.credentials": ("OAuth2", "Password"),
+        "_model.server.server": ("Server",),
+    }
+    _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    _MODULES = ("check", "errors", "prepared", "testing")
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-    if name in ("check", "errors", "prepared", "testing"):
-        return import_module(f"smtpsend.{name}")
-    if name == "__version__":
-        return _version()
-    if (home := _HOMES.get(name)) is None:
-        raise AttributeError(f"module 'smtpsend' has no attribute {name!r}")
-    value = getattr(import_module(f"smtpsend.{home}"), name)
-    globals()[name] = value
-    return value
+        if name in _MODULES:
+            return import_module(f"smtpsend.{name}")
+        if name == "__version__":
+            return _version()
+        if name not in __all__:
+            raise AttributeError(f"module 'smtpsend' has no attribute {name!r}")
+        # What has no other home is a class of the error tree.
+        home = _HOME_OF.get(name, "errors")
+        value = getattr(import_module(f"smtpsend.{home}"), name)
+        globals()[name] = value
+        return value
 
+    def _version() -> str:
+        # Read on demand: importlib.metadata costs more than all of this package.
+        from importlib.metadata import PackageNotFoundError, version
 
-def _version() -> str:
-    # Looked up when asked for: the module costs more than all of this package does.
-    from importlib.metadata import PackageNotFoundError, version
+        try:
+            return version("smtpsend")
+        except PackageNotFoundError:  # a copy of the source that was never installed
+            return "unknown"
 
-    try:
-        return version("smtpsend")
-    except PackageNotFoundError:  # a copy of the source that was never installed
-        return "unknown"
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})

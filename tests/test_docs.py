@@ -35,7 +35,6 @@ import trustme
 sybil = pytest.importorskip("sybil")
 myst = pytest.importorskip("sybil.parsers.myst")
 
-import smtpsend  # noqa: E402
 from smtpsend._client import known_servers  # noqa: E402
 from smtpsend._wire import dial  # noqa: E402
 from smtpsend.testing.server import LocalServer  # noqa: E402
@@ -320,15 +319,6 @@ def test_links(path: Path) -> None:
         if not (path.parent / target).exists()
     ]
     assert not missing
-
-
-def test_map() -> None:
-    """The map of the house in CONTRIBUTING.md names modules that there are."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    names = re.findall(r"`(_(?:model|wire|client)/\w+\.py)`", text)
-    assert len(names) > 25
-    package = Path(smtpsend.__file__).parent
-    assert not [name for name in names if not (package / name).is_file()]
 
 
 COMMANDS = (

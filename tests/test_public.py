@@ -23,11 +23,18 @@ from smtpsend.errors import Phase
 PACKAGE = Path(smtpsend.__file__).parent
 REQUIRED = inspect.Parameter.empty
 
-NAMES = [
-    *("AsyncClient", "Client", "DeliveryUnknown", "Method", "OAuth2", "Outcome"),
-    *("Password", "Policy", "Receipt", "SendError", "Server", "compose", "send"),
-    "send_async",
+ERROR_TREE = [
+    *("AuthError", "CertificateError", "ConfigError", "ConnectError", "ConnectionLost"),
+    *("DeliveryUnknown", "RecipientsRefused", "Rejected", "SendError", "TLSError"),
 ]
+NAMES = sorted(
+    [
+        *("AsyncClient", "Client", "Method", "OAuth2", "Outcome", "Password", "Policy"),
+        *("Prepared", "Receipt", "Report", "Server", "compose", "diagnose"),
+        *("diagnose_async", "prepare", "send", "send_async"),
+        *ERROR_TREE,
+    ]
+)
 ERROR_NAMES = [
     *("Attempt", "AuthError", "CertificateError", "ConfigError", "ConnectError"),
     *("ConnectionLost", "DeliveryUnknown", "Event", "Phase", "RecipientsRefused"),

@@ -20,7 +20,7 @@ from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import lost
 from smtpsend._wire.connection import Session
-from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.deadline import Deadline, running_loop
 from smtpsend._wire.progress import Track
 from smtpsend.errors import ConfigError, Phase
 
@@ -83,7 +83,7 @@ class Pool:
         """
         if self._closed:
             raise ConfigError("the client is closed")
-        here = (os.getpid(), asyncio.get_running_loop())
+        here = (os.getpid(), running_loop())
         if self._home == here:
             return
         if self._home is not None:
@@ -199,7 +199,7 @@ class Pool:
         """Let what is running finish, and hang up; no send begins after this."""
         if self._closed:
             return
-        here = (os.getpid(), asyncio.get_running_loop())
+        here = (os.getpid(), running_loop())
         self._closed = True
         if self._home != here:
             for idle in self._idle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +75,17 @@ class Outcome:
     message: Any
     receipt: Receipt | None
     error: SendError | None
+
+    def result(self) -> Receipt:
+        """The receipt, or the error raised.
+
+        Returns:
+            The receipt of a message that the server accepted.
+
+        Raises:
+            SendError: what ended the send of this message.
+        """
+        if self.receipt is None:
+            # A copy, so that raising one outcome twice does not lengthen its traceback.
+            raise copy(self.error or SendError("the outcome is empty"))
+        return self.receipt

@@ -5,13 +5,30 @@ from __future__ import annotations
 import asyncio
 
 from smtpsend._protocol.failures import TimedOut
+from smtpsend.errors import ConfigError
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of the caller.
+
+    Raises:
+        ConfigError: none is running, as under trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigError(
+            "no asyncio event loop is running here",
+            hint="await it in a coroutine that asyncio.run() runs; under trio, use "
+            "trio.to_thread.run_sync with the sync functions",
+        ) from None
 
 
 class Deadline:
     """The time at which a whole call must have ended."""
 
     def __init__(self, seconds: float) -> None:
-        self._clock = asyncio.get_running_loop().time
+        self._clock = running_loop().time
         self.start = self._clock()
         self._end = self.start + seconds
 

@@ -14,22 +14,28 @@ import smtpsend
 from smtpsend import (
     AsyncClient,
     Client,
+    ConfigError,
     DeliveryUnknown,
     Method,
     OAuth2,
     Outcome,
     Password,
     Policy,
+    Prepared,
     Receipt,
+    RecipientsRefused,
+    Report,
     SendError,
     Server,
     compose,
+    diagnose,
+    diagnose_async,
+    prepare,
     send,
     send_async,
 )
-from smtpsend.check import Report, check, check_async
-from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply
-from smtpsend.prepared import Prepared, prepare
+from smtpsend.check import MethodReport
+from smtpsend.errors import Attempt, Event, Phase, Reply
 
 
 assert_type(smtpsend.__version__, str)
@@ -128,7 +134,7 @@ receipt.raise_for_refused()
 async def one() -> None:
     """The same in async code."""
     assert_type(await send_async(message, server, timeout=10), Receipt)
-    assert_type(await check_async(server), Report)
+    assert_type(await diagnose_async(server), Report)
 
 
 # Many messages
@@ -205,7 +211,7 @@ except SendError as error:
 
 # Looking at a server
 
-report = check("mail.example.org", timeout=10)
+report = diagnose("mail.example.org", timeout=10)
 assert_type(report, Report)
 assert_type(report.ok, bool)
 assert_type(report.verdict, str)
@@ -219,3 +225,19 @@ assert_type(report.as_dict(), dict[str, Any])
 send(message)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Method(587, "ssl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 compose("ann@example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# A pair in place of a Password, and the result of an outcome
+
+assert_type(Server("mail.example.org", ("ann", "secret")).auth, Password | OAuth2 | None)
+
+
+def results(outcome: Outcome) -> Receipt:
+    """`result` gives a receipt, or raises."""
+    return outcome.result()
+
+
+def config(error: ConfigError) -> list[MethodReport]:
+    """The names of the first release stay."""
+    assert_type(error.temporary, bool)
+    return list(report.methods)

@@ -24,6 +24,7 @@ from smtpsend._client.bulk.worker import work
 from smtpsend._client.submission import Terms
 from smtpsend._client.submit import submit
 from smtpsend._model.receipt import Outcome
+from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import SendError
 
 
@@ -41,6 +42,7 @@ async def outcomes(
     If the caller leaves early, what is in flight is finished; a cancellation ends it.
     What the iterable raises is raised when all that it gave has its outcome.
     """
+    running_loop()
     news, room = asyncio.Event(), asyncio.Event()
 
     def ring() -> None:

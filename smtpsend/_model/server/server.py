@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.policy.policy import Policy
@@ -27,7 +28,8 @@ class Server:
 
     Args:
         host: a host name, which the certificate must be for, or an IP address.
-        auth: `Password` or `OAuth2`; None for a server that wants no login.
+        auth: `Password` or `OAuth2`; a pair ``(username, password)`` is a `Password`.
+            None for a server that wants no login.
         policy: which methods, in which order, how long.
         cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
         ssl_context: a context of your own, in place of `cafile`. It must verify
@@ -52,13 +54,24 @@ class Server:
     fingerprint: str | None = field(default=None, kw_only=True)
     redirect_to: str | None = field(default=None, kw_only=True)
 
+    if TYPE_CHECKING:  # a pair is accepted, and read back as a `Password`
+
+        def __init__(
+            self,
+            host: str,
+            auth: Auth | tuple[str, str] | None = None,
+            *,
+            policy: Policy = ...,
+            cafile: str | os.PathLike[str] | None = None,
+            ssl_context: ssl.SSLContext | None = None,
+            ehlo_name: str | None = None,
+            fingerprint: str | None = None,
+            redirect_to: str | None = None,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", check_host(self.host))
-        if self.auth is not None and not isinstance(self.auth, Password | OAuth2):
-            raise ConfigError(
-                "auth must be Password(username, password), OAuth2(username, token), "
-                "or None"
-            )
+        object.__setattr__(self, "auth", _credentials(self.auth))
         if not isinstance(self.policy, Policy):
             raise ConfigError("policy must be a Policy")
         self._check_trust()
@@ -149,6 +162,17 @@ class Server:
             raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
         auth = auth_from_env(found)
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+
+def _credentials(auth: object) -> Auth | None:
+    if isinstance(auth, tuple | list) and len(auth) == 2:
+        return Password(*auth)
+    if auth is None or isinstance(auth, Password | OAuth2):
+        return auth
+    raise ConfigError(
+        "auth must be a pair (username, password), Password(username, password), "
+        "OAuth2(username, token), or None"
+    )
 
 
 def server_of(server: object) -> Server:
