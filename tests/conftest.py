@@ -16,6 +16,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "scan: repeats one fault at many places; left out by `nox -s quick`"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     forget()

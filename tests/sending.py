@@ -26,10 +26,6 @@ Send = Callable[..., Receipt]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SHORT, _LONG = 1.0, 10.0
-_stretch = 1
-_short = False  # a time was used that a busy machine can miss
-
 
 def send_sync(message: object, server: Server | str, **options: Any) -> Receipt:
     """`send`, from a thread without an event loop."""
@@ -50,6 +46,28 @@ def forget() -> None:
     known_servers._quirks.clear()
 
 
+class _Patience:
+    """Whether the running check has short times, and whether its times are stretched.
+
+    Attributes:
+        factor: by which times are stretched.
+        short: a time was used that a busy machine can miss.
+    """
+
+    SHORT, LONG = 1.0, 10.0  # seconds: such a time can be missed; none is made longer
+
+    def __init__(self) -> None:
+        self.factor = 1
+        self.short = False
+
+    def stretched(self, seconds: float) -> float:
+        self.short |= seconds < self.SHORT
+        return min(self.factor * seconds, max(self.LONG, seconds))
+
+
+_patience = _Patience()
+
+
 def patiently(check: Callable[P, T]) -> Callable[P, T]:
     """Where a check fails that had short times, repeat it with ten times as long ones.
 
@@ -60,28 +78,25 @@ def patiently(check: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(check)
     def repeated(*args: P.args, **options: P.kwargs) -> T:
-        global _short, _stretch
-        _short = False
+        _patience.short = False
         try:
             return check(*args, **options)
         except (Exception, pytest.fail.Exception):
-            if not _short:
+            if not _patience.short:
                 raise
             forget()
-            _stretch = 10
+            _patience.factor = 10
             try:
                 return check(*args, **options)
             finally:
-                _stretch = 1
+                _patience.factor = 1
 
     return repeated
 
 
 def stretched(seconds: float) -> float:
-    """What a time of a test is, where it is repeated for want of time."""
-    global _short
-    _short |= seconds < _SHORT
-    return min(_stretch * seconds, max(_LONG, seconds))
+    """A time of a test, longer where the test is repeated for want of time."""
+    return _patience.stretched(seconds)
 
 
 CALM = {"reply_timeout": 20, "final_timeout": 20, "deadline": 40, "connect_timeout": 20}

@@ -304,6 +304,7 @@ def check_scan(mode: str, scripted: ScriptedServer, found: list[Outcome]) -> Non
     scripted.assert_clean(auths=None)
 
 
+@pytest.mark.scan
 @pytest.mark.parametrize("direction", ["received", "said"])
 @pytest.mark.parametrize("fault", GONE)
 @modes
@@ -312,6 +313,7 @@ def test_loss_in_a_batch(mode: str, fault: str, direction: str) -> None:
     scan(mode, GONE[fault], direction, 1 if EVERY_BYTE else 23)
 
 
+@pytest.mark.scan
 @pytest.mark.parametrize("direction", ["received", "said"])
 @modes
 def test_silence_in_a_batch(mode: str, direction: str) -> None:

@@ -21,7 +21,7 @@ from smtpsend import AsyncClient, Client, Outcome
 from smtpsend.errors import DeliveryUnknown, SendError
 
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.scan]
 
 FIRST, LAST = map(int, os.environ.get("SMTPSEND_SEEDS", "0:160").split(":"))
 GROUPS = 8

@@ -7,6 +7,20 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from groups import (
+    BDAT,
+    GROUP,
+    MODES,
+    OFFERS,
+    PHASES,
+    POSITIONS,
+    RCPTS,
+    REPLIES,
+    TO,
+    behind,
+    caught,
+    check_outcome,
+)
 from leaks import InLoop, letter, one_port
 from scripted import (
     Action,
@@ -25,18 +39,6 @@ from scripted import (
     then,
 )
 from sending import WAYS, Send, patiently, server_for
-from test_pipelining import (
-    GROUP,
-    OFFERS,
-    PHASES,
-    POSITIONS,
-    RCPTS,
-    REPLIES,
-    TO,
-    behind,
-    caught,
-    check_outcome,
-)
 
 from smtpsend import Client, Receipt, send
 from smtpsend.errors import (
@@ -49,8 +51,6 @@ from smtpsend.errors import (
 )
 
 
-BDAT = (*OFFERS, "CHUNKING")
-MODES = {"one by one": OFFERS[:3], "DATA": OFFERS, "BDAT": BDAT}
 NOBODY = {p: reply(550, "5.1.1", "no") for p in RCPTS}
 
 both = pytest.mark.parametrize("face", [Client, InLoop])

@@ -21,6 +21,8 @@ from smtpsend import AsyncClient, Client, Outcome, Receipt, Server, send, send_a
 from smtpsend.errors import DeliveryUnknown, RecipientsRefused
 
 
+pytestmark = pytest.mark.scan
+
 BEFORE = MESSAGE.replace(b"<1@", b"<0@")
 AFTER = MESSAGE.replace(b"<1@", b"<2@")
 Send = Coroutine[Any, Any, Receipt]

@@ -324,7 +324,7 @@ def test_links(path: Path) -> None:
 COMMANDS = (
     "python3 -m venv .venv && .venv/bin/pip install '.[testing]' && "
     ".venv/bin/python -m smtpsend demo",
-    "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && "
+    "python3 -m venv --upgrade-deps .venv && .venv/bin/pip install -e . --group dev && "
     ".venv/bin/python -m pytest",
 )
 

@@ -20,6 +20,8 @@ from smtpsend import AsyncClient, Client, Receipt, SendError, Server, send
 from smtpsend.errors import ConnectionLost, DeliveryUnknown
 
 
+pytestmark = pytest.mark.scan
+
 PLAIN = ("8BITMIME", "AUTH PLAIN")
 OFFERS = [PLAIN, (*PLAIN, "PIPELINING"), (*PLAIN, "PIPELINING", "CHUNKING")]
 LOSSES = {"close": close(), "rst": rst(), "hang": hang()}

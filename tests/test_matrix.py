@@ -56,6 +56,8 @@ from smtpsend.errors import (
 )
 
 
+pytestmark = pytest.mark.scan
+
 EHLO = b"250-scripted.example\r\n250-8BITMIME\r\n250 "
 NORMAL = {
     "greeting": b"220 scripted.example ESMTP\r\n",

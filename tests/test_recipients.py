@@ -6,11 +6,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from groups import MODES, OFFERS
 from leaks import letter, one_port
 from scripted import Action, Script, ScriptedServer, close, hang, reply, rst
 from sending import SENDER, patiently, server_for
-from test_bdat import MODES
-from test_pipelining import OFFERS
 
 from smtpsend import Client, Receipt, SendError, Server, send
 from smtpsend.errors import (
