@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import mailbox as address
-from smtpsend._model.address.mailbox import mailbox, plain_boxes
+from smtpsend._model.address.mailbox import mailbox, plain_mailboxes
 from smtpsend._model.message import compose as compose_module
 from smtpsend._model.message import envelope as model
 from smtpsend._model.message.compose import compose
-from smtpsend._model.message.content import common, crlf, ended
+from smtpsend._model.message.content import crlf, ended, from_usual_bytes
 from smtpsend._model.message.envelope import Envelope, envelope
 from smtpsend._model.message.headers import ADDRESS_HEADERS, mailbox_text
 from smtpsend._model.message.identification import date_now
@@ -46,7 +46,7 @@ class still:
 
     def __init__(self) -> None:
         count = itertools.count(10**17)
-        slowly = model._slowly
+        slowly = model._of_unusual_object
 
         def anew(*arguments: Any) -> Envelope:
             nonlocal count
@@ -55,7 +55,7 @@ class still:
 
         self.patches = [
             mock.patch("random.randrange", lambda *_: next(count)),  # noqa: PT008
-            mock.patch.object(model, "_slowly", anew),
+            mock.patch.object(model, "_of_unusual_object", anew),
             *(
                 mock.patch(f"smtpsend._model.message.{module}.{name}", value)
                 for module in ("serialize_fast", "envelope", "compose")
@@ -619,9 +619,9 @@ def test_bytes_by_both_ways(head: bytes, rest: bytes, lines_end_with_lf: bool) -
     content = head + rest
     if lines_end_with_lf:
         content = content.replace(b"\r\n", b"\n")
-    event(f"short: {common(content) is not None}")
+    event(f"short: {from_usual_bytes(content) is not None}")
     fast = outcome(lambda: envelope(content, A, [B]))
-    with mock.patch.object(model, "common", return_value=None):
+    with mock.patch.object(model, "from_usual_bytes", return_value=None):
         assert fast == outcome(lambda: envelope(content, A, [B]))
 
 
@@ -647,9 +647,9 @@ plain_ones = st.one_of(
     st.sampled_from(["", "", "", ",", " ", ", ", "x", "x" * 400, "@", '"']),
 )
 def test_addresses_by_both_ways(text: str, end: str) -> None:
-    """Addresses in the common forms are what the parser of all forms takes them for."""
+    """The parser of the usual forms of an address agrees with the parser of all forms."""
     text += end
-    event(f"short: {bool(plain_boxes(text))}")
+    event(f"short: {bool(plain_mailboxes(text))}")
 
     def read() -> list[object]:
         for kept in (address._groups, address._mailbox):
@@ -663,7 +663,7 @@ def test_addresses_by_both_ways(text: str, end: str) -> None:
         return found
 
     fast = read()
-    with mock.patch.object(address, "plain_boxes", return_value=[]):
+    with mock.patch.object(address, "plain_mailboxes", return_value=[]):
         assert fast == read()
     assert fast == read()
 

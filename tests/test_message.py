@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from smtpsend._model.address.mailbox import groups, mailboxes
 from smtpsend._model.message.envelope import Envelope, dot_stuff, envelope
-from smtpsend._model.message.headers import says
+from smtpsend._model.message.headers import names_addresses
 from smtpsend._model.message.serialize import own_copy
 from smtpsend.errors import ConfigError
 
@@ -457,7 +457,7 @@ def test_separator_is_never_encoded() -> None:
 )
 def test_what_a_header_on_the_wire_says(value: bytes, same: bool) -> None:
     """A header on the wire is kept only if it names the same addresses in order."""
-    assert says(value, groups("a@b, c@d")) is same
+    assert names_addresses(value, groups("a@b, c@d")) is same
 
 
 class NewPolicy(policy.EmailPolicy):

@@ -1,4 +1,4 @@
-"""One domain or host name in the form that DNS and SMTP know (RFC 5890, UTS 46)."""
+"""Domain and host names in the ASCII form for DNS and SMTP (RFC 5890, UTS 46)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NAME = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*")
 _LONGEST_NAME = 253
 _LONGEST_SHOWN = 60
-# What IDNA 2003 (the standard library) sends to another domain than IDNA 2008 does; its
-# codec gives none of them back, but that is nothing to rely on.
+# IDNA 2003 (the standard library) maps a name with one of these characters to another
+# domain than IDNA 2008 does. Its codec returns none of them, but this is not documented.
 _DEVIATIONS = frozenset("ßς\u200c\u200d")
 
 
 def shown(value: object) -> str:
-    """`value` as an error may quote it: control characters escaped, cut when long."""
+    """Quote `value` for an error: control characters escaped, cut where it is long."""
     if not isinstance(value, str):
         return f"a {type(value).__name__}"
     if len(value) > _LONGEST_SHOWN:
@@ -30,16 +30,16 @@ def shown(value: object) -> str:
 
 
 def ascii_domain(text: str) -> str:
-    """A domain or host name in its ASCII form, IDN as A-labels.
+    """Convert a domain or host name to its ASCII form, IDN to A-labels.
 
-    ASCII names come back as they are, "xn--" labels included. Other names are mapped
-    by UTS 46, non-transitional, with the optional package `idna`; without it only
-    names on which the standard library's IDNA 2003 is known to agree are taken.
+    An ASCII name is returned unchanged, "xn--" labels included. Any other name is mapped
+    by UTS 46, non-transitional, with the optional package `idna`. Without this package
+    a name is accepted only if the standard library's IDNA 2003 gives the same result.
 
     Raises:
-        ConfigError: not a name of LDH labels (RFC 5321 section 4.1.2: letters, digits
-            and hyphens, 63 octets a label, 253 in all, no trailing dot), or an IDN
-            that needs the extra ``smtpsend[idn]``.
+        ConfigError: the name does not consist of LDH labels (RFC 5321 section 4.1.2:
+            letters, digits and hyphens, 63 octets a label, 253 in all, no trailing
+            dot), or it is an IDN that needs the extra ``smtpsend[idn]``.
     """
     if not isinstance(text, str):
         raise ConfigError(f"a domain must be a str, not {shown(text)}")
@@ -70,7 +70,7 @@ def _from_idn(text: str) -> str:
 
 
 def _from_label(label: str, text: str) -> str:
-    """One label through IDNA 2003, only where IDNA 2008 says the same."""
+    """Convert one label by IDNA 2003, if IDNA 2008 gives the same result."""
     if label.isascii():
         return label
     with contextlib.suppress(UnicodeError):
@@ -84,21 +84,24 @@ def _from_label(label: str, text: str) -> str:
 
 
 def address_literal(text: str) -> str:
-    """An address literal such as ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]``, as it is.
+    """Check an address literal, such as ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]``.
+
+    Returns:
+        `text`, unchanged.
 
     Raises:
-        ConfigError: not an IPv4 or IPv6 address in the form of RFC 5321 section 4.1.3.
+        ConfigError: `text` is not of the form of RFC 5321 section 4.1.3.
     """
     inside = text[1:-1]
     bracketed = text[:1] == "[" and text[-1:] == "]"
     try:
         if inside[:5].lower() == "ipv6:":
-            plain = ipaddress.IPv6Address(inside[5:]).scope_id is None
+            valid = ipaddress.IPv6Address(inside[5:]).scope_id is None
         else:
-            plain = bool(ipaddress.IPv4Address(inside))
+            valid = bool(ipaddress.IPv4Address(inside))
     except ValueError:
-        plain = False
-    if not (bracketed and plain and text.isascii()):
+        valid = False
+    if not (bracketed and valid and text.isascii()):
         raise ConfigError(
             f"not an address literal: {shown(text)}",
             hint="write [192.0.2.1] or [IPv6:2001:db8::1]",

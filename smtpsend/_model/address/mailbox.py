@@ -1,7 +1,8 @@
-"""One string, one mailbox, or an error (RFC 5321 section 4.1.2, RFC 5322, RFC 6531).
+"""Mailboxes and address lists, parsed (RFC 5321 section 4.1.2, RFC 5322, RFC 6531).
 
-Nothing is ever repaired: mail must not go to half of what was written. The parser is
-one pass over tokens, so its time is linear in the text, whatever the text holds.
+A malformed address is an error and never repaired, so that no mail goes to an address
+that the caller did not write. The parser makes one pass over the tokens, so its time is
+linear in the length of any text.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ __all__ = [
     "groups",
     "mailbox",
     "mailboxes",
-    "plain_boxes",
+    "plain_mailboxes",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """One mailbox, as SMTP and the headers know it.
+    """One mailbox, as it stands in SMTP commands and in headers.
 
     Attributes:
-        display: the name shown to people, unquoted; encoded words (RFC 2047) are kept
-            as they are. Empty where there is none.
+        display: the display name, unquoted; encoded words (RFC 2047) are kept as they
+            are. Empty if there is none.
         local: the part before the @, a quoted string with its quotes.
         domain: the domain in its ASCII form, or an address literal with its brackets.
     """
@@ -50,19 +51,25 @@ class Mailbox:
 
     @property
     def ascii(self) -> bool:
-        """False if only a server with SMTPUTF8 (RFC 6531) can take the address."""
+        """Whether the address needs no SMTPUTF8 (RFC 6531)."""
         return self.local.isascii()
 
 
 class Group(NamedTuple):
-    """A part of an address list: the members of a group, or one mailbox without name."""
+    """One element of an address list (RFC 5322 section 3.4).
+
+    Attributes:
+        name: the name of a group; None for a single mailbox outside a group.
+        members: the mailboxes.
+    """
 
     name: str | None
     members: list[Mailbox]
 
 
-# What atext (and, with UTF8, anything beyond ASCII) is not: negated, since compiling a
-# class that names all of Unicode takes milliseconds of the import.
+# The characters outside atext; with SMTPUTF8, all non-ASCII characters belong to atext.
+# The class is negated, since compiling a class with all of Unicode costs milliseconds
+# at import.
 _NO_ATEXT = r"^\x00-\x20\"(),.:;<>@\[\\\]\x7f"
 _NO_WORD = _NO_ATEXT.replace(".", "")
 _DOT_STRING = re.compile(rf"[{_NO_ATEXT}]++(?:\.[{_NO_ATEXT}]++)*+")
@@ -81,15 +88,15 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"
 _LONGEST_LOCAL = 64
 _LONGEST_ADDRESS = 254
-_LONGEST_KEPT = 320  # what is longer is not kept in a cache
+_LONGEST_KEPT = 320  # a longer text is not cached
 _FORM = "write user@host or Name <user@host>; quote names that hold any of ()<>[]:;@,"
 
 
 def mailbox(text: str) -> Mailbox:
-    """Exactly one mailbox from ``user@host`` or ``Name <user@host>``.
+    """Parse ``user@host`` or ``Name <user@host>``.
 
     Raises:
-        ConfigError: it is not exactly one well-formed mailbox.
+        ConfigError: `text` is not exactly one well-formed mailbox.
     """
     if type(text) is str and len(text) <= _LONGEST_KEPT:
         return _mailbox(text)
@@ -98,12 +105,12 @@ def mailbox(text: str) -> Mailbox:
     return _mailbox.__wrapped__(text)
 
 
-# One sender writes many mails.
+# Cached, since one sender sends many messages.
 @lru_cache(maxsize=1024)
 def _mailbox(text: str) -> Mailbox:
-    easy = plain_boxes(text)
-    if len(easy) == 1:
-        return _plain_box(easy[0])
+    plain = plain_mailboxes(text)
+    if len(plain) == 1:
+        return _of_plain(plain[0])
     if unsafe := _UNSAFE.search(text):
         raise _control(text, unsafe[0])
     if "\t" in text:
@@ -115,22 +122,28 @@ def _mailbox(text: str) -> Mailbox:
 
 
 def mailboxes(text: str) -> list[Mailbox]:
-    """All mailboxes of a header's value, those in groups too; none if it is empty.
+    """Parse the value of an address header to its mailboxes, those in groups included.
+
+    Returns:
+        The mailboxes; an empty list for an empty value.
 
     Raises:
-        ConfigError: any part of it is malformed.
+        ConfigError: any part of the value is malformed.
     """
     return [box for group in groups(text) for box in group.members]
 
 
 def groups(text: str) -> list[Group]:
-    """The address list of a header's value (RFC 5322 section 3.4), groups kept apart.
+    """Parse the value of an address header to its address list (RFC 5322 section 3.4).
 
-    Folds (CRLF and white space) are undone. Not allowed is what section 4.4 calls
-    obsolete, such as routes and empty places in a list.
+    A folded value (CRLF and white space) is unfolded first. The obsolete syntax of
+    section 4.4, such as routes and empty list elements, is refused.
+
+    Returns:
+        One `Group` for each element of the list; an empty list for an empty value.
 
     Raises:
-        ConfigError: any part of it is malformed.
+        ConfigError: any part of the value is malformed.
     """
     if type(text) is str and len(text) <= _LONGEST_KEPT:
         return list(_groups(text))
@@ -139,8 +152,8 @@ def groups(text: str) -> list[Group]:
 
 @lru_cache(maxsize=256)
 def _groups(text: str) -> tuple[Group, ...]:
-    if easy := plain_boxes(text):
-        return tuple([Group(None, [_plain_box(one)]) for one in easy])
+    if plain := plain_mailboxes(text):
+        return tuple([Group(None, [_of_plain(one)]) for one in plain])
     text = _FOLD.sub("", text)
     if unsafe := _UNSAFE.search(text):
         raise _control(text, unsafe[0])
@@ -148,7 +161,7 @@ def _groups(text: str) -> tuple[Group, ...]:
 
 
 class _Token(NamedTuple):
-    """`kind` is one of ``< > , : ;``, ``w`` for a word, ``a`` for an addr-spec."""
+    """One token; `kind` is ``< > , : ;``, ``w`` (a word) or ``a`` (an addr-spec)."""
 
     kind: str
     text: str
@@ -158,7 +171,7 @@ class _Token(NamedTuple):
 
 _BOX = r"(?:w*+<a>|a)"
 _ITEM = rf"(?:w++:(?:{_BOX}(?:,{_BOX})*+)?+;|{_BOX})"
-# The grammar of section 3.4, over the kinds of the tokens.
+# The grammar of RFC 5322 section 3.4, over the kinds of the tokens.
 _LIST = re.compile(rf"(?:{_ITEM}(?:,{_ITEM})*+)?+")
 _STEP = re.compile(rf"(?P<box>{_BOX})|(?P<name>w++):|(?P<close>;)")
 
@@ -166,9 +179,9 @@ _STEP = re.compile(rf"(?P<box>{_BOX})|(?P<name>w++):|(?P<close>;)")
 def _parse(text: str) -> list[Group]:
     tokens = list(_tokens(text))
     kinds = "".join(token.kind for token in tokens)
-    good = _LIST.match(kinds)
-    if good is None or good.end() != len(kinds):
-        raise _malformed(text, tokens[good.end()].at if good else 0)
+    valid = _LIST.match(kinds)
+    if valid is None or valid.end() != len(kinds):
+        raise _malformed(text, tokens[valid.end()].at if valid else 0)
     found: list[Group] = []
     inside = False
     for step in _STEP.finditer(kinds):
@@ -186,7 +199,7 @@ def _parse(text: str) -> list[Group]:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """Words, addr-specs and specials; white space and comments are left out."""
+    """Yield words, addr-specs and specials; skip white space and comments."""
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -222,24 +235,24 @@ def _phrase(tokens: list[_Token]) -> str:
 
 def _box(tokens: list[_Token]) -> Mailbox:
     spec = next(token for token in tokens if token.kind == "a")
-    return _addr_spec(_phrase(tokens), spec.text, spec.domain)
+    return _of_addr_spec(_phrase(tokens), spec.text, spec.domain)
 
 
-def _plain_box(box: Plain) -> Mailbox:
-    """The same as `_addr_spec`, with the checks that are left."""
+def _of_plain(box: PlainMailbox) -> Mailbox:
+    """Like `_of_addr_spec`, without the checks that `plain_mailboxes` has made."""
     display, local, domain = box
     host = _host(domain)
     if len(local) > _LONGEST_LOCAL or len(local) + 1 + len(host) > _LONGEST_ADDRESS:
-        return _addr_spec(display, local, domain)  # which says what is wrong
+        return _of_addr_spec(display, local, domain)  # raises the error
     return Mailbox(display, local, host)
 
 
-# Many recipients have the same provider.
+# Cached, since many recipients have the same domain.
 _host = lru_cache(maxsize=1024)(ascii_domain)
 
 
-def _addr_spec(display: str, local: str, domain: str) -> Mailbox:
-    """A mailbox from the two sides of an addr-spec, both checked."""
+def _of_addr_spec(display: str, local: str, domain: str) -> Mailbox:
+    """Check both sides of an addr-spec, and make a mailbox of them."""
     whole = f"{local}@{domain}"
     if not (_DOT_STRING.fullmatch(local) or _QUOTED_STRING.fullmatch(local)):
         raise ConfigError(
@@ -289,11 +302,11 @@ def _malformed(text: str, at: int) -> ConfigError:
 _LONG = 60
 
 
-# The common forms of an address, which one match recognises.
-# No "=" and "?": what has none holds no encoded word (RFC 2047).
+# One match recognises the usual forms of an address. "=" and "?" are not among the
+# characters, so a match holds no encoded word (RFC 2047).
 _ATEXT = r"A-Za-z0-9!#$%&'*+/^_`{|}~-"
 _PLAIN_WORD = rf"[.{_ATEXT}]++"
-_PLAIN_BOX = re.compile(
+_PLAIN_MAILBOX = re.compile(
     rf"""(?:({_PLAIN_WORD}(?:\ {_PLAIN_WORD})*+)\ (?=<) | "([ !#-\[\]-~]*+)"\ (?=<))?+
         (<)?+
         ([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9.-]++)
@@ -303,27 +316,33 @@ _PLAIN_BOX = re.compile(
 )
 
 
-class Plain(NamedTuple):
-    """One mailbox; its local part is a dot-atom of ASCII, its domain not yet checked."""
+class PlainMailbox(NamedTuple):
+    """One mailbox of a usual form: the local part is an ASCII dot-atom.
+
+    The domain and the lengths are not checked yet.
+    """
 
     display: str
     local: str
     domain: str
 
 
-def plain_boxes(text: str) -> list[Plain]:
-    """The mailboxes of a list, if each has one of the common forms; else none.
+def plain_mailboxes(text: str) -> list[PlainMailbox]:
+    """Parse a list in which each mailbox has a usual form.
 
-    These are ``user@host``, ``<user@host>``, ``Some Name <user@host>`` and
+    The usual forms are ``user@host``, ``<user@host>``, ``Some Name <user@host>`` and
     ``"Name, Some" <user@host>``, with ", " between them.
+
+    Returns:
+        The mailboxes; an empty list if any has another form.
     """
-    found: list[Plain] = []
+    found: list[PlainMailbox] = []
     at = 0
     while at < len(text):
-        match = _PLAIN_BOX.match(text, at)
+        match = _PLAIN_MAILBOX.match(text, at)
         if match is None:
             return []
         words, quoted, _, local, domain = match.groups()
-        found.append(Plain(words or (quoted or "").strip(), local, domain))
+        found.append(PlainMailbox(words or (quoted or "").strip(), local, domain))
         at = match.end()
     return found

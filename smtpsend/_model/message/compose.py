@@ -1,4 +1,4 @@
-"""Keyword arguments to an `EmailMessage`: text, HTML, attachments, inline images."""
+"""Make an `EmailMessage` from keyword arguments: text, HTML, attachments, images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _OWN = frozenset(
     {"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version"}
 )
 _OWN_PREFIXES = ("content-", "resent-")
-_ANY = ("application", "octet-stream")
+_OCTET_STREAM = ("application", "octet-stream")
 
 
 def compose(
@@ -59,27 +59,27 @@ def compose(
     inline: Mapping[str, Attachment] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> EmailMessage:
-    """Make a message, with Date and Message-ID, that `send` takes.
+    """Make a message, with Date and Message-ID, for `send`.
 
     Args:
         sender: From: one address, as ``"user@host"`` or ``"Name <user@host>"``. A name
-            that holds any of ``()<>[]:;@,`` stands in quotes (RFC 5322 section 3.4).
-        to, cc, bcc, reply_to: addresses of the same form; a lone str is one address.
-            Bcc never leaves.
+            that holds any of ``()<>[]:;@,`` is put in quotes (RFC 5322 section 3.4).
+        to, cc, bcc, reply_to: addresses of the same form; a single str is one address.
+            The Bcc header is never sent.
         subject: one line of text.
-        text: the plain text; an empty one if there is no html either.
-        html: the same as HTML, shown in place of the text where that is possible.
+        text: the text/plain body; empty by default if there is no `html` either.
+        html: the text/html body; mail programs that can show it prefer it to `text`.
         attachments: paths, or tuples ``(filename, bytes)`` or
             ``(filename, bytes, "type/subtype")``. The bytes are attached unchanged; a
             type that is not given is guessed from the name.
-        inline: images and the like for the HTML, by the content id by which it names
-            them: ``{"logo": "logo.png"}`` for ``<img src="cid:logo">``.
-        headers: further headers; Date and Message-ID may be among them, headers that an
-            argument sets, Resent- and MIME headers may not.
+        inline: images and other files that the HTML shows, by content id:
+            ``{"logo": "logo.png"}`` for ``<img src="cid:logo">``.
+        headers: further headers, Date and Message-ID included. Headers that an argument
+            sets, Resent- headers and MIME headers are refused.
 
     Returns:
         mixed(related(alternative(text, html), inline), attachments), by RFC 2046 and
-        RFC 2387; each layer only where there is something in it.
+        RFC 2387; a layer with a single part is left out.
 
     Raises:
         ConfigError: an address, a header or an attachment is wrong, or a file cannot be
@@ -106,12 +106,12 @@ def compose(
     return message
 
 
-# The bytes of a line of base64, and how many lines are encoded at once.
+# How many bytes one line of base64 holds, and how many lines are encoded at once.
 _LINE, _LINES = 57, 1024
 
 
 def _base64(file: BinaryIO) -> str:
-    """What is in `file` in lines of base64, as `add_attachment` writes it."""
+    """Encode `file` in lines of base64, as `add_attachment` does."""
     pieces = []
     while data := file.read(_LINE * _LINES):
         text = binascii.b2a_base64(data, newline=False)
@@ -123,7 +123,7 @@ def _base64(file: BinaryIO) -> str:
 
 def _mailbox(address: object) -> Mailbox:
     if isinstance(address, Mailbox):
-        # Made by hand, it may hold anything: the parser says.
+        # The caller may have made it with any content, so it is parsed.
         box = mailbox(address.address)
         return Mailbox(address.display, box.local, box.domain)
     return mailbox(cast("str", address))
@@ -217,9 +217,9 @@ def _file(source: object) -> File:
         case str() | os.PathLike():
             return _read(Path(source))
         case (str(name), bytes(data)):
-            return File(_filename(name), _base64(BytesIO(data)), _guess(name))
+            return File(_filename(name), _base64(BytesIO(data)), _guessed_type(name))
         case (str(name), bytes(data), str(given)):
-            return File(_filename(name), _base64(BytesIO(data)), _given(given))
+            return File(_filename(name), _base64(BytesIO(data)), _parsed_type(given))
     raise ConfigError(
         f"not an attachment: {shown(source)}",
         hint="give a path, (filename, bytes) or (filename, bytes, 'type/subtype')",
@@ -229,7 +229,7 @@ def _file(source: object) -> File:
 def _read(path: Path) -> File:
     try:
         with path.open("rb") as file:
-            return File(_filename(path.name), _base64(file), _guess(path.name))
+            return File(_filename(path.name), _base64(file), _guessed_type(path.name))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -246,16 +246,16 @@ def _filename(name: str) -> str:
     return name
 
 
-def _guess(name: str) -> tuple[str, str]:
-    # "./": a name such as "data:x" is no URL.
+def _guessed_type(name: str) -> tuple[str, str]:
+    # With "./" a name such as "data:x" is not read as a URL.
     guessed, encoding = mimetypes.guess_type(f"./{name}")
     maintype, _, subtype = (guessed or "").partition("/")
     if encoding or not subtype or maintype in ("message", "multipart"):
-        return _ANY
+        return _OCTET_STREAM
     return maintype, subtype
 
 
-def _given(text: str) -> tuple[str, str]:
+def _parsed_type(text: str) -> tuple[str, str]:
     match = _TYPE.fullmatch(text)
     if match is None or match[1].lower() in ("message", "multipart"):
         raise ConfigError(

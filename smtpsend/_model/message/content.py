@@ -1,7 +1,7 @@
-"""The bytes of a message: its header block, its line ends, its dots.
+"""The bytes of a message: header block, line ends, dot-stuffing.
 
-All of it is linear in the size, and works on the whole with the methods of `bytes`:
-a body is never walked line by line.
+The time is linear in the size. The functions use the methods of `bytes` on the whole
+content: no loop goes over the lines of a body.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from smtpsend.errors import ConfigError
 
 __all__ = [
     "Field",
-    "common",
     "crlf",
     "dot_stuff",
     "ended",
     "fields",
     "from_bytes",
+    "from_usual_bytes",
     "message_id_of",
     "unfolded",
 ]
 
-# RFC 5322 sections 2.2 and 4.5: white space before the colon is obsolete, but read.
+# White space before the colon is obsolete syntax, which a reader accepts (RFC 5322
+# sections 2.2 and 4.5).
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
-# All the fields, with the line ends of RFC 5322, and the empty line behind them.
+# All header fields, with CRLF line ends, followed by the empty line.
 _HEAD = re.compile(
     rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)++(?=\r\n)"
 )
@@ -40,7 +41,7 @@ _NEVER_SENT = frozenset({b"bcc", b"resent-bcc"})
 
 
 class Field(NamedTuple):
-    """One header field: its name, its value with all folds, and where it stands."""
+    """One header field: its name, its value as folded, and its place in the content."""
 
     name: bytes
     value: bytes
@@ -49,7 +50,7 @@ class Field(NamedTuple):
 
 
 def fields(content: bytes, start: int = 0) -> Iterator[Field]:
-    """The header fields from `start` to the first line that is neither field nor fold."""
+    """Yield the header fields from `start` up to the first line that belongs to none."""
     while match := _FIELD.match(content, start):
         yield Field(match[1], match[2], start, match.end())
         start = match.end()
@@ -57,11 +58,15 @@ def fields(content: bytes, start: int = 0) -> Iterator[Field]:
             return
 
 
-def common(content: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """What `from_bytes` gives, and the value of Message-ID; None if that must look.
+def from_usual_bytes(content: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Like `from_bytes`, for content of the usual form, in less time.
 
-    One look at the whole is enough where the header block is as it should be, an empty
-    line ends it, nothing in it can be a Bcc, and there is one kind of line end.
+    The usual form: a well-formed header block without Bcc, an empty line after it, and
+    one kind of line end.
+
+    Returns:
+        The content to send, its header block, and the value of Message-ID (empty if there
+        is none); None if the content has another form, which `from_bytes` handles.
     """
     if b"\r" not in content:
         content = content.replace(b"\n", b"\r\n")
@@ -88,19 +93,23 @@ def common(content: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 def from_bytes(content: bytes) -> tuple[bytes, bytes]:
-    """What goes on the wire for a message given as bytes, and its header block
-    (without the "From " line of an mbox, which may stand before it).
+    """Make the content to send from a message given as bytes.
 
-    Line ends are made CRLF and the Bcc and Resent-Bcc fields are left out, with their
-    continuation lines; nothing is added but a last line end. Empty content stays empty.
+    Line ends are made CRLF; Bcc and Resent-Bcc fields are left out, with their
+    continuation lines; only a missing last line end is added. Empty content stays empty.
+
+    Returns:
+        The content, and its header block. The content may begin with the "From " line of
+        an mbox, which is not part of the header block.
 
     Raises:
-        ConfigError: a NUL, a bare CR in the header block, or a Bcc line that a broken
-            header line before it would make part of the text.
+        ConfigError: the message holds a NUL, or a bare CR in the header block, or a Bcc
+            line after a malformed header line, which makes the Bcc line part of the body.
     """
     if b"\0" in content:
         raise ConfigError(
-            "the message holds a NUL byte", hint="remove it: no mail server takes one"
+            "the message holds a NUL byte",
+            hint="remove it: a message with NUL is not allowed (RFC 5322 section 4)",
         )
     mbox = _MBOX_LINE.match(content)
     start = mbox.end() if mbox else 0
@@ -123,14 +132,14 @@ def _check_first_paragraph(body: bytes) -> None:
     paragraph = body if end < 0 else body[:end]
     if b"bcc" in paragraph.lower() and _BCC_LINE.search(paragraph):
         raise ConfigError(
-            "a Bcc line stands behind a line that is no header, before any empty line",
+            "a Bcc line follows a line that is no header, without an empty line between",
             hint="correct the header before it, or put an empty line before the text; "
-            "Bcc never leaves",
+            "Bcc is never sent",
         )
 
 
 def crlf(content: bytes) -> bytes:
-    """`content` with every bare CR and bare LF made CRLF; itself if there is none."""
+    """Make every bare CR and bare LF CRLF; return `content` itself if there is none."""
     pairs = content.count(b"\r\n")
     if content.count(b"\n") == pairs and content.count(b"\r") == pairs:
         return content
@@ -139,21 +148,25 @@ def crlf(content: bytes) -> bytes:
 
 
 def ended(content: bytes) -> bytes:
-    """`content` with a line end at its end; empty content stays empty."""
+    """Add the last line end if it is missing; empty content stays empty."""
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 
 
 def dot_stuff(content: bytes) -> bytes:
-    """`content` (CRLF line ends only) as DATA wants it (RFC 5321 section 4.5.2).
+    """Dot-stuff `content` for DATA (RFC 5321 section 4.5.2).
 
-    The line with the dot that ends it is not added.
+    Args:
+        content: the content, with CRLF line ends only.
+
+    Returns:
+        The content, without the line with a single dot that ends it on the wire.
     """
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
 
 
 def message_id_of(value: object) -> str | None:
-    """A Message-ID as it can be shown and logged: bounded and printable, else None."""
+    """The value of a Message-ID to show and log; None if it is long or not printable."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     text = str(value).strip() if value is not None else ""
@@ -161,5 +174,5 @@ def message_id_of(value: object) -> str | None:
 
 
 def unfolded(value: bytes) -> str:
-    """A field's value on one line; what is not UTF-8 becomes U+FFFD."""
+    """Unfold a field's value; bytes that are not UTF-8 become U+FFFD."""
     return _FOLD.sub(b"", value).strip().decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Any of the four kinds of message to an `Envelope`, once."""
+"""Make an `Envelope` from a message of any kind: the object, Prepared, bytes or str."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from email.message import Message
 from smtpsend._model.address.domain import shown
 from smtpsend._model.address.mailbox import Mailbox, mailbox
 from smtpsend._model.message.content import (
-    common,
     dot_stuff,
     fields,
     from_bytes,
+    from_usual_bytes,
     message_id_of,
     unfolded,
 )
@@ -36,20 +36,21 @@ __all__ = ["Envelope", "dot_stuff", "envelope", "prepare", "redirected"]
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message as a transaction needs it.
+    """One message as a mail transaction needs it (RFC 5321 section 3.3).
 
     Attributes:
         sender: the address for MAIL; empty for the null sender.
         recipients: the addresses for RCPT, each once, in order; never empty.
-        content: CRLF line ends only, the last line ended, not dot-stuffed. Empty only
-            for empty bytes or an empty str.
-        message_id: the Message-ID, or None where it has none that can be shown.
+        content: the bytes, with CRLF line ends only, the last line ended, not
+            dot-stuffed. Empty only for empty bytes or an empty str.
+        message_id: the Message-ID, or None if there is none that can be shown.
         eight_bit: the content holds bytes above 127 (needs 8BITMIME, RFC 6152).
         utf8: an address is not ASCII, or the headers hold UTF-8 (needs SMTPUTF8,
             RFC 6531).
-        seven_bit: gives the content anew in pure ASCII for a server without 8BITMIME,
-            or None if that cannot be. The content it gives needs no SMTPUTF8 either;
-            only addresses may. Only there if `eight_bit`, for message objects.
+        seven_bit: a function that encodes the content in ASCII, for a server without
+            8BITMIME; it returns None if that is not possible. This content needs no
+            SMTPUTF8 either, though an address still may. None unless the message is an
+            object and `eight_bit` is True.
     """
 
     sender: str
@@ -66,16 +67,18 @@ class Envelope:
 def envelope(
     message: object, sender: str | None, recipients: Sequence[str] | None
 ) -> Envelope:
-    """The envelope and the bytes of any message.
+    """Make the envelope of a message.
 
     Args:
-        message: an `EmailMessage` or other `Message`, bytes, or an ASCII str.
-        sender: the address for MAIL, ``""`` for the null sender; None takes Sender,
-            else From.
-        recipients: the addresses for RCPT; None takes To, Cc and Bcc. A lone str is one
-            recipient.
+        message: an `EmailMessage` or other `Message`, a `Prepared`, bytes, or an ASCII
+            str.
+        sender: the address for MAIL, ``""`` for the null sender; by default the address
+            in Sender, else in From.
+        recipients: the addresses for RCPT; by default those in To, Cc and Bcc. A single
+            str is one recipient.
 
-    Like `smtplib.SMTP.send_message`, a message with Resent- headers takes those.
+    If a message has Resent- headers, their addresses count, as in
+    `smtplib.SMTP.send_message`.
 
     Raises:
         ConfigError: the message, a header of it or an address cannot be sent.
@@ -83,7 +86,7 @@ def envelope(
     given = None if sender is None else _sender(sender)
     listed = None if recipients is None else _recipients(recipients)
     if isinstance(message, Prepared):
-        # Checked like any other: it may come from a queue that others write to.
+        # Its addresses are checked again: it may come from a queue that others write to.
         given = _sender(message.sender) if given is None else given
         listed = _recipients(message.recipients) if listed is None else listed
         message = message.content
@@ -141,7 +144,7 @@ def _ascii(text: str) -> bytes:
 
 
 def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelope:
-    content, head, message_id = common(message) or _looked_at(message)
+    content, head, message_id = from_usual_bytes(message) or _from_any_bytes(message)
     to = _each_once(recipients)
     return Envelope(
         sender=sender,
@@ -153,7 +156,7 @@ def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelop
     )
 
 
-def _looked_at(message: bytes) -> tuple[bytes, bytes, bytes]:
+def _from_any_bytes(message: bytes) -> tuple[bytes, bytes, bytes]:
     content, head = from_bytes(message)
     ids = (f.value for f in fields(head) if f.name.lower() == b"message-id")
     return content, head, next(ids, b"")
@@ -164,7 +167,7 @@ def _of_object(
 ) -> Envelope:
     found = serialize_fast(message, sender)
     if found is None:
-        return _slowly(message, sender, recipients)
+        return _of_unusual_object(message, sender, recipients)
     addresses, head, content, added, message_id = found
     if sender is None:
         sender = addresses.sender()
@@ -177,30 +180,33 @@ def _of_object(
         message_id=message_id,
         eight_bit=eight_bit,
         utf8=_needs_utf8(sender, to, head),
-        seven_bit=_anew(message, addresses, added) if eight_bit else None,
+        seven_bit=_deferred_seven_bit(message, addresses, added) if eight_bit else None,
     )
 
 
-def _anew(
+def _deferred_seven_bit(
     message: Message, addresses: HeaderAddresses, added: list[tuple[str, str]]
 ) -> Callable[[], bytes | None]:
-    """`seven_bit` of the message as it is now."""
+    """Make `Envelope.seven_bit` for the message as it is now.
+
+    The copy is made at once, since the caller may change the message afterwards.
+    """
     wanted = addresses.as_written()
     kept = wire_copy(message, wanted)
 
-    def again() -> bytes | None:
+    def encoded() -> bytes | None:
         clone = own_copy(kept)
         for name, text in added:
             clone[name] = text
         return seven_bit(clone, wanted)()
 
-    return again
+    return encoded
 
 
-def _slowly(
+def _of_unusual_object(
     message: Message, sender: str | None, recipients: list[Mailbox] | None
 ) -> Envelope:
-    """The same by the generator of the standard library, for any message."""
+    """Like `_of_object`, by the generator of the standard library, for any message."""
     with typed():
         check_headers(message)
         addresses = HeaderAddresses.of(message)
@@ -234,7 +240,7 @@ def _complete(message: Message, domain: str) -> None:
 
 
 def _utf8_inside(message: Message) -> bool:
-    """Whether a policy that writes headers as UTF-8 will do so in a part."""
+    """Whether a header of any part will be written as UTF-8."""
     return getattr(message.policy, "utf8", False) and not all(
         str(value).isascii() for part in message.walk() for _, value in part.raw_items()
     )
@@ -247,7 +253,7 @@ def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
         return False
     try:
         return bool(head.decode())
-    except UnicodeDecodeError:  # some other charset, which SMTPUTF8 would not help
+    except UnicodeDecodeError:  # another charset, for which SMTPUTF8 is no help
         return False
 
 
@@ -257,13 +263,16 @@ def prepare(
     sender: str | None = None,
     recipients: Sequence[str] | None = None,
 ) -> Prepared:
-    """Fix a message, so that each try of a job sends the same one.
+    """Make a message ready once, so that each try of a job sends the same bytes.
 
-    Date and Message-ID are set now if they are missing; the content is made 7-bit where
-    that is possible, so that any server can take it.
+    Date and Message-ID are added to a message object without them. The content is encoded
+    in 7 bits where that is possible, so that any server accepts it.
 
     Args:
         message, sender, recipients: as for `send`.
+
+    Returns:
+        The envelope and the bytes, to send now or later.
 
     Raises:
         ConfigError: as for `send`.
@@ -279,19 +288,22 @@ def prepare(
 
 
 def redirected(given: Envelope, address: str) -> Envelope:
-    """`given` for `address` alone, with its recipients in a header on top."""
+    """Copy `given` for the one recipient `address`.
+
+    The recipients of `given` are named in a header X-Original-Recipients at the top.
+    """
     names = [r.encode("ascii", "backslashreplace") for r in given.recipients]
-    line = b"X-Original-Recipients: " + b",\r\n ".join(names) + b"\r\n"
-    anew = given.seven_bit
+    header = b"X-Original-Recipients: " + b",\r\n ".join(names) + b"\r\n"
+    encoded = given.seven_bit
 
     def seven_bit() -> bytes | None:
-        content = anew() if anew is not None else None
-        return None if content is None else line + content
+        content = encoded() if encoded is not None else None
+        return None if content is None else header + content
 
     return replace(
         given,
         recipients=(address,),
-        content=line + given.content,
+        content=header + given.content,
         utf8=given.utf8 or not address.isascii(),
-        seven_bit=seven_bit if anew is not None else None,
+        seven_bit=seven_bit if encoded is not None else None,
     )

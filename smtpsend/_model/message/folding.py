@@ -1,8 +1,9 @@
-"""One header on the wire, without folding the ones that fold to themselves.
+"""One header as bytes for the wire, without a parse where folding changes nothing.
 
-Most headers are short lines of printable ASCII. The standard library takes a header
-apart to find that there is nothing to fold; here that is seen from the text, where it is
-certain that the result is the same byte for byte. All others it folds as before.
+Most headers are short lines of printable ASCII. The standard library parses a header
+before it finds that there is nothing to fold. This module decides that from the text, if
+the result is certainly the same byte for byte; it lets the standard library fold all
+other headers.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ from typing import Any, NamedTuple
 from smtpsend._model.message.content import fields
 
 
-__all__ = ["Wire", "address_line", "boundary_line", "form", "line", "plain", "wire"]
+__all__ = [
+    "WirePolicy",
+    "address_line",
+    "boundary_line",
+    "folds_to_itself",
+    "line",
+    "simple_type",
+    "wire_policy",
+]
 
-# The classes whose `str` is that of the tree they fold. An address header's is not: it
-# lacks the comments, and has other quotes.
-_SAME = frozenset(
+# The classes whose `str` is the text of the parse tree that they fold. The `str` of an
+# address header is another text: it lacks the comments, and quotes otherwise.
+_PRINTED_AS_FOLDED = frozenset(
     (kind, BaseHeader)
     for kind in (
         registry.UnstructuredHeader,
@@ -46,24 +55,25 @@ _ADDRESSES = frozenset(
         registry.UniqueSingleAddressHeader,
     )
 )
-# A boundary has the length that the generator gives to its own.
+# This boundary has the length of those that the generator makes.
 _PROBE = "=" * 15 + "0" * len(str(sys.maxsize - 1)) + "=="
-_FORM = re.compile(
+_SIMPLE_TYPE = re.compile(
     r"""([A-Za-z0-9!#$&^_+-]++/[A-Za-z0-9!#$&^_.+-]++)
         (?:;\ [A-Za-z0-9-]++=(?:"[A-Za-z0-9 ./_+:=-]++"|[A-Za-z0-9._+-]++))*+""",
     re.VERBOSE,
 )
-_LONGEST_FORM = 256
+_LONGEST_TYPE = 256
 
 
-class Wire(NamedTuple):
-    """A policy as it writes for the wire, and what it is known to leave alone.
+class WirePolicy(NamedTuple):
+    """A policy with CRLF line ends, and which headers it certainly leaves unchanged.
 
     Attributes:
-        policy: the policy, with CRLF.
-        width: the longest line of a header object, 0 where that is not known.
+        policy: the policy, with CRLF line ends.
+        width: the longest line, in characters, of a header object that the policy leaves
+            unchanged; 0 if this is not known.
         source: the same for a header that is a str.
-        utf8: it writes headers as UTF-8 (RFC 6532).
+        utf8: whether the policy writes headers as UTF-8 (RFC 6532).
     """
 
     policy: Policy[Any]
@@ -72,26 +82,27 @@ class Wire(NamedTuple):
     utf8: bool
 
 
-# Policies do not change, and most messages have one of the few there are.
+# Policies are immutable, and most messages have one of a few policies.
 @lru_cache(maxsize=16)
-def wire(policy: Policy[Any]) -> Wire:
-    """How `policy` writes for the wire."""
+def wire_policy(policy: Policy[Any]) -> WirePolicy:
+    """Make the `WirePolicy` of `policy`."""
     own = policy.clone(linesep="\r\n")
     longest = own.max_line_length or sys.maxsize
     if type(own) is Compat32:
-        return Wire(own, longest, longest, utf8=False)
+        return WirePolicy(own, longest, longest, utf8=False)
     if type(own) is EmailPolicy:
-        # With "all", a str is parsed, and folded as the object that this gives.
+        # With "all", a str is parsed, and the resulting header object is folded.
         source = 0 if own.refold_source == "all" else longest
-        return Wire(own, longest, source, own.utf8)
-    return Wire(own, 0, 0, getattr(own, "utf8", False))
+        return WirePolicy(own, longest, source, own.utf8)
+    return WirePolicy(own, 0, 0, getattr(own, "utf8", False))
 
 
-def plain(text: str) -> bool:
-    """Whether `text` is one line of printable ASCII that no fold changes if it fits.
+def folds_to_itself(text: str) -> bool:
+    """Whether folding leaves `text` unchanged if it fits into one line.
 
-    White space at an end may get lost, and what looks like an encoded word (RFC 2047)
-    may be decoded, or encoded anew.
+    It does for printable ASCII. White space at either end is excepted, since folding may
+    remove it; so is a text with "=?", since an encoded word (RFC 2047) may be decoded or
+    encoded again.
     """
     return (
         text.isascii()
@@ -103,40 +114,44 @@ def plain(text: str) -> bool:
     )
 
 
-def line(to: Wire, name: str, value: Any) -> bytes | None:
-    """The lines of a header as `to` writes it, None where they are not one header."""
+def line(to: WirePolicy, name: str, value: Any) -> bytes | None:
+    """Fold a header by the policy `to`; None if the result is not exactly one header."""
     if type(value) is str:
         longest = to.source
-    elif _keeps(value, name, _SAME) and not value.defects:
-        # With a defect, what is folded may be another text, or none at all.
+    elif _is_registry_object(value, name, _PRINTED_AS_FOLDED) and not value.defects:
+        # After a parse with a defect, the folded text may differ, or be missing.
         longest = to.width
     else:
         longest = 0
-    if longest and len(name) + 2 + len(value) <= longest and plain(value):
+    if longest and len(name) + 2 + len(value) <= longest and folds_to_itself(value):
         return f"{name}: {value}\r\n".encode("ascii")
     folded = to.policy.fold_binary(name, value)
     return folded if _whole(name, folded) else None
 
 
-def address_line(to: Wire, name: str, value: BaseHeader, written: str) -> bytes | None:
-    """The same for a header object of addresses, None where the text does not tell.
+def address_line(
+    to: WirePolicy, name: str, value: BaseHeader, written: str
+) -> bytes | None:
+    """Fold an address header object; None if `written` is not certainly the result.
 
     Args:
-        to: the policy that writes it.
-        name: its name.
-        value: the object.
-        written: as it is folded with no limit to the length of a line: what fits into
-            one line of ASCII is the same with every policy.
+        to: the policy that folds it.
+        name: the name of the header.
+        value: the header object.
+        written: the header folded without a limit to the length of a line. An ASCII
+            header that fits into one line is folded to the same text by every policy.
     """
     text = written.removesuffix("\r\n")
     fits = len(text) <= to.width and text.isascii() and text.isprintable()
-    if fits and "=?" not in text and _keeps(value, name, _ADDRESSES):
+    if fits and "=?" not in text and _is_registry_object(value, name, _ADDRESSES):
         return written.encode("ascii")
     return None
 
 
-def _keeps(value: Any, name: str, kinds: frozenset[tuple[type, type]]) -> bool:
-    """Whether `value` is an object as the registry makes them, for this very name."""
+def _is_registry_object(
+    value: Any, name: str, kinds: frozenset[tuple[type, type]]
+) -> bool:
+    """Whether `value` is a header object that the registry made, with this name."""
     kind = type(value)
     return kind.__bases__ in kinds and value.name == name and kind.fold is BaseHeader.fold
 
@@ -154,14 +169,14 @@ def _whole(name: str, folded: bytes) -> bool:
     )
 
 
-def form(text: str) -> str | None:
-    """The type in the text of a Content-Type in lower case; None if it is not simple."""
-    return _form(text) if len(text) <= _LONGEST_FORM else None
+def simple_type(text: str) -> str | None:
+    """The type in a Content-Type, in lower case; None if the text has no simple form."""
+    return _simple_type(text) if len(text) <= _LONGEST_TYPE else None
 
 
 @lru_cache(maxsize=256)
-def _form(text: str) -> str | None:
-    match = _FORM.fullmatch(text)
+def _simple_type(text: str) -> str | None:
+    match = _SIMPLE_TYPE.fullmatch(text)
     return match[1].lower() if match else None
 
 
@@ -169,10 +184,13 @@ def _form(text: str) -> str | None:
 def boundary_line(
     policy: Policy[Any], name: str, text: str
 ) -> tuple[bytes, bytes] | None:
-    """What stands before and behind a new boundary in a Content-Type of simple form.
+    """The bytes before and after a new boundary in a Content-Type of simple form.
 
-    The standard library says: it is asked once for each type, with a boundary of the
-    length that all have.
+    The standard library folds the header once for each type, with a boundary of the
+    length that all boundaries have; the result is cached.
+
+    Returns:
+        The two parts; None if the folded header is not exactly one header.
     """
     message: Message = Message(policy=policy)
     message.set_raw(name, text)

@@ -1,9 +1,9 @@
-"""The headers of a message object: nothing injected, every address as it was meant.
+"""The headers of a message object: no injected header, no changed address.
 
-The standard library's parser repairs malformed addresses and its folding has written
-addresses that differ from the ones given (CVE-2023-27043, CVE-2025-1795). So the
-addresses are read here from what was written, by our own parser, and an address header
-whose folded form does not say the same is written anew.
+The standard library's parser repairs malformed addresses, and its folding has written
+addresses that differ from the ones given (CVE-2023-27043, CVE-2025-1795). So this module
+reads the addresses from the original text by our own parser. If the folded form of an
+address header names other addresses, `address_list` writes the header instead.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = [
     "ADDRESS_HEADERS",
     "NEVER_SENT",
     "address_list",
+    "addresses_and_text",
+    "addresses_of",
     "check_header",
     "check_headers",
     "foldable",
     "mailbox_text",
-    "meant",
-    "meant_and_written",
-    "says",
+    "names_addresses",
 ]
 
 ADDRESS_HEADERS = frozenset(
@@ -43,7 +43,7 @@ ADDRESS_HEADERS = frozenset(
 NEVER_SENT = frozenset({"bcc", "resent-bcc"})
 _NAME = re.compile(r"[!-9;-~]+")
 _FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
-# Line breaks, and all that str.splitlines, by which email folds, takes for one.
+# NUL, and the line breaks: all that str.splitlines recognises, since `email` folds by it.
 _BREAK = re.compile("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
@@ -57,7 +57,8 @@ def check_header(name: object, value: object) -> None:
     """Refuse a header that could become more than one header, or end the headers.
 
     Raises:
-        ConfigError: the name or the value cannot stand in a header (RFC 5322, 2.2).
+        ConfigError: the name or the value is not allowed in a header (RFC 5322
+            section 2.2).
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
@@ -74,7 +75,7 @@ def check_header(name: object, value: object) -> None:
 
 
 def check_headers(message: Message) -> None:
-    """`check_header` for each header of each part, as written and as it will be folded.
+    """Check each header of each part, as it was set and as it will be folded.
 
     Raises:
         ConfigError: a header is unsafe.
@@ -83,7 +84,7 @@ def check_headers(message: Message) -> None:
     for part in message.walk():
         for name, value in part.raw_items():
             check_header(name, value)
-            if part is not message:  # the top's own are looked at on the wire
+            if part is not message:  # `serialize` checks those of the message itself
                 folded = policy.fold_binary(name, value)
                 found = next(fields(folded), None)
                 crlf_less = folded.replace(b"\r\n", b"")
@@ -94,17 +95,17 @@ def check_headers(message: Message) -> None:
                     )
 
 
-def meant(value: object) -> list[Group]:
-    """The addresses of a header as they were written.
+def addresses_of(value: object) -> list[Group]:
+    """Read the addresses of a header as its author wrote them.
 
     Args:
-        value: as `Message.raw_items` has it: a header object, a `Header` or a str.
+        value: the value from `Message.raw_items`: a header object, a `Header` or a str.
 
     Raises:
         ConfigError: an address is malformed.
     """
     if isinstance(value, BaseHeader):
-        return meant_and_written(value)[0]
+        return addresses_and_text(value)[0]
     if isinstance(value, Header):
         return groups(str(value))
     text = str(value)
@@ -115,33 +116,41 @@ def meant(value: object) -> list[Group]:
     if any("\ufffd" in address for address in _addresses(found)):
         raise ConfigError(
             "an address holds bytes that are not UTF-8",
-            hint="write it in UTF-8, which a server with SMTPUTF8 (RFC 6531) takes",
+            hint="write it in UTF-8, which a server with SMTPUTF8 (RFC 6531) accepts",
         )
     return found
 
 
-def meant_and_written(value: BaseHeader) -> tuple[list[Group], str | None]:
-    """The addresses of a header object, which keeps no record of what it was made from.
+def addresses_and_text(value: BaseHeader) -> tuple[list[Group], str | None]:
+    """Read the addresses of a header object.
 
-    What is left of that are its defects, how it folds and how it prints: a parse that
-    repaired something, or decoded an encoded word into an address, shows in one of them.
-    Where only the folded text cannot be read (an encoded word in a name, decoded without
-    the quotes that it then needs), what it prints is right if the addresses are in both.
+    The object does not keep its original text. A parse that repaired something, or that
+    decoded an encoded word into an address, is found by the object's defects, or by a
+    difference between its folded and its printed text. If only the folded text cannot be
+    parsed (an encoded word in a name was decoded without the quotes that it then needs),
+    the printed text is used, provided that the folded text holds the same addresses.
 
     Returns:
-        The addresses, and the header as it folds if lines had no limit; None for that
-        if it cannot be read.
+        The addresses; and the header folded without a limit to the length of a line, or
+        None if this text cannot be parsed.
+
+    Raises:
+        ConfigError: an address was malformed.
     """
     defects = {type(defect) for defect in value.defects} - {NonASCIILocalPartDefect}
     if InvalidHeaderDefect in defects:
         raise _malformed(value)
     whole = _unlimited(value)
     folded = whole.partition(":")[2].removesuffix("\r\n").strip(" ")
-    printed = _reading(str(value))
-    written = printed if folded == value else _reading(folded)
+    printed = _parsed(str(value))
+    written = printed if folded == value else _parsed(folded)
     if printed is None or written is None:
         found = printed or written
-        if found is None or defects or not (written or _spelt_out(value, folded, found)):
+        if (
+            found is None
+            or defects
+            or not (written or _all_in_text(value, folded, found))
+        ):
             raise _malformed(value)
         return found, whole if written else None
     if _addresses(printed) != _addresses(written):
@@ -150,11 +159,11 @@ def meant_and_written(value: BaseHeader) -> tuple[list[Group], str | None]:
 
 
 def _unlimited(value: BaseHeader) -> str:
-    """A header object folded with no limit to the length of a line."""
+    """Fold a header object without a limit to the length of a line."""
     tree = getattr(value, "_parse_tree", None)
     if tree and type(value).fold is BaseHeader.fold:
-        # What fits into its line is folded to the text of its tree, and ASCII fits into
-        # one without a limit. That saves half of the time.
+        # Without a limit ASCII fits into one line, and a header that fits is folded to
+        # the text of its parse tree. To use this text directly saves half of the time.
         text = str(tree)
         if text.isascii() and text.isprintable():
             return f"{value.name}: {text}\r\n"
@@ -165,33 +174,33 @@ def _malformed(value: BaseHeader) -> ConfigError:
     return ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
 
 
-def _reading(text: str) -> list[Group] | None:
+def _parsed(text: str) -> list[Group] | None:
     try:
         return groups(text)
     except ConfigError:
         return None
 
 
-def _spelt_out(printed: str, folded: str, found: list[Group]) -> bool:
-    """Whether all addresses found stand in the folded text too, without a gap."""
+def _all_in_text(printed: str, folded: str, found: list[Group]) -> bool:
+    """Whether the folded text, too, holds each of the addresses found, unbroken."""
     specs = _SPEC.findall(printed)
     return len(specs) == len(_addresses(found)) and {*specs} <= {*_SPEC.findall(folded)}
 
 
 def foldable(value: object, wanted: list[Group]) -> bool:
-    """Whether the standard library may be asked to fold these addresses."""
+    """Whether the standard library can fold a header with these addresses."""
     if not _addresses_ascii(wanted):
         return False
     text = str(value)
     return text.isascii() or not _IDN.search(text)
 
 
-def says(value: bytes, wanted: list[Group]) -> bool:
-    """Whether a field on the wire names the addresses wanted, with ASCII domains."""
+def names_addresses(value: bytes, wanted: list[Group]) -> bool:
+    """Whether a folded field names exactly the addresses wanted, with ASCII domains."""
     text = unfolded(value)
     if _IDN.search(text):
         return False
-    found = _reading(text)
+    found = _parsed(text)
     return found is not None and _addresses(found) == _addresses(wanted)
 
 
@@ -204,9 +213,9 @@ def _addresses(found: list[Group]) -> list[str]:
 
 
 def address_list(name: str, found: Iterable[Group]) -> bytes:
-    """An address header, folded, with encoded words for names that are not ASCII.
+    """Write an address header, folded, with encoded words for non-ASCII names.
 
-    Only a local part that is not ASCII is written as UTF-8 (RFC 6532).
+    Only a non-ASCII local part is written as UTF-8 (RFC 6532).
     """
     lines = [f"{name}:"]
     for token in _tokens(found):
@@ -260,6 +269,6 @@ def _phrase(words: list[str]) -> str:
 
 
 def mailbox_text(box: Mailbox) -> str:
-    """A mailbox as a person writes it, which an `EmailMessage` takes for a header."""
+    """Write a mailbox as text for a header of an `EmailMessage`."""
     name = _phrase(box.display.split())
     return f"{name} <{box.address}>" if name else box.address

@@ -1,4 +1,4 @@
-"""Date and Message-ID for a message that has none (RFC 6409 section 8)."""
+"""Date and Message-ID for a message without them (RFC 6409 section 8)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from functools import lru_cache
 
 __all__ = ["date_now", "new_id", "usual_id"]
 
-# What the standard library takes for a msg-id without a defect, and folds to itself.
+# The standard library parses such a Message-ID without a defect, and folds it unchanged.
 _ID = re.compile(r"<[A-Za-z0-9_+$-]++(?:\.[A-Za-z0-9_+$-]++)*+@([A-Za-z0-9.-]++)>")
 _DOMAIN = re.compile(r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+")
 
-# The time of a second is written once. Where the zone changes within it, the offset is
-# still the one of before, and the date the same moment.
-_written = lru_cache(maxsize=4)(formatdate)
+# Each second is formatted once. If the time zone changes within the second, the text
+# keeps the old offset, which still names the same moment.
+_formatted = lru_cache(maxsize=4)(formatdate)
 
 
 def date_now() -> str:
-    """The value of a Date header, in local time."""
-    return _written(int(datetime.now(UTC).timestamp()), localtime=True)
+    """The value of a Date header for now, in local time."""
+    return _formatted(int(datetime.now(UTC).timestamp()), localtime=True)
 
 
 def new_id(domain: str) -> str:
-    """A Message-ID that nothing else has."""
+    """A new, unique Message-ID in `domain`."""
     return make_msgid(domain=domain)
 
 
 def usual_id(text: str) -> bool:
-    """Whether `text` is a Message-ID in the usual form, which no parser changes."""
+    """Whether `text` is a Message-ID of the usual form, which no parse changes."""
     match = _ID.fullmatch(text)
     return match is not None and _DOMAIN.fullmatch(match[1]) is not None

@@ -1,4 +1,4 @@
-"""Who sends a message object and who gets it, by its headers."""
+"""The sender and the recipients that the headers of a message object name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from email.message import Message
 
 from smtpsend._model.address.mailbox import Group, Mailbox
-from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, meant
+from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, addresses_of
 from smtpsend.errors import ConfigError
 
 
@@ -19,10 +19,13 @@ _RESENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HeaderAddresses:
-    """What each header of a message says, in order: a pair of name and addresses.
+    """The addresses that each header of a message names.
 
-    The addresses are None for a header that holds none, and the error where they are
-    malformed: that matters only if the envelope is made from them.
+    Attributes:
+        headers: for each header in order, its name in lower case and its addresses. The
+            addresses are None for a header that is no address header. They are a
+            ConfigError where they are malformed; it is raised only if the envelope is
+            made from this header.
     """
 
     headers: tuple[tuple[str, list[Group] | ConfigError | None], ...]
@@ -37,10 +40,12 @@ class HeaderAddresses:
         )
 
     def sender(self) -> str:
-        """The address for MAIL: Sender, else From (of the Resent- block if there is one).
+        """The address for MAIL: that of Sender, else that of From.
+
+        If there is a Resent- block, Resent-Sender and Resent-From count in their place.
 
         Raises:
-            ConfigError: there is not exactly one.
+            ConfigError: the headers do not name exactly one sender.
         """
         prefix = self._prefix()
         authors = self._groups(prefix + "from")
@@ -58,10 +63,12 @@ class HeaderAddresses:
         return senders[0].members[0].address
 
     def recipients(self) -> list[Mailbox]:
-        """The mailboxes of To, Cc and Bcc (of the Resent- block if there is one).
+        """The mailboxes of To, Cc and Bcc.
+
+        If there is a Resent- block, its headers count in their place.
 
         Raises:
-            ConfigError: one is malformed.
+            ConfigError: an address is malformed.
         """
         prefix = self._prefix()
         return [
@@ -72,7 +79,7 @@ class HeaderAddresses:
         ]
 
     def domain(self) -> str:
-        """The domain of the first author whose address can be read, or an empty str."""
+        """The domain of the first well-formed address in From; empty if there is none."""
         for name, found in self.headers:
             if name == "from" and isinstance(found, list):
                 for group in found:
@@ -81,7 +88,10 @@ class HeaderAddresses:
         return ""
 
     def as_written(self) -> list[list[Group] | None]:
-        """For each header that is sent the addresses it names, None if it names none."""
+        """The addresses of each header that is sent (all but Bcc).
+
+        None stands for a header without addresses or with malformed ones.
+        """
         return [
             found if isinstance(found, list) else None
             for name, found in self.headers
@@ -93,7 +103,7 @@ class HeaderAddresses:
         if len(names) > len({*names}):
             raise ConfigError(
                 "the message has more than one block of Resent- headers",
-                hint="give sender= and recipients=: which block is meant is not known",
+                hint="give sender= and recipients=: which block counts is not known",
             )
         return "resent-" if names else ""
 
@@ -114,6 +124,6 @@ def _read(name: str, value: object) -> list[Group] | ConfigError | None:
     if name.lower() not in ADDRESS_HEADERS:
         return None
     try:
-        return meant(value)
+        return addresses_of(value)
     except ConfigError as error:
         return error

@@ -1,8 +1,9 @@
-"""Headers and texts put into a new message without being parsed first.
+"""Set headers and bodies of a new message without a parse.
 
-The standard library parses a header when it is set, which takes longer than all else
-about a small message. A value that it would print and fold as it is can be stored the way
-its own parser of messages does, and is parsed by whoever reads it.
+The standard library parses a header when it is set, which costs more than all other work
+on a small message. If folding and printing would leave a value unchanged, it is stored
+unparsed, as the standard library's own message parser stores it; it is parsed when it is
+read.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage, MIMEPart
 from typing import NamedTuple, cast
 
-from smtpsend._model.address.mailbox import plain_boxes
-from smtpsend._model.message.folding import form, plain
+from smtpsend._model.address.mailbox import plain_mailboxes
+from smtpsend._model.message.folding import folds_to_itself, simple_type
 from smtpsend._model.message.identification import usual_id
 
 
@@ -32,16 +33,16 @@ __all__ = [
 ]
 
 _WIDTH = policy.default.max_line_length or 0
-# They are known to be of a certain form, and are parsed for it.
-_FORMED = HeaderRegistry().registry.keys() - {"subject"}
+# Structured headers, whose parse may change the value.
+_STRUCTURED = HeaderRegistry().registry.keys() - {"subject"}
 
 
-# Quoted, they stay as they are.
+# File names that folding leaves unchanged as quoted strings.
 _FILENAME = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._ -]*+(?<! ))")
 
 
 class File(NamedTuple):
-    """Something to attach: its name, its content in base64, its type in two parts."""
+    """A file to attach: its name, its content in base64, its type and subtype."""
 
     name: str
     text: str
@@ -50,27 +51,28 @@ class File(NamedTuple):
 
 def set_line(message: EmailMessage, name: str, value: str) -> None:
     """Add a header of any name, as ``message[name] = value`` does."""
-    _set(message, name, value, same=name.lower() not in _FORMED and plain(value))
+    unstructured = name.lower() not in _STRUCTURED
+    _set(message, name, value, unparsed=unstructured and folds_to_itself(value))
 
 
 def set_addresses(message: EmailMessage, name: str, value: str) -> None:
-    """Add a header of addresses, which is not there yet."""
-    same = plain(value) and "  " not in value and bool(plain_boxes(value))
-    _set(message, name, value, same=same)
+    """Add an address header to a message without it."""
+    one_line = folds_to_itself(value) and "  " not in value
+    _set(message, name, value, unparsed=one_line and bool(plain_mailboxes(value)))
 
 
 def set_date(message: EmailMessage, value: str) -> None:
-    """Add the header Date, which is not there yet, with a value of `stamp`."""
-    _set(message, "Date", value, same=True)
+    """Add the header Date, with a value of `date_now`, to a message without it."""
+    _set(message, "Date", value, unparsed=True)
 
 
 def set_id(message: EmailMessage, value: str) -> None:
-    """Add the header Message-ID, which is not there yet."""
-    _set(message, "Message-ID", value, same=usual_id(value))
+    """Add the header Message-ID to a message without it."""
+    _set(message, "Message-ID", value, unparsed=usual_id(value))
 
 
-def _set(message: EmailMessage, name: str, value: str, *, same: bool) -> None:
-    if same and _fits(name, value):
+def _set(message: EmailMessage, name: str, value: str, *, unparsed: bool) -> None:
+    if unparsed and _fits(name, value):
         message.set_raw(name, value)
     else:
         message[name] = value
@@ -81,7 +83,7 @@ def _fits(name: str, value: str) -> bool:
 
 
 def set_text(part: EmailMessage, text: str, subtype: str) -> None:
-    """``part.set_content(text, subtype=subtype)`` for a part without MIME headers."""
+    """Do ``part.set_content(text, subtype=subtype)`` for a part without MIME headers."""
     encoding, payload = _encoded(text)
     part.set_payload(payload)
     part.set_raw("Content-Type", f'text/{subtype}; charset="utf-8"')
@@ -90,10 +92,10 @@ def set_text(part: EmailMessage, text: str, subtype: str) -> None:
 
 
 def set_alternative(part: EmailMessage, text: str, html: str) -> None:
-    """`set_text` with `text`, and ``add_alternative(html, subtype="html")``."""
+    """Do `set_text` with `text`, and then ``add_alternative(html, subtype="html")``."""
     first, second = EmailMessage(part.policy), EmailMessage(part.policy)
     set_text(first, text, "plain")
-    del first["MIME-Version"]  # the standard library leaves it to the whole
+    del first["MIME-Version"]  # the standard library sets it on the message only
     set_text(second, html, "html")
     part.set_raw("MIME-Version", "1.0")
     part.set_raw("Content-Type", "multipart/alternative")
@@ -101,7 +103,7 @@ def set_alternative(part: EmailMessage, text: str, html: str) -> None:
 
 
 def set_related(message: EmailMessage, body: EmailMessage) -> None:
-    """``make_related()`` of a message without content, with `body` as the root."""
+    """Do ``make_related()`` for a message without content; `body` is the root part."""
     root = body.get_content_type()
     message.set_raw("Content-Type", f'multipart/related; type="{root}"')
     message.set_raw("MIME-Version", "1.0")
@@ -110,17 +112,21 @@ def set_related(message: EmailMessage, body: EmailMessage) -> None:
 
 
 def add_file(message: EmailMessage, file: File, content_id: str | None = None) -> None:
-    """``add_attachment`` of `file`, or ``add_related`` if it has a content id."""
+    """Do ``add_attachment`` for `file`, or ``add_related`` if it has a content id."""
     if content_id is None:
         _make_mixed(message)
     disposition = "attachment" if content_id is None else "inline"
     part = EmailMessage(message.policy)
     kind = "/".join(file.type)
-    shows = f'{disposition}; filename="{file.name}"'
-    if form(kind) and _fits("Content-Type", kind) and _FILENAME.fullmatch(file.name):
+    value = f'{disposition}; filename="{file.name}"'
+    if (
+        simple_type(kind)
+        and _fits("Content-Type", kind)
+        and _FILENAME.fullmatch(file.name)
+    ):
         part.set_raw("Content-Type", kind)
         part.set_raw("Content-Transfer-Encoding", "base64")
-        _set(part, "Content-Disposition", shows, same=True)
+        _set(part, "Content-Disposition", value, unparsed=True)
         if content_id is not None:
             set_line(part, "Content-ID", f"<{content_id}>")
         part.set_raw("MIME-Version", "1.0")
@@ -137,7 +143,7 @@ def add_file(message: EmailMessage, file: File, content_id: str | None = None) -
 
 
 def _make_mixed(message: EmailMessage) -> None:
-    """``make_mixed()``, unless it is so already."""
+    """Do ``make_mixed()`` for a message that is not multipart/mixed yet."""
     if any(item == ("Content-Type", "multipart/mixed") for item in message.raw_items()):
         return
     first = EmailMessage(message.policy)
@@ -151,14 +157,18 @@ def _make_mixed(message: EmailMessage) -> None:
 
 
 def _encoded(text: str) -> tuple[str, str]:
-    """The transfer encoding that the standard library chooses, and the text in it."""
+    """Encode a text by the transfer encoding that the standard library would choose.
+
+    Returns:
+        The name of the encoding, and the encoded text.
+    """
     lines = text.encode().splitlines()
     if max(map(len, lines), default=0) <= _WIDTH:
         body = b"\n".join(lines) + b"\n"
         if body.isascii():
             return "7bit", body.decode("ascii")
         return "8bit", body.decode("ascii", "surrogateescape")
-    # With this policy headers are kept as they are; what counts for a text is the same.
+    # With `compat32` the header stays a str; for a text this policy changes nothing else.
     carrier = MIMEPart(policy=policy.compat32)
     raw_data_manager.set_content(carrier, text)
     return carrier["Content-Transfer-Encoding"], cast("str", carrier.get_payload())

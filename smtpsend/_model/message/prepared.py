@@ -1,4 +1,4 @@
-"""A message as it goes out, fixed and serialisable."""
+"""A message made ready to send: its envelope and its bytes, serialisable."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from smtpsend.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A message made ready by `prepare`: `send` takes it like any other.
+    """A message made ready by `prepare`, for `send` and all that accept a message.
 
     Attributes:
         sender: the envelope sender.
         recipients: the envelope recipients.
-        content: the bytes, with Date and Message-ID.
-        message_id: the Message-ID, the same at each try; None if it has none.
+        content: the bytes to send; Date and Message-ID are set, unless the message was
+            given as bytes or str without them.
+        message_id: the Message-ID, the same at each try; None if there is none.
     """
 
     sender: str
@@ -28,7 +29,11 @@ class Prepared:
     message_id: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON, or any other serialiser of plain values, can carry."""
+        """Convert to a dict for JSON, or any other serialiser of simple values.
+
+        Returns:
+            str, list and None values; `content` in base64.
+        """
         return {
             "sender": self.sender,
             "recipients": list(self.recipients),
@@ -38,13 +43,13 @@ class Prepared:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The message that `to_dict` was called on.
+        """Convert back the dict that `to_dict` returned.
 
         Args:
-            data: what `to_dict` gave.
+            data: the dict.
 
         Raises:
-            ConfigError: `data` is not what `to_dict` gives.
+            ConfigError: `data` is not such a dict.
         """
         with contextlib.suppress(KeyError, TypeError, ValueError):
             content = base64.b64decode(data["content"], validate=True)

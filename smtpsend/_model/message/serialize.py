@@ -1,4 +1,4 @@
-"""A message object to the bytes for the wire, without touching the caller's object."""
+"""Write a message object as bytes for the wire, without changing the object."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from typing import IO, Any, cast
 
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import crlf, ended, fields
-from smtpsend._model.message.headers import NEVER_SENT, address_list, foldable, says
+from smtpsend._model.message.headers import (
+    NEVER_SENT,
+    address_list,
+    foldable,
+    names_addresses,
+)
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["own_copy", "serialize", "seven_bit", "typed", "wire_copy"]
 
-# No message has such a header: deleting it gives a copy a header list of its own.
+# No message has a header of this name; to delete it gives a copy its own header list.
 _NO_HEADER = "\0"
 _PLACEHOLDER = "-"
 
 
 @contextmanager
 def typed() -> Iterator[None]:
-    """Whatever the standard library raises over a message becomes a ConfigError."""
+    """Raise a ConfigError for any exception of the standard library over a message."""
     try:
         yield
     except (ConfigError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is typed here
+    except Exception as error:  # noqa: BLE001 - every failure ends in a SendError
         raise ConfigError(
             f"the message cannot be built or written: {type(error).__name__}",
             hint="see whether message.as_bytes() works, and what it raises",
@@ -40,10 +45,10 @@ def typed() -> Iterator[None]:
 
 
 def own_copy(message: Message) -> Message:
-    """A copy whose header lists and list of parts are its own; the bodies are shared.
+    """Copy a message with its header lists and its list of parts; share the bodies.
 
-    The generator sets boundaries in the object that it writes: a shared part would be
-    changed under the feet of the caller, or of another thread that sends it too.
+    The generator sets boundaries in the object that it writes. A shared part would change
+    while the caller uses it, or while another thread sends it.
     """
     clone = copy.copy(message)
     del clone[_NO_HEADER]
@@ -55,13 +60,13 @@ def own_copy(message: Message) -> Message:
 
 
 def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
-    """A copy of ours without Bcc, in which no address is left that cannot be folded.
+    """Copy a message without Bcc, with placeholders for headers that cannot be folded.
 
-    Newer Pythons refuse to fold an address that is not ASCII, older ones encode it
-    wrongly: a placeholder stands for it until the header is written by `address_list`.
+    Newer Python versions refuse to fold a non-ASCII address, and older ones encode it
+    wrongly. `serialize` replaces a placeholder with the header from `address_list`.
     """
     clone = own_copy(message)
-    for name in {name.lower() for name in message.keys()}:  # noqa: SIM118 - by index else
+    for name in {name.lower() for name in message.keys()}:  # noqa: SIM118 - iteration is by index
         del clone[name]
     sent = [item for item in message.raw_items() if item[0].lower() not in NEVER_SENT]
     for (name, value), want in zip(sent, wanted, strict=True):
@@ -73,15 +78,18 @@ def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
 def serialize(
     message: Message, wanted: list[list[Group] | None], *, seven: bool = False
 ) -> tuple[bytes, bytes]:
-    """What goes on the wire for a message object, and its header block.
+    """Write a message object as bytes.
 
     Args:
-        message: a `wire_copy`, complete.
-        wanted: for each header what addresses it names; None where it does not matter.
-        seven: encode anew what is not ASCII, for a server without 8BITMIME.
+        message: a `wire_copy`, with Date and Message-ID.
+        wanted: for each header the addresses that it must name, or None.
+        seven: whether to encode all non-ASCII text again, for a server without 8BITMIME.
+
+    Returns:
+        The content to send, and its header block.
 
     Raises:
-        ConfigError: it cannot be written, or its headers would not be the ones it has.
+        ConfigError: the message cannot be written, or a header would become several.
     """
     policy = message.policy.clone(linesep="\r\n")
     if seven:
@@ -89,11 +97,12 @@ def serialize(
     if isinstance(policy, EmailPolicy):
         policy = policy.clone(utf8=policy.utf8 and not seven)
     with typed():
-        content = written(message, policy)
+        content = to_bytes(message, policy)
     content = ended(content)
     if b"\0" in content:
         raise ConfigError(
-            "the message holds a NUL byte", hint="remove it: no mail server takes one"
+            "the message holds a NUL byte",
+            hint="remove it: a message with NUL is not allowed (RFC 5322 section 4)",
         )
     return _with_addresses(content, message.keys(), wanted)
 
@@ -101,7 +110,7 @@ def serialize(
 def _with_addresses(
     content: bytes, names: list[str], wanted: list[list[Group] | None]
 ) -> tuple[bytes, bytes]:
-    """The content with each address header saying what is wanted of it."""
+    """Replace each address header that does not name the addresses wanted."""
     end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n") + 2
     found = list(fields(content[:end]))
     written = [field.name.decode("ascii") for field in found]
@@ -114,7 +123,7 @@ def _with_addresses(
         )
     head = b"".join(
         content[field.start : field.end]
-        if want is None or says(field.value, want)
+        if want is None or names_addresses(field.value, want)
         else address_list(field.name.decode("ascii"), want)
         for field, want in zip(found, [*wanted, *[None] * len(found)], strict=False)
     )
@@ -126,9 +135,9 @@ def _with_addresses(
 def seven_bit(
     message: Message, wanted: list[list[Group] | None]
 ) -> Callable[[], bytes | None]:
-    """A function that gives the content in pure ASCII, or None where it cannot be."""
+    """Make a function that writes the content in ASCII; it returns None if it cannot."""
 
-    def again() -> bytes | None:
+    def encoded() -> bytes | None:
         try:
             content, _ = serialize(message, wanted, seven=True)
         except ConfigError:
@@ -136,17 +145,21 @@ def seven_bit(
         signed = "multipart/signed" in map(Message.get_content_type, message.walk())
         return content if content.isascii() and not signed else None
 
-    return again
+    return encoded
 
 
 _LARGE = 65536
 _PIECE = 1 << 18
-# No content holds a NUL: a message that has one is refused.
+# A message with a NUL is refused, so a NUL in the output can mark a place.
 _MARK = re.compile(rb"\0([0-9]+)\0")
 
 
 class Writer(BytesGenerator):
-    """Line ends are CRLF; bodies of `_LARGE` characters or more are in `large`."""
+    """A generator that writes CRLF, and collects large bodies instead of writing them.
+
+    Attributes:
+        large: the bodies of `_LARGE` characters or more; a mark is written for each.
+    """
 
     def __init__(
         self,
@@ -161,7 +174,7 @@ class Writer(BytesGenerator):
         self._own_policy = policy
 
     def clone(self, fp: Any) -> Writer:
-        """A writer for what is nested, with the same list."""
+        """Make a writer for nested parts, with the same list."""
         clone = Writer(fp, policy=self._own_policy)
         clone.large = self.large
         return clone
@@ -179,15 +192,15 @@ def _with_crlf(text: str) -> str:
     return text.replace("\n", "\r\n")
 
 
-def written(message: Message, policy: Policy[Any]) -> bytes:
-    """`message` as bytes with CRLF; NULs are those of the message."""
+def to_bytes(message: Message, policy: Policy[Any]) -> bytes:
+    """Write `message` with CRLF line ends; a NUL in the result is one of the message."""
     buffer = BytesIO()
     writer = Writer(buffer, policy=policy)
     writer.flatten(message)
-    # What is large gets its CRLF below; counting in it would take longer than that.
+    # Large bodies get their CRLF below: `crlf` would count in them, which costs more.
     frame = ended(crlf(buffer.getvalue()))
     if frame.count(b"\0") != 2 * len(writer.large):
-        # Never sent; the caller refuses it.
+        # The message holds a NUL. The caller refuses the result.
         return b"\0"
     if not writer.large:
         return frame

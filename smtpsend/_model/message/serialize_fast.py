@@ -1,7 +1,7 @@
-"""A common message object to bytes, without a copy of it and without the generator.
+"""Write a usual message object as bytes, without a copy and without the generator.
 
-What is done here gives the same bytes as `flatten.to_bytes` of a `wire_copy`, or it is
-left to that: whatever is unusual, and whatever is wrong.
+The result is the same, byte for byte, as that of `serialize` for a `wire_copy`. A message
+that is unusual or wrong in any way is left to `serialize`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any, NamedTuple
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import ended, message_id_of
 from smtpsend._model.message.folding import (
-    Wire,
+    WirePolicy,
     address_line,
     boundary_line,
-    form,
+    folds_to_itself,
     line,
-    plain,
-    wire,
+    simple_type,
+    wire_policy,
 )
 from smtpsend._model.message.headers import (
     ADDRESS_HEADERS,
     NEVER_SENT,
     address_list,
+    addresses_and_text,
+    addresses_of,
     check_header,
     foldable,
-    meant,
-    meant_and_written,
-    says,
+    names_addresses,
 )
 from smtpsend._model.message.identification import date_now, new_id, usual_id
 from smtpsend._model.message.originator import HeaderAddresses
@@ -41,7 +41,7 @@ from smtpsend.errors import ConfigError
 
 __all__ = ["Serialized", "serialize_fast"]
 
-# What is larger is written in pieces by `writer`, which takes less memory.
+# Larger texts are left to `serialize`, which writes in pieces and needs less memory.
 _LARGE_TEXT, _LARGE = 1 << 18, 1 << 20
 _LONGEST_NAME = 78
 _OWN = frozenset({EmailMessage, Message, MIMEPart})
@@ -50,18 +50,18 @@ _BOUNDARY = f"{'=' * 15}%0{len(str(sys.maxsize - 1))}d=="
 
 
 class _UnusualError(Exception):
-    """Left to `flatten`."""
+    """The message is unusual, and left to `serialize`."""
 
 
 class Serialized(NamedTuple):
-    """What a message object comes to.
+    """A message object, written as bytes.
 
     Attributes:
-        addresses: what its headers say.
-        head: its header block, without the empty line.
-        content: all of it.
-        added: the headers that it lacks, which are in the content.
-        message_id: the Message-ID, as it can be shown.
+        addresses: the addresses that its headers name.
+        head: the header block, without the empty line.
+        content: the whole content, header block included.
+        added: the headers that the object lacks, and that were added to the content.
+        message_id: the Message-ID, or None if it cannot be shown.
     """
 
     addresses: HeaderAddresses
@@ -72,20 +72,23 @@ class Serialized(NamedTuple):
 
 
 def serialize_fast(message: Message, sender: str | None) -> Serialized | None:
-    """`message` with Date and Message-ID; None if it is not for this module to say.
+    """Write `message`, with Date and Message-ID added where they are missing.
 
     Args:
         message: the object, which is not changed.
-        sender: the address for MAIL, as far as it is known.
+        sender: the address for MAIL; None if it is to be read from the headers.
+
+    Returns:
+        None if the message is unusual; `serialize` handles it then.
     """
     try:
-        return _quick(message, sender)
-    except Exception:  # noqa: BLE001 - `flatten` meets it again, and says what it is
+        return _serialized(message, sender)
+    except Exception:  # noqa: BLE001 - `serialize` fails in the same way, and reports it
         return None
 
 
-def _quick(message: Message, sender: str | None) -> Serialized:
-    to = wire(message.policy)
+def _serialized(message: Message, sender: str | None) -> Serialized:
+    to = wire_policy(message.policy)
     headers = _headers(to, message)
     body, typed = _body(to, message, headers)
     read: list[tuple[str, list[Group] | ConfigError | None]] = []
@@ -100,14 +103,14 @@ def _quick(message: Message, sender: str | None) -> Serialized:
         else:
             folded = line(to, name, value)
             if lower == "message-id" and message_id is None:
-                message_id = _id(message, name, value)
+                message_id = _read_id(message, name, value)
         read.append((lower, found))
         if lower not in NEVER_SENT:
-            lines.append(_one(folded))
+            lines.append(_required(folded))
     addresses = HeaderAddresses(tuple(read))
     added = _missing(addresses, sender)
     for name, text in added:
-        lines.append(_one(_own_line(to, message, name, text)))
+        lines.append(_required(_own_line(to, message, name, text)))
         message_id = text if name == "Message-ID" else message_id
     head = b"".join(lines)
     content = ended(head + b"\r\n" + body)
@@ -116,10 +119,10 @@ def _quick(message: Message, sender: str | None) -> Serialized:
     return Serialized(addresses, head, content, added, message_id_of(message_id))
 
 
-def _headers(to: Wire, part: Message) -> list[tuple[str, str, Any]]:
-    """Name in lower case, name and value of each header, all of them safe."""
+def _headers(to: WirePolicy, part: Message) -> list[tuple[str, str, Any]]:
+    """Check each header; list its name in lower case, its name and its value."""
     if type(part) not in _OWN and not type(part).__module__.startswith("email.mime."):
-        raise _UnusualError  # a subclass may do anything
+        raise _UnusualError  # a subclass may override anything
     headers = [(_lower(name), name, value) for name, value in part.raw_items()]
     for _, name, value in headers:
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
@@ -133,26 +136,26 @@ def _headers(to: Wire, part: Message) -> list[tuple[str, str, Any]]:
 def _lower(name: str) -> str:
     check_header(name, "")
     if len(name) > _LONGEST_NAME:
-        raise _UnusualError  # nothing to keep in a cache
+        raise _UnusualError  # too long to cache
     return name.lower()
 
 
-def _one(folded: bytes | None) -> bytes:
+def _required(folded: bytes | None) -> bytes:
     if folded is None:
         raise _UnusualError  # it would not be one header
     return folded
 
 
 def _address(
-    to: Wire, name: str, value: Any
+    to: WirePolicy, name: str, value: Any
 ) -> tuple[list[Group] | ConfigError, bytes | None]:
-    """What an address header says, and its lines, which say the same."""
+    """Read the addresses of a header, and fold it so that it names the same ones."""
     written = None
     try:
         if isinstance(value, BaseHeader):
-            found, written = meant_and_written(value)
+            found, written = addresses_and_text(value)
         else:
-            found = meant(value)
+            found = addresses_of(value)
     except ConfigError as error:
         return error, line(to, name, value)
     if not foldable(value, found):
@@ -160,31 +163,31 @@ def _address(
     if written and (short := address_line(to, name, value, written)):
         return found, short
     folded = line(to, name, value)
-    if folded is None or _same(folded, name, value):
+    if folded is None or _is_unchanged(folded, name, value):
         return found, folded
-    if says(folded.partition(b":")[2], found):
+    if names_addresses(folded.partition(b":")[2], found):
         return found, folded
     return found, address_list(name, found)
 
 
-def _same(folded: bytes, name: str, value: Any) -> bool:
-    """Whether it is the text that was read for its addresses."""
+def _is_unchanged(folded: bytes, name: str, value: Any) -> bool:
+    """Whether the folded header is the text from which the addresses were read."""
     return (
         type(value) is str
-        and plain(value)
+        and folds_to_itself(value)
         and folded[len(name) + 2 : -2] == (value.encode("ascii"))
     )
 
 
-def _id(message: Message, name: str, value: Any) -> object:
-    """A Message-ID as the message gives it, without parsing one in the usual form."""
+def _read_id(message: Message, name: str, value: Any) -> object:
+    """The value of ``message["Message-ID"]``, without a parse for the usual form."""
     if type(value) is str and usual_id(value):
         return value
     return message.policy.header_fetch_parse(name, value)
 
 
 def _missing(addresses: HeaderAddresses, sender: str | None) -> list[tuple[str, str]]:
-    """Date and Message-ID (RFC 6409 section 8), if there are none."""
+    """Make Date and Message-ID (RFC 6409 section 8) where they are missing."""
     names = {name for name, _ in addresses.headers}
     added = []
     if "date" not in names:
@@ -198,44 +201,48 @@ def _missing(addresses: HeaderAddresses, sender: str | None) -> list[tuple[str, 
     return added
 
 
-def _own_line(to: Wire, message: Message, name: str, text: str) -> bytes | None:
+def _own_line(to: WirePolicy, message: Message, name: str, text: str) -> bytes | None:
     if len(name) + 2 + len(text) <= to.width and (name == "Date" or usual_id(text)):
         return f"{name}: {text}\r\n".encode("ascii")
     return line(to, *message.policy.header_store_parse(name, text))
 
 
-def _part(to: Wire, part: Message) -> bytes:
-    """A part of a multipart, whole."""
+def _part(to: WirePolicy, part: Message) -> bytes:
+    """Write one part of a multipart, headers and body."""
     headers = _headers(to, part)
     body, typed = _body(to, part, headers)
     lines = [
-        _one(typed if typed and lower == "content-type" else line(to, name, value))
+        _required(typed if typed and lower == "content-type" else line(to, name, value))
         for lower, name, value in headers
     ]
     return b"".join([*lines, b"\r\n", body])
 
 
 def _body(
-    to: Wire, part: Message, headers: list[tuple[str, str, Any]]
+    to: WirePolicy, part: Message, headers: list[tuple[str, str, Any]]
 ) -> tuple[bytes, bytes | None]:
-    """What follows the headers, and the Content-Type if that gets a new boundary."""
+    """Write the body; return the new Content-Type, too, if it gets a new boundary."""
     types = [(name, value) for lower, name, value in headers if lower == "content-type"]
     if len(types) > 1:
         raise _UnusualError
     name, value = types[0] if types else ("", "")
-    kind = form(value) if isinstance(value, str) else None
+    kind = simple_type(value) if isinstance(value, str) else None
     if kind is None:
         if types and not isinstance(value, BaseHeader):
             raise _UnusualError
         kind = part.get_content_type()
     main = kind.partition("/")[0]
-    # As the generator has it: `get_payload` decodes what is not ASCII.
+    # The generator reads this attribute, too: `get_payload` would decode non-ASCII text.
     payload = vars(part)["_payload"]
     if main in _LEAVES:
         return _encoded(to, payload), None
-    # Without a boundary in front, the parser leaves a str in a multipart.
+    # If no boundary was found, the parser leaves a str as the payload of a multipart.
     listed = type(payload) is list
-    if main != "multipart" or kind == "multipart/signed" or not (form(value) and listed):
+    if (
+        main != "multipart"
+        or kind == "multipart/signed"
+        or not (simple_type(value) and listed)
+    ):
         raise _UnusualError
     parts = [_part(to, each) for each in payload]
     if "boundary" in value.lower():
@@ -248,8 +255,8 @@ def _body(
     return _joined(to, part, parts, boundary), around[0] + mark + around[1]
 
 
-def _joined(to: Wire, part: Message, parts: list[bytes], boundary: str) -> bytes:
-    if not plain(boundary) or sum(map(len, parts)) > _LARGE:
+def _joined(to: WirePolicy, part: Message, parts: list[bytes], boundary: str) -> bytes:
+    if not folds_to_itself(boundary) or sum(map(len, parts)) > _LARGE:
         raise _UnusualError
     mark = b"--" + boundary.encode("ascii")
     between = b"\r\n" + mark + b"\r\n"
@@ -259,13 +266,13 @@ def _joined(to: Wire, part: Message, parts: list[bytes], boundary: str) -> bytes
     return body + _encoded(to, part.epilogue)
 
 
-def _encoded(to: Wire, text: Any) -> bytes:
+def _encoded(to: WirePolicy, text: Any) -> bytes:
     if text is None:
         return b""
     if type(text) is not str or len(text) > _LARGE_TEXT:
         raise _UnusualError
     if not text.isascii() and to.policy.cte_type != "8bit":
-        raise _UnusualError  # it is encoded anew
+        raise _UnusualError  # the text has to be encoded again
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     content: bytes = text.replace("\n", "\r\n").encode("ascii", "surrogateescape")
