@@ -99,5 +99,5 @@ def test_the_fixtures_are_listed(installed: Path) -> None:
     """``pytest --fixtures`` says what each is for."""
     ran = run(installed, "", "--fixtures")
     assert "smtpsend_outbox -- " in ran.stdout
-    assert "An outbox for all that the test sends" in ran.stdout
+    assert "An outbox for all messages that the test sends" in ran.stdout
     assert "A submission server with TLS and login on loopback" in ran.stdout

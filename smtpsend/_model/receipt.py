@@ -1,4 +1,4 @@
-"""What became of a message: a receipt, or an outcome among many."""
+"""The result of a send: a receipt, or an outcome for each message of `send_many`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, Sen
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The server took the message, for at least one recipient.
+    """The server accepted the message for at least one recipient.
 
     Attributes:
-        message_id: the Message-ID that went out, or None if there was none.
-        method: the method that worked.
+        message_id: the Message-ID of the message as it was sent, or None.
+        method: the method by which it was sent.
         address: the server's IP address.
         tls: the TLS version, such as ``"TLSv1.3"``; None on a plaintext method.
-        reply: the server's answer to the end of the message.
-        accepted: the recipients that the server took the message for.
-        refused: the reply for each recipient that it refused.
-        attempts: what was tried before and failed, or was abandoned.
-        elapsed: seconds from the start of the call to the answer.
+        reply: the server's reply to the end of the message.
+        accepted: the recipients that the server accepted.
+        refused: the reply for each recipient that the server refused.
+        attempts: the methods that failed or were abandoned before.
+        elapsed: seconds from the start of the call to that reply.
         started: seconds from the start of the call to the start of `method`.
     """
 
@@ -42,9 +42,9 @@ class Receipt:
         """Raise if the server refused some of the recipients.
 
         Raises:
-            RecipientsRefused: with the refused ones; `accepted` names who has the
-                message, and `temporary` is False, since sending it again would
-                repeat it to them.
+            RecipientsRefused: it names the refused recipients in `refused`, and those
+                that have the message in `accepted`. Its `temporary` is False: to send the
+                message again would repeat it to the accepted recipients.
         """
         if self.refused:
             error = RecipientsRefused(
@@ -62,7 +62,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one message of `send_many`: a receipt or an error.
+    """The outcome of one message of `send_many`: a receipt or an error.
 
     Attributes:
         index: the position of the message in the iterable, from 0.
@@ -77,13 +77,13 @@ class Outcome:
     error: SendError | None
 
     def result(self) -> Receipt:
-        """The receipt, or the error raised.
+        """Return the receipt, or raise the error.
 
         Returns:
             The receipt of a message that the server accepted.
 
         Raises:
-            SendError: what ended the send of this message.
+            SendError: the error of this message.
         """
         if self.receipt is None:
             # A copy, so that raising one outcome twice does not lengthen its traceback.

@@ -1,4 +1,4 @@
-"""The command line: ``smtpsend``, also ``python -m smtpsend``."""
+"""The command line: ``smtpsend``, or ``python -m smtpsend``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
             "the environment, or the prompt that comes with --user"
         )
     if unknown:
-        # Only the names of options: a value could be a secret.
+        # Only the names of options are shown, since a value could be a secret.
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         parser.error(
             f"unknown option: {' '.join(names)}" if names else "an argument too many"
@@ -69,7 +69,7 @@ def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> Exit:
-    """Each command imports what it needs, when it runs."""
+    """Import the module of one command, and run the command."""
     from importlib import import_module
 
     module, function = _COMMANDS[arguments.command]
@@ -83,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> Exit:
 
 
 def _set_up(*, debug: bool) -> None:
-    # A server may say anything, and the terminal may not have the characters for it.
+    # A reply may hold characters that the encoding of the terminal lacks.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -92,7 +92,7 @@ def _set_up(*, debug: bool) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.handlers, log.propagate = [handler], False
-    # All that the log says is shown by the commands themselves.
+    # Without --debug nothing is logged: the commands show it all themselves.
     log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 

@@ -1,4 +1,4 @@
-"""The command line's grammar. Nothing here is slow to import."""
+"""The options and arguments of the command line. This module is fast to import."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ examples:
                 --text "It works." --attach report.pdf
 """
 _MANY = """\
-Each outcome is written to the results file as it comes, one JSON object a line; a
-message is noted there before it is begun, so that after a crash it counts as unknown.
---resume goes on after an interruption. What was accepted or refused for good, or may
-have been delivered, is not sent again; messages are told apart by their content.
-The first Ctrl-C finishes what was begun, the second one aborts it.
+Each outcome is written to the results file at once, one JSON object a line. A message
+is noted there before its send begins, so that after a crash it counts as unknown.
+--resume goes on after an interruption. A message that was accepted, refused for good,
+or may have been delivered is not sent again; messages are identified by their content.
+After the first Ctrl-C the running sends finish; a second one aborts them.
 """
 _MASK = re.compile(r"[^\s'\"]*(?:://|@)[^\s'\"]*")
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses with exit code 64, and repeats nothing that could be a secret."""
+    """A parser that exits with code 64, and shows nothing that could be a secret."""
 
     def __init__(self, *, epilog: str = "", **options: Any) -> None:
         options.setdefault("description", options.get("help", ""))
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is looked up only then."""
+    """Print the version; it is looked up only for this option."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import smtpsend
@@ -63,7 +63,7 @@ class _Version(argparse.Action):
 
 
 def build() -> Parser:
-    """The parser of the whole command line."""
+    """Make the parser of the whole command line."""
     parser = Parser(
         prog="smtpsend", description="Send mail to a submission server, safely."
     )

@@ -1,4 +1,4 @@
-"""``smtpsend check``: what a server is like, and what to change, without sending."""
+"""``smtpsend check``: report on a server, and on what to change, without sending."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from smtpsend.check import Certificate, MethodReport, Report
 from smtpsend.check import check as look
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, exit_of
-from smtpsend.cli.screen import GLUE, Part, Screen, seconds
+from smtpsend.cli.screen import NO_BREAK, Part, Screen, seconds
 from smtpsend.errors import Phase
 
 
@@ -80,17 +80,17 @@ def _method(m: MethodReport, screen: Screen, seen: dict[str, MethodReport]) -> N
         _fact(screen, "error", m.error.said(), "bad")
     if m.address:
         _fact(screen, "connected to" if m.connected else "tried", m.address)
-    _talk(m, screen, seen)
+    _conversation(m, screen, seen)
     if m.steps:
         steps = [
-            f"{_name(step.phase)} {seconds(step.seconds)}".replace(" ", GLUE)
+            f"{_name(step.phase)} {seconds(step.seconds)}".replace(" ", NO_BREAK)
             for step in m.steps
         ]
         _fact(screen, "time", ", ".join(steps))
 
 
-def _talk(m: MethodReport, screen: Screen, seen: dict[str, MethodReport]) -> None:
-    """What the server said and showed."""
+def _conversation(m: MethodReport, screen: Screen, seen: dict[str, MethodReport]) -> None:
+    """Print the server's greeting, TLS, certificate and extensions."""
     if m.greeting is not None:
         _fact(screen, "greeting", str(m.greeting))
     if m.starttls is not None:

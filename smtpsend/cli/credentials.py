@@ -1,4 +1,4 @@
-"""The server of a command, and where its password comes from."""
+"""The server of a command, and its credentials."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from smtpsend.errors import ConfigError
 
 
 def server_from(arguments: argparse.Namespace) -> Server:
-    """The server that the arguments, or the environment, name.
+    """The server that the arguments or the environment name.
 
-    The credentials of the environment go to the server of the environment only, or
-    with ``--user``.
+    The credentials of the environment are used for the server of the environment only,
+    except that with ``--user`` its password is used for any server.
 
     Raises:
-        Problem: the password is nowhere to be found.
-        ConfigError: what is given cannot be used.
+        Problem: there is no server or no password.
+        ConfigError: a value cannot be used.
     """
     given = arguments.server
     server = _from_environment() if given is None else server_of(given)

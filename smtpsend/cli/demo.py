@@ -1,4 +1,4 @@
-"""``smtpsend demo``: a message through the fallback, to a server on this machine."""
+"""``smtpsend demo``: send a message with a fallback, to a server on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smtpsend.cli.timeline import bars, show
 
 
 def demo(_: argparse.Namespace) -> Exit:
-    """Send a message to an embedded server whose first port refuses, and show it all."""
+    """Send a message to an embedded server whose first port refuses connections."""
     try:
         from smtpsend.testing.server import LocalServer
     except ImportError:
@@ -20,7 +20,7 @@ def demo(_: argparse.Namespace) -> Exit:
             Exit.CONFIG,
             "the demo needs an embedded server: pip install 'smtpsend[testing]'",
         ) from None
-    # What the server logs is no concern of the demo.
+    # The log of the embedded server would hide the output of the demo.
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     screen = Screen()
     with LocalServer(refuse=["starttls"]) as local:
@@ -54,7 +54,7 @@ def demo(_: argparse.Namespace) -> Exit:
 
 
 def _describe(receipt: Receipt, screen: Screen) -> None:
-    """A receipt, field by field."""
+    """Print a receipt, field by field."""
     tls = receipt.tls or "no TLS"
     facts = {
         "message": receipt.message_id or "(no Message-ID)",

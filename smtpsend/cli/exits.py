@@ -1,4 +1,4 @@
-"""Exit codes, those of sysexits.h where it has one that fits."""
+"""The exit codes; those of sysexits.h where it has one that fits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a command came to; see `TABLE`."""
+    """The exit code of a command; see `TABLE`."""
 
     OK = 0
     UNKNOWN = 20
@@ -46,13 +46,13 @@ TABLE: dict[Exit, str] = {
 
 
 def help_text() -> str:
-    """The table for ``--help``."""
+    """The table of exit codes for ``--help``."""
     lines = [f"  {code.value:>3}  {text}" for code, text in TABLE.items()]
     return "exit codes:\n" + "\n".join(lines)
 
 
 class Problem(Exception):
-    """Something that ends a command, in words for a person."""
+    """A problem of the command line that ends a command; its text is for a person."""
 
     def __init__(self, code: Exit, text: str) -> None:
         super().__init__(text)
@@ -80,7 +80,7 @@ def exit_of(error: SendError) -> Exit:
     )
 
 
-# What a person types where a program writes an argument.
+# The option to type in place of an argument that a hint names.
 _ARGUMENTS = {
     "Server(cafile=...)": "--cafile",
     "Server(fingerprint=...)": "--fingerprint",
@@ -93,7 +93,7 @@ _ARGUMENTS = {
 
 
 def advise(error: SendError) -> str:
-    """The hint of an error, as a sentence for who types commands."""
+    """The hint of an error as a sentence, with options in place of arguments."""
     text = error.hint
     for argument, option in _ARGUMENTS.items():
         text = text.replace(argument, option)
@@ -101,11 +101,12 @@ def advise(error: SendError) -> str:
 
 
 def state_of(receipt: Receipt | None, error: SendError | None) -> str:
-    """What became of a message, in one word.
+    """The state of a message after a send, in one word.
 
-    ``accepted``; ``partial`` (some recipients have it); ``unknown`` (it may have been
-    delivered); ``deferred`` (not sent, may work later); ``refused`` (by the server, for
-    good); ``invalid`` (refused by us); ``failed`` (not sent, for another reason).
+    ``accepted``; ``partial`` (accepted for some recipients only); ``unknown`` (it may
+    have been delivered); ``deferred`` (not sent, a later send may work); ``refused`` (by
+    the server, for good); ``invalid`` (refused by us); ``failed`` (not sent, for another
+    reason).
     """
     from smtpsend import errors
 

@@ -12,7 +12,7 @@ from smtpsend.cli.screen import Screen
 
 
 def explain(arguments: argparse.Namespace) -> Exit:
-    """Print the default policy, or the one that a URL means."""
+    """Print the default policy, or that of a server given by its URL."""
     given = arguments.server
     policy = Policy() if given is None else server_of(given).policy
     screen = Screen()

@@ -1,7 +1,8 @@
 """The results file of ``smtpsend send-many``: one JSON object a line, never rewritten.
 
-A message is noted as ``attempting`` before it is begun, on disk, and its outcome when it
-is known. So whatever ends the program, the next one knows what may have been delivered.
+A message is noted as ``attempting``, on disk, before its send begins; its outcome is
+noted as soon as it is known. So however a run ends, the next run knows which messages
+may have been delivered.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from smtpsend.cli.exits import Exit, Problem
 
 
 ATTEMPTING = "attempting"
-# Never sent again: some or all recipients have it, or may have it, or never will.
+# A message in one of these states is never sent again: some or all of its recipients
+# have it, or may have it, or the server refused it for good.
 SETTLED = ("accepted", "partial", "unknown", "refused")
 _HEAD = {"smtpsend": "results", "version": 1}
 
@@ -28,12 +30,14 @@ class Journal:
     """An open results file.
 
     Args:
-        path: the file.
-        resume: go on with a file that is there; without it, none may be.
+        path: the path of the file.
+        resume: whether to go on with an existing file. Without it the file must not
+            exist.
 
     Attributes:
         states: the last state of each message, by its digest.
-        interrupted: what was begun and has no outcome: unknown, as of now.
+        interrupted: the entries of an earlier run without an outcome; they are now noted
+            as ``unknown``.
 
     Raises:
         Problem: the file cannot be used.
@@ -43,8 +47,7 @@ class Journal:
         self.states: dict[str, str] = {}
         self.interrupted: list[dict[str, Any]] = []
         self._path = path
-        there = Path(path).exists()
-        if there and not resume:
+        if Path(path).exists() and not resume:
             raise Problem(
                 Exit.CANNOT_WRITE,
                 f"{path} exists already: give --resume to go on with it, or another name",
@@ -62,7 +65,7 @@ class Journal:
             raise
 
     def _lock(self) -> None:
-        """Two programs with one results file would send everything twice."""
+        """Lock the file: two runs with one results file would send everything twice."""
         try:
             import fcntl
         except ImportError:  # not on Windows
@@ -84,7 +87,7 @@ class Journal:
         if lines[0] is None or lines[0].get("smtpsend") != "results":
             raise Problem(Exit.DATA, f"{self._path} is not a results file of send-many")
         if not content.endswith(b"\n"):
-            # The last line was cut off: what it was about is told by the line before.
+            # The last line was cut off. Its message has an earlier entry, which counts.
             self._file.write(b"\n")
         last: dict[str, dict[str, Any]] = {}
         for entry in lines[1:]:
@@ -98,16 +101,16 @@ class Journal:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many messages are in which state."""
+        """The number of messages in each state."""
         return Counter(self.states.values())
 
     def note(
         self, state: str, key: str, name: str, message_id: str | None, **facts: Any
     ) -> None:
-        """Write that a message is in `state`; on disk when this returns.
+        """Write that a message is in `state`; the entry is on disk on return.
 
         Raises:
-            Problem: it cannot be written.
+            Problem: the file cannot be written.
         """
         self.states[key] = state
         when = datetime.now(UTC).isoformat(timespec="milliseconds")

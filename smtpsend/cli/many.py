@@ -24,7 +24,7 @@ from smtpsend.errors import AuthError, ConfigError, ConnectError
 from smtpsend.prepared import Prepared
 
 
-# After so many messages in a row for which nobody was there, it is of no use to go on.
+# The run stops after this many messages in a row for which no server was reached.
 _MOST_UNREACHED = 3
 _ENDING = b"\nsmtpsend: finishing what was begun; once more aborts it\n"
 _STYLES = {"accepted": "good", "deferred": "warn", "unknown": "warn"}
@@ -41,7 +41,7 @@ _CODES = {
 
 
 def send_many(arguments: argparse.Namespace) -> Exit:
-    """Send all messages of a source, and write down what becomes of each."""
+    """Send all messages of a source, and note the outcome of each in the results file."""
     found = entries(arguments.source)
     server = server_from(arguments)
     screen = Screen()
@@ -60,7 +60,7 @@ def send_many(arguments: argparse.Namespace) -> Exit:
 
 @dataclass(slots=True)
 class _Run:
-    """One run: what is begun, what came of it, and whether to go on."""
+    """One run: the messages that are being sent, the outcomes, and whether to go on."""
 
     found: list[Entry]
     journal: Journal
@@ -74,7 +74,7 @@ class _Run:
     _unreached: int = 0
 
     def tell_interrupted(self) -> None:
-        """Say what an earlier run began and did not end."""
+        """Report the messages that an earlier run began and did not finish."""
         for entry in self.journal.interrupted:
             self._say(
                 "unknown",
@@ -84,13 +84,13 @@ class _Run:
             )
 
     def run(self, server: Server, arguments: argparse.Namespace) -> None:
-        """Send what there is to send."""
+        """Send the messages that are not settled yet."""
         messages = self._messages()
         with Client(server, max_connections=arguments.connections) as client:
             first = next(messages, None)
             if first is None:
                 return
-            # A wrong password or certificate shows before any message is touched.
+            # So that a wrong password or certificate is found before the first message.
             client.check(timeout=arguments.timeout)
             with self._signals():
                 outcomes = client.send_many(
@@ -102,7 +102,7 @@ class _Run:
                     self._record(outcome)
 
     def _messages(self) -> Iterator[tuple[str, Entry, Prepared]]:
-        """What is still to be sent: read, checked, and never seen before."""
+        """Yield the messages still to be sent, read and checked, each content once."""
         seen: set[str] = set()
         for entry in self.found:
             if self.stopping:
@@ -127,7 +127,7 @@ class _Run:
         first: tuple[str, Entry, Prepared],
         others: Iterator[tuple[str, Entry, Prepared]],
     ) -> Iterator[tuple[bytes, str, tuple[str, ...]]]:
-        """The messages, each noted in the results file before it is begun."""
+        """Yield each message after it was noted in the results file."""
         index = 0
         item: tuple[str, Entry, Prepared] | None = first
         while item is not None and not self.stopping:
@@ -180,7 +180,7 @@ class _Run:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends it in good order, a second one at once."""
+        """On the first SIGINT or SIGTERM finish the running sends; abort on a second."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -190,7 +190,7 @@ class _Run:
                 raise KeyboardInterrupt
             self.stopping = f"interrupted ({signal.Signals(number).name})"
             self.progress.ending = True
-            # Not print: it may be what the signal came in the middle of.
+            # Not print: the signal may have interrupted a print.
             os.write(2, _ENDING)
 
         numbers = (signal.SIGINT, signal.SIGTERM)
@@ -202,7 +202,7 @@ class _Run:
                 signal.signal(number, handler)
 
     def summary(self) -> Exit:
-        """Say what it came to."""
+        """Print the result of the run; return the exit code."""
         counts = self.progress.counts
         left = self.progress.total - counts.total()
         code = self._code(left)

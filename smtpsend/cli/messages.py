@@ -1,4 +1,4 @@
-"""Messages from files: whole ones, with the addresses in their headers."""
+"""Messages read from files, with the addresses in their headers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _QUOTED = re.compile(rb"^>From ", re.MULTILINE)
 def ready(
     content: bytes, sender: str | None = None, recipients: Sequence[str] | None = None
 ) -> Prepared:
-    """A whole message, with its envelope and a Message-ID, ready to send.
+    """Make a message ready to send, with its envelope and a Message-ID.
 
-    The bytes stay as they are; Date and Message-ID are put before them if missing.
+    The bytes stay unchanged; Date and Message-ID are put before them if they are missing.
 
     Args:
         content: the message.
-        sender: the envelope sender, by default Sender, else From.
-        recipients: the envelope recipients, by default To, Cc and Bcc.
+        sender: the envelope sender, by default that of Sender, else of From.
+        recipients: the envelope recipients, by default those of To, Cc and Bcc.
 
     Raises:
-        ConfigError: it cannot be sent.
+        ConfigError: the message cannot be sent.
     """
     content = _FROM_LINE.sub(b"", content)
     headers = BytesHeaderParser().parsebytes(content)
@@ -64,22 +64,22 @@ def ready(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of a source: what it is called there, and how to get it."""
+    """One message of a source: its name there, and a function that reads it."""
 
     name: str
     read: Callable[[], bytes]
 
 
 def digest(content: bytes) -> str:
-    """What a message is told by from all others."""
+    """The digest that identifies a message: the SHA-256 of its content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def entries(source: str) -> list[Entry]:
-    """The messages of a folder of ``*.eml`` files, a Maildir, or an mbox file.
+    """List the messages of a folder of ``*.eml`` files, a Maildir, or an mbox file.
 
     Raises:
-        Problem: there are none, or they cannot be read.
+        Problem: there are no messages, or the source cannot be read.
     """
     path = Path(source)
     try:
@@ -107,7 +107,7 @@ def _in_folder(path: Path) -> list[Entry]:
 
 
 def _in_mbox(path: Path) -> list[Entry]:
-    """The messages of an mbox: each begins at a "From " line after an empty line."""
+    """List the messages of an mbox; a "From " line after an empty line begins each."""
     starts = []
     with path.open("rb") as file:
         if file.readline().startswith(b"From "):

@@ -1,4 +1,4 @@
-"""How far ``smtpsend send-many`` has come, on one line."""
+"""The progress of ``smtpsend send-many``, on one line."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from smtpsend.cli.screen import Part
 
 _BAR = 24
 _SHORT_BAR = 8
-# How often the line is drawn at most; in seconds.
+# The shortest time in seconds between two updates of the line.
 _EVERY = 0.1
 
 
 @dataclass(slots=True)
 class Progress:
-    """What became of how many messages.
+    """The number of messages in each state.
 
     Attributes:
-        total: how many there are to send.
-        counts: how many came to which state.
-        ending: nothing more is begun.
+        total: the number of messages to send.
+        counts: the number of messages in each state.
+        ending: whether the run is ending, so that no further send begins.
     """
 
     total: int
@@ -40,12 +40,12 @@ class Progress:
         return time.monotonic() - self._started
 
     def count(self, state: str) -> None:
-        """One message more came to `state`."""
+        """Count one more message in `state`."""
         self.counts[state] += 1
         self.draw()
 
     def draw(self) -> None:
-        """Draw the line, if the last time is long enough ago."""
+        """Draw the line, unless it was drawn a moment ago."""
         now = time.monotonic()
         if now - self._drawn >= _EVERY:
             self._drawn = now
@@ -56,14 +56,14 @@ class Progress:
 def line(
     counts: Counter[str], total: int, elapsed: float, width: int, *, ending: bool = False
 ) -> list[Part]:
-    """The line, at most `width` columns wide.
+    """Make the line, at most `width` columns wide.
 
     Args:
-        counts: how many messages came to which state.
-        total: how many there are.
+        counts: the number of messages in each state.
+        total: the number of messages to send.
         elapsed: seconds since the start.
         width: columns of the terminal.
-        ending: nothing more is begun.
+        ending: whether the run is ending.
     """
     done = counts.total()
     rate = done / elapsed if elapsed > 0 else 0.0

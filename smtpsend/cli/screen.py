@@ -1,4 +1,4 @@
-"""Where the commands write: in colour on a terminal (extra ``cli``), else plain."""
+"""The output of the commands: in colour on a terminal (extra ``cli``), else without."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ STYLES = {
 }
 _WIDEST = 100
 
-GLUE = "\0"
-"""A blank in a text for `Screen.block` at which no line ends."""
+NO_BREAK = "\0"
+"""A space in a text for `Screen.block` at which the text is not wrapped."""
 
 
 def is_terminal() -> bool:
-    """Whether standard output is a terminal that can do more than print."""
+    """Whether standard output is a terminal that can move its cursor."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -66,7 +66,7 @@ class Screen:
             else:
                 print("".join(_plain(parts)))
         except BrokenPipeError:
-            # Who reads us has gone (`| head`): what the command does goes on.
+            # The reader of the output has gone (`| head`); the command goes on without.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
             self._rich = None
 
@@ -87,12 +87,12 @@ class Screen:
             room, break_on_hyphens=False, break_long_words=False
         )
         for line in wrapper.wrap(text) or [""]:
-            self.line(head, (line.replace(GLUE, " "), style))
+            self.line(head, (line.replace(NO_BREAK, " "), style))
             head = indent
 
     @contextmanager
     def live(self) -> Iterator[Callable[[list[Part]], None]]:
-        """A last line that is drawn anew by each call; nothing where it cannot be."""
+        """Give a function that redraws the last line; off a terminal it does nothing."""
         if not is_terminal():
             yield lambda _: None
         elif self._rich is None:
@@ -122,18 +122,18 @@ def _plain(parts: tuple[Part, ...] | list[Part]) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """What a terminal takes for text, and for nothing else."""
+    """Replace control characters, which a terminal could obey."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(char: str) -> str:
-    return char if char.isprintable() or char == GLUE else "?"
+    return char if char.isprintable() or char == NO_BREAK else "?"
 
 
 def _text(parts: tuple[Part, ...] | list[Part]) -> Text:
     from rich.text import Text
 
-    # Text and no markup: a server's "[red]" is three words.
+    # Not parsed as markup, so that a server's "[red]" is printed as it is.
     text = Text(no_wrap=True)
     for part in parts:
         words, style = (part, "") if isinstance(part, str) else part
@@ -142,7 +142,7 @@ def _text(parts: tuple[Part, ...] | list[Part]) -> Text:
 
 
 def seconds(value: float) -> str:
-    """A time as people read it."""
+    """Format a time in seconds for people."""
     if value < 0.01:
         return f"{value * 1000:.1f} ms"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

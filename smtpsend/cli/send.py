@@ -25,7 +25,7 @@ SLOW = 2.0
 
 
 def send(arguments: argparse.Namespace) -> Exit:
-    """Send one message, and say what became of it."""
+    """Send one message, and print the receipt or the error."""
     server = server_from(arguments)
     try:
         message = _message(arguments)
@@ -74,8 +74,8 @@ def _message(arguments: argparse.Namespace) -> Prepared:
         if composing or arguments.cc or arguments.bcc:
             raise Problem(
                 Exit.USAGE,
-                "with a whole message only --from and --to make sense: they take the "
-                "place of the addresses in its headers",
+                "a whole message goes with no other options than --from and --to, which "
+                "replace the addresses in its headers",
             )
         return ready(_whole(arguments.file), arguments.sender, arguments.to)
     if arguments.sender is None or not (arguments.to or arguments.cc or arguments.bcc):
@@ -143,7 +143,7 @@ def show_receipt(receipt: Receipt, server: Server, screen: Screen) -> None:
 
 
 def show_failure(error: SendError, screen: Screen) -> None:
-    """Print an error for people: what, why, what was tried, what to do."""
+    """Print an error for people: what happened, what was tried, what to do."""
     state = state_of(None, error)
     heads = {
         "unknown": "UNKNOWN whether it was delivered",
@@ -161,13 +161,13 @@ def show_failure(error: SendError, screen: Screen) -> None:
     if error.attempts:
         screen.line()
         screen.line(("What was tried", "head"))
-        # The text stands above already.
-        said = {bar for bar in bars(error.attempts) if bar.outcome.endswith(error.said())}
-        show([_short(b) if b in said else b for b in bars(error.attempts)], screen)
+        # The text of the error itself is printed above.
+        shown = {b for b in bars(error.attempts) if b.outcome.endswith(error.said())}
+        show([_short(b) if b in shown else b for b in bars(error.attempts)], screen)
 
 
 def _short(bar: Bar) -> Bar:
-    return replace(bar, outcome=bar.outcome.partition(":")[0] + ", as said above")
+    return replace(bar, outcome=bar.outcome.partition(":")[0] + ", as shown above")
 
 
 def _fact(screen: Screen, label: str, value: str, style: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The attempts of a send as a timeline: one bar a method, on one scale of time."""
+"""A timeline of the attempts of a send: one bar for each method, on one scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One method: when it ran, in seconds, how it ended, and the style of that."""
+    """One method: its start and duration in seconds, its outcome, and the style."""
 
     label: str
     started: float
@@ -28,7 +28,7 @@ class Bar:
 
 
 def bars(attempts: Sequence[Attempt], receipt: Receipt | None = None) -> list[Bar]:
-    """What to draw for a send that ended, one bar for each method that was tried."""
+    """Make one bar for each method that a finished send tried."""
     found = [_bar(attempt) for attempt in attempts]
     if receipt is not None:
         ran = receipt.elapsed - receipt.started
@@ -54,7 +54,7 @@ def show(found: Sequence[Bar], screen: Screen) -> None:
 
 
 def draw(found: Sequence[Bar], width: int | None = None) -> str:
-    """The bars as text, at most `width` columns wide (by default the terminal's)."""
+    """Draw the bars as text, at most `width` columns wide (by default the terminal's)."""
     width = width or shutil.get_terminal_size().columns
     lines = (
         "".join(part if isinstance(part, str) else part[0] for part in row)
@@ -64,7 +64,7 @@ def draw(found: Sequence[Bar], width: int | None = None) -> str:
 
 
 def rows(found: Sequence[Bar], width: int) -> list[list[Part]]:
-    """The bars, line by line, each line in parts with their styles."""
+    """Draw the bars: a list of lines, each in parts with their styles."""
     label = max((len(bar.label) for bar in found), default=0)
     room = max(10, min(48, width - label - 12))
     total = max((bar.started + bar.elapsed for bar in found), default=0.0) or 1.0

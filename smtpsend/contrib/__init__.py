@@ -1,1 +1,1 @@
-"""For the frameworks that programs are built with: one module each, by its own extra."""
+"""Integrations with frameworks: one module for each, most with an extra of that name."""

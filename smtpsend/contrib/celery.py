@@ -1,4 +1,4 @@
-"""A Celery task that sends mail, and never sends twice what may have arrived.
+"""A Celery task that sends a message, and never sends it again if it may have arrived.
 
 (Extra ``celery``.) ::
 
@@ -11,23 +11,26 @@
     # anywhere in the program
     send_mail.delay(prepare(message).to_dict())
 
-`prepare` fixes Message-ID and Date, so that all tries send the same message, as values
-that JSON can carry. The task tries again exactly when the error is `temporary`, with a
-growing delay. Everything else fails the task: above all `DeliveryUnknown`, which only a
-person can decide (``link_error``, or the task's result).
+`prepare` sets Message-ID and Date, so that all tries send the same message; `to_dict`
+makes values that JSON can represent. The task tries again exactly when the error is
+`temporary`, with a growing delay. Any other error fails the task, above all
+`DeliveryUnknown`: only a person can find out what became of the message
+(``link_error``, or the task's result).
 
 **Do not put** ``autoretry_for=(OSError,)`` **or** ``(SMTPException,)`` **around a send:
-every** `SendError` **is both, and what may have been delivered would be sent again.**
+every** `SendError` **is both, and a message that may have been delivered would be sent
+again.**
 
-A worker that is killed in the middle of a send leaves the message unknown, too. So the
-task is acknowledged when it begins (``acks_late=False``, whatever the app's setting), and
-a lost worker process does not bring it back: it fails with Celery's ``WorkerLostError``.
+If a worker is killed in the middle of a send, it is unknown, too, whether the message was
+delivered. So the task is acknowledged when it begins (``acks_late=False``, whatever the
+app's setting), and it is not run again after its worker process was lost: it fails with
+Celery's ``WorkerLostError``.
 
-The broker has its own reason to deliver a task twice: one that a worker holds for longer
-than ``visibility_timeout`` (Redis: 1 hour, SQS: 30 minutes; RabbitMQ: 30 minutes of
-``consumer_timeout``) and has not acknowledged, since it waits for a retry's time or for a
-free process. So a retry waits 15 minutes at most; set ``worker_prefetch_multiplier = 1``,
-and keep your own ``countdown`` and ``eta`` well below that time.
+The broker delivers a task a second time if a worker holds it unacknowledged for longer
+than ``visibility_timeout`` (Redis: 1 hour, SQS: 30 minutes) or ``consumer_timeout``
+(RabbitMQ: 30 minutes), because the task waits for the time of a retry or for a free
+process. So a retry waits 15 minutes at most. Set ``worker_prefetch_multiplier = 1``, and
+keep your own ``countdown`` and ``eta`` well below these times.
 """
 
 from __future__ import annotations
@@ -63,24 +66,29 @@ def mail_task(
     longest_delay: float = 900.0,
     **options: Any,
 ) -> Any:
-    """Make the task.
+    """Make a task that sends one message.
 
-    It takes what ``prepare(message).to_dict()`` gives. Its result is a dict with
-    ``message_id``, ``accepted`` (a list), and ``refused`` (the server's words for each).
+    The argument of the task is the dict from ``prepare(message).to_dict()``. Its result
+    is a dict with ``message_id``, ``accepted`` (a list of recipients), and ``refused``
+    (the server's reply, as a str, for each refused recipient).
 
     Args:
-        server: where to send, or a function that says so, called in the worker when it is
-            first needed, so that only the workers have the password.
-        name: the name of the task, which no other task has.
+        server: the server, or a function that returns it. The function is called in the
+            worker for its first message, so that only the workers need the password.
+        name: the name of the task, which must be unique.
         require_all: send to nobody unless the server accepts every recipient.
         timeout: seconds for one try, in place of ``policy.deadline``.
-        max_retries: how often it is tried again at most; by default for about 5 hours.
-        first_delay: seconds until the first retry, about; then twice as many each time.
-        longest_delay: seconds between two tries at most; not above 900, see the module.
+        max_retries: the largest number of retries; the default lasts about 5 hours.
+        first_delay: seconds until the first retry, at most; each later delay is twice as
+            long. Half of a delay is random.
+        longest_delay: the longest delay in seconds; from 0 to 900, see the module.
         options: more options of `celery.shared_task`, such as ``queue``.
 
+    Returns:
+        The task.
+
     Raises:
-        ConfigError: an option that would send a message twice.
+        ConfigError: an option could make the task send a message twice.
     """
     if not 0 <= longest_delay <= _LONGEST_WAIT:
         raise ConfigError(f"longest_delay must be from 0 to {_LONGEST_WAIT:g} seconds")
@@ -103,7 +111,7 @@ def mail_task(
             if not error.temporary:
                 raise
             wait = min(first_delay * 2**task.request.retries, longest_delay)
-            # Spread, so that all that failed at once does not come back at once.
+            # Random, so that messages that failed at once are not retried at once.
             wait *= random.uniform(0.5, 1)  # noqa: S311  # no secret
             raise task.retry(exc=error, countdown=wait) from None
         return _result(receipt)
@@ -113,7 +121,7 @@ def mail_task(
 
 
 class _Lazy:
-    """The client of a worker process, made when first needed."""
+    """The client of a worker process, made for its first message."""
 
     def __init__(self, server: Server | str | Callable[[], Server]) -> None:
         self._server = server
@@ -129,9 +137,9 @@ class _Lazy:
 
 
 def _result(receipt: Receipt) -> dict[str, Any]:
-    refused = {address: str(reply) for address, reply in receipt.refused.items()}
-    for address, words in refused.items():
-        log.warning("refused: %s in %s: %s", address, receipt.message_id, words)
+    refused = {address: str(r) for address, r in receipt.refused.items()}
+    for address, reply in refused.items():
+        log.warning("refused: %s in %s: %s", address, receipt.message_id, reply)
     return {
         "message_id": receipt.message_id,
         "accepted": list(receipt.accepted),

@@ -53,7 +53,7 @@ __all__ = ["EmailBackend", "mail_outcome"]
 log: logging.Logger = logging.getLogger("smtpsend.contrib.django")
 
 mail_outcome: Any = Signal()
-"""Sent for each message, with `message`, and `receipt` or `error` (the other is None)."""
+"""This signal is sent for each message: `message`, `receipt`, `error` (one is None)."""
 
 _NOT_SET = 25  # Django's default
 
@@ -141,7 +141,7 @@ class EmailBackend(_Base):
         return True
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection, if there is one."""
         client, self.connection = self.connection, None
         if client is not None:
             client.close()
@@ -241,7 +241,7 @@ _saying = threading.local()
 
 
 def _say(level: int, text: str, *facts: object) -> None:
-    """Log, but not what happens while a handler mails what was logged."""
+    """Log, unless a handler is mailing a record of this logger: that would not end."""
     if getattr(_saying, "now", False):
         return
     _saying.now = True

@@ -1,4 +1,4 @@
-"""A logging handler that mails records, and never makes the program wait.
+"""A logging handler that mails records without making the program wait.
 
 ::
 
@@ -9,15 +9,16 @@
     )
     logging.getLogger().addHandler(handler)
 
-A record is formatted at once, and goes out later, from a thread of the handler's own.
-Those that come within `delay` seconds share a message. No more than `rate` messages leave
-in `per` seconds; records wait meanwhile, and of those that are too many the number is
-mailed. At the end of the program (or at `MailHandler.close`) what is left goes out in one
-last message, for which `flush_timeout` seconds are waited.
+A record is formatted at once, and mailed later, by a thread of the handler. Records that
+are logged within `delay` seconds share a message. At most `rate` messages are sent in
+`per` seconds; further records wait, up to `capacity` of them. Records beyond that are
+dropped, and the next message names their number. At the end of the program (or at
+`MailHandler.close`) the waiting records go out in one last message; the program waits
+`flush_timeout` seconds for it.
 
-Records of this library, and whatever is logged while the handler sends, are ignored: a
-mail about a mail that fails would never end. What goes wrong is reported as by any
-handler: on stderr, unless ``logging.raiseExceptions`` is False.
+Records of this library, and records that are logged while the handler sends, are ignored:
+otherwise each failed message would cause the next one. A failure is reported as by any
+logging handler: on stderr, unless ``logging.raiseExceptions`` is False.
 """
 
 from __future__ import annotations
@@ -61,26 +62,27 @@ class _Entry(NamedTuple):
 
 
 class MailHandler(logging.Handler):
-    """Mails records in batches.
+    """A logging handler that mails records in batches.
 
     Args:
         server: a `Server`, a host name, or a URL.
-        sender: From.
-        recipients: To.
-        subject: what the subject begins with; the first record follows.
+        sender: the address in From.
+        recipients: the addresses in To.
+        subject: the beginning of the subject, by default the host name in brackets; the
+            first record of the message follows it.
         level: the lowest level that is mailed.
-        delay: how many seconds the first record of a message waits for more.
-        batch: how many records a message holds at most.
-        rate: how many messages may leave in `per` seconds.
-        per: see `rate`.
-        capacity: how many records wait at most; what comes then is only counted.
-        flush_timeout: how many seconds `flush` and `close` wait at most.
+        delay: how many seconds the first record of a message waits for more records.
+        batch: the largest number of records in a message.
+        rate: the largest number of messages in `per` seconds.
+        per: the seconds for `rate`.
+        capacity: the largest number of waiting records; further ones are dropped.
+        flush_timeout: the longest time in seconds that `flush` and `close` wait.
 
     Attributes:
-        dropped: how many records were not mailed, and will not be.
+        dropped: how many records were dropped, and will not be mailed.
 
     Raises:
-        ConfigError: one of these cannot be used.
+        ConfigError: an argument cannot be used.
     """
 
     def __init__(
@@ -113,25 +115,25 @@ class MailHandler(logging.Handler):
         self._delay, self._batch, self._capacity = delay, batch, capacity
         self._sent: deque[float] = deque(maxlen=rate)
         self._per = per
-        self._begin()
+        self._reset()
         envelope(
             self._message(self._subject, "", 0), None, None
-        )  # raises what a send would
+        )  # raises the ConfigError that a send would raise
         _handlers.add(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._changed = threading.Condition()
         self._entries: deque[_Entry] = deque()
-        self._uncounted = 0  # dropped, and not yet told of
+        self._unreported = 0  # dropped, and not yet reported in a message
         self._thread: threading.Thread | None = None
-        self._sending = self._hurry = self._closed = False
+        self._sending = self._flushing = self._closed = False
         self._not_before = 0.0
 
     def filter(self, record: logging.LogRecord) -> Any:
-        """Leave out what is about the handler itself.
+        """Ignore records that the handler itself causes.
 
-        Here and not in `emit`, which would wait for a lock: `logging.shutdown` holds it
-        while the last message is sent.
+        This is done here and not in `emit`, which waits for the handler's lock:
+        `logging.shutdown` holds this lock while the last message is sent.
         """
         own = record.name.partition(".")[0] == "smtpsend"
         loop = record.name == "asyncio" and portal.inside()
@@ -151,34 +153,34 @@ class MailHandler(logging.Handler):
                 else:
                     self._entries.append(_Entry(time.monotonic(), text, record))
                 self._wake()
-        except Exception:  # noqa: BLE001  # as each handler
+        except Exception:  # noqa: BLE001  # as in every handler
             self.handleError(record)
 
     def _drop(self, count: int) -> None:
         self.dropped += count
-        self._uncounted += count
+        self._unreported += count
 
     def _wake(self) -> None:
-        """Let the thread look; starts it if there is none."""
+        """Notify the thread, or start it if there is none."""
         self._changed.notify_all()
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._run, name="smtpsend-log", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter is ending: `close` sends
+            except RuntimeError:  # the interpreter is ending; `close` sends the records
                 return
             self._thread = thread
 
     def flush(self) -> None:
-        """Let what waits for more records go out now, if the rate allows it.
+        """Mail the waiting records now, without `delay`, if the rate allows it.
 
-        Returns when it is gone, or after `flush_timeout` seconds.
+        It returns when they have been sent, or after `flush_timeout` seconds.
         """
         with self._changed:
-            self._hurry = True
+            self._flushing = True
             self._changed.notify_all()
             self._changed.wait_for(self._idle, self._flush_timeout)
-            self._hurry = False
+            self._flushing = False
 
     def _idle(self) -> bool:
         """Whether nothing is being sent, and nothing is due."""
@@ -186,7 +188,7 @@ class MailHandler(logging.Handler):
         return not alive or (not self._sending and self._wait() != 0)
 
     def close(self) -> None:
-        """Send what is left in one message, whatever the rate, and stop."""
+        """Mail waiting records in one last message, whatever the rate, and stop."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -195,75 +197,79 @@ class MailHandler(logging.Handler):
             if thread is not threading.current_thread():
                 thread.join(self._flush_timeout)
         elif self._entries:
-            self._mail(*self._take())
+            self._mail(*self._next_entries())
         super().close()
 
     def _run(self) -> None:
-        """The thread: wait until something is due, and mail it."""
+        """Run the thread: wait until a message is due, and send it."""
         while True:
             with self._changed:
                 while (wait := self._wait()) != 0:
                     if self._closed:
                         return
                     self._changed.wait(wait)
-                taken, missing = self._take()
+                entries, missing = self._next_entries()
                 self._sending = True
             try:
-                self._mail(taken, missing)
+                self._mail(entries, missing)
             finally:
                 with self._changed:
                     self._sending = False
                     self._changed.notify_all()
 
     def _wait(self) -> float | None:
-        """Seconds until the next message is due; None if nothing waits."""
+        """Seconds until the next message is due; None if no record waits."""
         if not self._entries:
             return None
         if self._closed:
             return 0
         now, due = time.monotonic(), self._not_before
-        if not self._hurry and len(self._entries) < self._batch:
+        if not self._flushing and len(self._entries) < self._batch:
             due = max(due, self._entries[0].at + self._delay)
         if len(self._sent) == self._sent.maxlen:
             due = max(due, self._sent[0] + self._per)
         return max(0, due - now)
 
-    def _take(self) -> tuple[list[_Entry], int]:
-        """The records of the next message, and how many were dropped before."""
+    def _next_entries(self) -> tuple[list[_Entry], int]:
+        """Remove the records of the next message from the queue.
+
+        Returns:
+            The records, and how many were dropped since the message before.
+        """
         count = min(self._batch, len(self._entries))
-        taken = [self._entries.popleft() for _ in range(count)]
+        entries = [self._entries.popleft() for _ in range(count)]
         if self._closed:
             self._drop(len(self._entries))
             self._entries.clear()
-        missing, self._uncounted = self._uncounted, 0
+        missing, self._unreported = self._unreported, 0
         self._sent.append(time.monotonic())
-        return taken, missing
+        return entries, missing
 
-    def _mail(self, taken: list[_Entry], missing: int) -> None:
+    def _mail(self, entries: list[_Entry], missing: int) -> None:
         token = _mailing.set(True)
         try:
-            first = taken[0].record
+            first = entries[0].record
             words = " ".join(_clean(first.getMessage()).split())
             head = f"{self._subject} {first.levelname}: {words}"[:_LONGEST_SUBJECT]
-            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-            body = "\n\n".join(entry.text for entry in taken)
+            more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
+            body = "\n\n".join(entry.text for entry in entries)
             message = self._message(head + more, body, missing)
             limit = self._flush_timeout if self._closed else None
             send(message, self._server, timeout=limit)
-        except Exception as error:  # noqa: BLE001  # nobody else would see it
-            self._failed(error, taken, missing)
+        except Exception as error:  # noqa: BLE001  # no caller would see it
+            self._failed(error, entries, missing)
         finally:
             _mailing.reset(token)
 
-    def _failed(self, error: Exception, taken: list[_Entry], missing: int) -> None:
-        self.handleError(taken[-1].record)
+    def _failed(self, error: Exception, entries: list[_Entry], missing: int) -> None:
+        self.handleError(entries[-1].record)
         with self._changed:
-            self._uncounted += missing
+            self._unreported += missing
             if isinstance(error, SendError) and error.temporary and not self._closed:
                 self._not_before = time.monotonic() + _PAUSE
-                self._entries.extendleft(reversed(taken))
+                self._entries.extendleft(reversed(entries))
             else:
-                self._drop(len(taken))
+                self._drop(len(entries))
 
     def _message(self, subject: str, body: str, missing: int) -> EmailMessage:
         if missing:
@@ -278,7 +284,7 @@ class MailHandler(logging.Handler):
 
 
 def _clean(text: str) -> str:
-    """What a message can carry: no control characters but tab and line end."""
+    """Replace all control characters but tab and line end, as a message requires."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
@@ -286,10 +292,10 @@ _handlers: weakref.WeakSet[MailHandler] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    # What the parent has not sent yet is the parent's; so is its thread.
+    # The waiting records and the thread belong to the parent process.
     for handler in list(_handlers):
         closed = handler._closed
-        handler._begin()
+        handler._reset()
         handler._closed = closed
 
 

@@ -1,8 +1,8 @@
-"""For the tests of programs that send mail: an outbox, and a server on this machine.
+"""Help for the tests of programs that send mail: an outbox, and a server on loopback.
 
-`capture` needs no network and no extra: every send in the process lands in an `Outbox`.
+`capture` needs no network and no extra: every send in the process goes to an `Outbox`.
 `local_server` is a real server with TLS and login on loopback (extra ``testing``). Both
-are pytest fixtures, too: ``smtpsend_outbox`` and ``smtpsend_server``.
+are also pytest fixtures: ``smtpsend_outbox`` and ``smtpsend_server``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _HOMES["outbox"] = "_capture"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: the pytest plugin loads this package in every run.
+    # Imported on first use, since the pytest plugin loads this package in every run.
     if name in _HOMES:
         return getattr(import_module(f"smtpsend.testing.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def local_server(**options: Any) -> LocalServer:
-    """A submission server on loopback with TLS and login, as a context manager.
+    """Make a submission server on loopback with TLS and login: a context manager.
 
     ::
 

@@ -1,4 +1,4 @@
-"""The capture: the outboxes that are open, and what takes the place of the network."""
+"""`capture`: the open outboxes, and the transport that replaces the network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from smtpsend.testing._outbox import Outbox
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# All that are open in the process, and those that this thread or task opened: a send
-# goes to the innermost of its own, or else to the innermost of the process.
+# The outboxes that are open in the process, and those that this thread or task opened. A
+# send goes to the innermost outbox of its own thread or task; if there is none, to the
+# innermost one of the process.
 _open: list[Outbox] = []
 _own: ContextVar[tuple[Outbox, ...]] = ContextVar("smtpsend_outboxes", default=())
 _lock = threading.Lock()
@@ -31,31 +32,31 @@ _lock = threading.Lock()
 
 class _Transport:
     async def send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
-        await self._arrive(server)
+        await self._check_context(server)
         return _innermost()._send(server, submission, hooks)
 
     async def check(self, server: Server, hooks: Hooks) -> None:
-        await self._arrive(server)
+        await self._check_context(server)
         _innermost()._check(server, hooks)
 
-    async def _arrive(self, server: Server) -> None:
+    async def _check_context(self, server: Server) -> None:
         if server.ssl_context is not None:
             require_verifying(server.ssl_context)
-        await asyncio.sleep(0)  # a send can be cancelled
+        await asyncio.sleep(0)  # so that a captured send can be cancelled, too
 
 
 def _innermost() -> Outbox:
     with _lock:
         own = [box for box in _own.get() if any(box is one for one in _open)]
-        # A send that outlives its capture does not reach the network either.
+        # A send that outlives its capture must not reach the network either.
         return (own or _open or [Outbox()])[-1]
 
 
 def outbox() -> Outbox:
-    """The outbox where a send of the caller would land now.
+    """The outbox to which a send of the caller would go now.
 
     Raises:
-        RuntimeError: no `capture` is open: it would go to the network.
+        RuntimeError: no `capture` is open, so the send would go to the network.
     """
     if not _open:
         raise RuntimeError("no capture() is open")
@@ -63,7 +64,7 @@ def outbox() -> Outbox:
 
 
 class capture:  # noqa: N801  # used like a function, as a context manager or a decorator
-    """Let every send in the process land in an outbox; nothing reaches the network.
+    """Direct every send in the process to an outbox; nothing reaches the network.
 
     ::
 
@@ -71,12 +72,15 @@ class capture:  # noqa: N801  # used like a function, as a context manager or a 
             register("bob@example.net")
         assert outbox[0].recipients == ("bob@example.net",)
 
-    It holds for `send`, `send_async`, `Client` and `AsyncClient`, `send_many` and
-    `check`, in all threads and event loops of this process; not in other processes.
-    Messages, addresses and servers are checked as always, and receipts and errors look
-    real. Nested captures hide the outer ones; a capture that another thread opened
-    concerns only sends of threads and tasks that opened none. As a decorator of a
-    function or coroutine function, `outbox` gives the outbox inside.
+    It captures `send`, `send_async`, `Client` and `AsyncClient`, `send_many` and `check`
+    in all threads and event loops of this process, but not in other processes. Messages,
+    addresses and servers are checked as always, and receipts and errors look real.
+
+    An inner capture hides the outer ones. A send of a thread or task that opened no
+    capture goes to the innermost capture of the process.
+
+    It is also a decorator for functions and coroutine functions; the function calls
+    `outbox` for its outbox.
     """
 
     def __init__(self) -> None:
@@ -98,7 +102,7 @@ class capture:  # noqa: N801  # used like a function, as a context manager or a 
         trace: TracebackType | None,
     ) -> None:
         box = self._boxes.pop()
-        # No reset by token: a fixture may end in another context than it began in.
+        # Not reset by its token: a fixture may end in another context than it began in.
         _own.set(tuple(one for one in _own.get() if one is not box))
         with _lock:
             _open[:] = [one for one in _open if one is not box]
@@ -106,7 +110,7 @@ class capture:  # noqa: N801  # used like a function, as a context manager or a 
                 transport.replacement = None
 
     def __call__(self, function: F) -> F:
-        """`function`, with a capture of its own around each call."""
+        """Wrap `function`, so that each call has a capture of its own."""
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)

@@ -1,4 +1,4 @@
-"""Errors as they are in real life, for `Outbox.fail_next`."""
+"""Errors like those of a real server and network, for `Outbox.fail_next`."""
 
 from __future__ import annotations
 
@@ -50,10 +50,14 @@ _KINDS = {
 
 
 def reply_of(code: int, text: str | None = None) -> Reply:
-    """A refusal with a code, as servers word it.
+    """Make a reply that refuses, with an enhanced status code that fits.
+
+    Args:
+        code: the reply code, from 400 to 599.
+        text: the text of the reply; a short one by default.
 
     Raises:
-        ValueError: no server refuses with such a code.
+        ValueError: the code is not from 400 to 599.
     """
     if not 400 <= code <= 599:
         raise ValueError(f"a refusal has a code from 400 to 599, not {code}")
@@ -64,7 +68,13 @@ def reply_of(code: int, text: str | None = None) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a send is to fail with."""
+    """A planned failure of a send.
+
+    Attributes:
+        error: the error, or its class.
+        code: the code of the server's reply, for a class; None for the usual one.
+        timed_out: whether a time limit caused the failure.
+    """
 
     error: SendError | type[SendError]
     code: int | None = None
@@ -84,11 +94,11 @@ class Failure:
 
     @property
     def before_login(self) -> bool:
-        """Whether a check, which sends nothing, can fail with it."""
+        """Whether a check, which sends no message, can fail with this error."""
         return issubclass(self.kind, ConfigError | ConnectError | AuthError)
 
     def make(self, policy: Policy, recipients: tuple[str, ...]) -> SendError:
-        """The error, for a send by `policy` to `recipients`."""
+        """Make the error for a send by `policy` to `recipients`."""
         if isinstance(self.error, SendError) and self.error.event is not None:
             return copy.copy(self.error)
         error = _typical(self.kind, self.code, recipients)
@@ -100,7 +110,7 @@ class Failure:
         return error
 
 
-# The commonest case of the classes that are made here.
+# The commonest case of each class: phase, event, text.
 _CASES: dict[type[SendError], tuple[Phase, Event, str]] = {
     CertificateError: (
         Phase.TLS,
@@ -110,7 +120,7 @@ _CASES: dict[type[SendError], tuple[Phase, Event, str]] = {
     TLSError: (Phase.STARTTLS, Event.NO_STARTTLS, "the server does not offer STARTTLS"),
     AuthError: (Phase.AUTH, Event.AUTH_REFUSED, "the server refused the login"),
 }
-# Those of lost connections: where.
+# The classes for a lost connection, and the phase of their commonest case.
 _LOST = {
     ConnectError: Phase.CONNECT,
     ConnectionLost: Phase.DATA,
@@ -121,7 +131,7 @@ _LOST = {
 def _typical(
     kind: type[SendError], code: int | None, recipients: tuple[str, ...]
 ) -> SendError:
-    """What the library itself would raise, in the commonest case of a class."""
+    """Make the error that the library raises in the commonest case of a class."""
     if kind is RecipientsRefused:
         return recipients_refused(dict.fromkeys(recipients, reply_of(code or 550)), 0)
     if kind is Rejected:
@@ -143,7 +153,7 @@ def _typical(
 
 
 def _completed(given: SendError, typical: SendError) -> SendError:
-    """An error made by hand, with the facts that its maker left out."""
+    """Fill in what the caller left out of the error `given`."""
     given.event = given.event or typical.event
     if given.phase is Phase.CONFIG:
         given.phase = typical.phase

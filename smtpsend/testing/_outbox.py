@@ -1,4 +1,4 @@
-"""An outbox in place of the network: what a program sends, for its tests to look at."""
+"""The outbox that a test reads: the messages that a program sent during a capture."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from smtpsend.testing._failures import Failure, reply_of
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One message that a program sent, or tried to.
+    """One message that a program sent, or tried to send.
 
     Attributes:
         sender: the envelope sender.
-        recipients: who was accepted, or, if the send failed, for whom it was meant.
+        recipients: the accepted envelope recipients; all of them if the send failed.
         content: the message as a server would store it: CRLF line ends, Date and
             Message-ID added where they were missing, no Bcc.
-        server: where it was sent to.
-        receipt: what the program was given, or None.
-        error: what was raised in its place, or None.
+        server: the server that it was sent to.
+        receipt: the receipt that the program got, or None.
+        error: the error that the program got, or None.
     """
 
     sender: str
@@ -41,7 +41,7 @@ class Captured:
 
     @property
     def message(self) -> EmailMessage:
-        """The content, parsed anew, with the line ends of Python."""
+        """The content, parsed, with LF line ends."""
         content = self.content.replace(b"\r\n", b"\n")
         return message_from_bytes(content, policy=policy.default)
 
@@ -53,13 +53,13 @@ class Captured:
 
 
 class Outbox:
-    """What was sent while a `capture` lasted. It may be used from any thread.
+    """The messages that were sent during a `capture`; usable from any thread.
 
     ``len(outbox)``, ``outbox[0]`` and ``for sent in outbox`` are those of `messages`.
 
     Attributes:
-        messages: what was accepted, in order, each a `Captured`.
-        failed: what was not, whether or not it may be delivered all the same.
+        messages: the accepted messages, in order, each a `Captured`.
+        failed: the messages whose send raised an error, `DeliveryUnknown` included.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Outbox:
         return len(self.messages)
 
     def __bool__(self) -> bool:
-        return True  # an empty one is still an outbox
+        return True  # even if it is empty, so that `if outbox` tests for None
 
     def __getitem__(self, index: int) -> Captured:
         return self.messages[index]
@@ -88,16 +88,17 @@ class Outbox:
         """The messages that were accepted for an address.
 
         Args:
-            address: the address, with or without a name; its domain in any case.
+            address: the address, with or without a name. The case of its domain does not
+                matter.
 
         Raises:
-            ConfigError: it is no address.
+            ConfigError: `address` is no address.
         """
         wanted = _key(address)
         return [m for m in self if any(_key(r) == wanted for r in m.recipients)]
 
     def clear(self) -> None:
-        """Forget the messages; what is planned stays planned."""
+        """Forget the messages; `fail_next` and `refuse` stay in effect."""
         with self._lock:
             self.messages.clear()
             self.failed.clear()
@@ -110,57 +111,64 @@ class Outbox:
         code: int | None = None,
         timed_out: bool = False,
     ) -> None:
-        """Let the next send fail; several calls are taken in turn, one for each send.
+        """Let the next send fail; the failures of several calls are used in their order.
 
-        A class gets the facts of its commonest case: phase, event, reply, `temporary`,
-        hint, and attempts. An error that you made yourself is raised as a copy; what it
-        leaves out is filled in as for its class, unless its `event` is set.
+        For a class the error has the attributes of its commonest case: phase, event,
+        reply, `temporary`, hint, and attempts. An error object is raised as a copy. If
+        its `event` is None, the attributes that it leaves out are filled in as for its
+        class.
 
-        A check fails with it, too, if the failure is one before a message is sent, and
-        else leaves it for the next send.
+        A check fails, too, if the error is one that happens before a message is sent.
+        Otherwise the failure stays for the next send.
 
         Args:
-            error: a class below `SendError`, or an error.
-            times: for how many sends in a row.
-            code: the server's reply code, for a class that has a reply; 4yz is temporary.
-            timed_out: whether a timer decided.
+            error: a class below `SendError`, or an error object.
+            times: how many sends in a row fail.
+            code: the code of the server's reply, for a class that has a reply; a 4yz
+                reply is temporary. By default that of the commonest case.
+            timed_out: the `timed_out` of the error.
 
         Raises:
-            TypeError: it is no error that a send can raise.
+            TypeError: `error` is no error that a send can raise.
+            ValueError: `code` is not from 400 to 599.
         """
         failure = Failure(error, code, timed_out)
         with self._lock:
             self._plan += [failure] * times
 
     def refuse(self, address: str, code: int = 550, text: str | None = None) -> None:
-        """Refuse a recipient from now on, as a server that does not know it.
+        """Refuse a recipient from now on, like a server that does not know it.
 
         Args:
             address: the recipient.
-            code: the reply code; 4yz is temporary.
-            text: the server's words.
+            code: the reply code, from 400 to 599; a 4yz reply is temporary.
+            text: the text of the reply.
+
+        Raises:
+            ConfigError: `address` is no address.
+            ValueError: `code` is not from 400 to 599.
         """
         reply = reply_of(code, text)
         with self._lock:
             self._refused[_key(address)] = reply
 
     def _next(self, *, checking: bool) -> Failure | None:
-        """The failure that is planned for this send or check."""
+        """Remove and return the failure that is planned for this send or check."""
         if self._plan and (self._plan[0].before_login or not checking):
             return self._plan.pop(0)
         return None
 
     def _check(self, server: Server, hooks: Hooks) -> None:
-        """What a check comes to."""
+        """Do a check: raise the planned failure, if there is one."""
         with self._lock:
             failure = self._next(checking=True)
         if failure is not None:
-            raise _told(failure.make(server.policy, ()), hooks)
+            raise _reported(failure.make(server.policy, ()), hooks)
 
     def _send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
-        """What a send comes to."""
+        """Do a send: store the message, or raise the planned failure."""
         with self._lock:
-            error, refused = self._fate(server, submission)
+            error, refused = self._outcome(server, submission)
             if error is None:
                 return self._accept(server, submission, refused)
             envelope = submission.envelope
@@ -174,9 +182,9 @@ class Outbox:
                     error=error,
                 )
             )
-        raise _told(error, hooks)
+        raise _reported(error, hooks)
 
-    def _fate(
+    def _outcome(
         self, server: Server, submission: Submission
     ) -> tuple[SendError | None, dict[str, Reply]]:
         to = submission.envelope.recipients
@@ -209,7 +217,7 @@ class Outbox:
         return receipt
 
 
-def _told(error: SendError, hooks: Hooks) -> SendError:
+def _reported(error: SendError, hooks: Hooks) -> SendError:
     for attempt in error.attempts:
         hooks.attempt(attempt)
     return error

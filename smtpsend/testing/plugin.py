@@ -1,8 +1,8 @@
 """The pytest plugin: fixtures for the tests of programs that send mail.
 
-Loaded in every pytest run where smtpsend is installed, so nothing else is imported until
-a fixture is asked for: no run becomes slower, and what pytest-cov measures misses
-this file only. ``-p no:smtpsend`` leaves it out.
+pytest loads this file in every run where smtpsend is installed. It imports the rest of
+the package only when a fixture is used. So no run becomes slower, and pytest-cov, which
+starts later, misses the coverage of this file only. ``-p no:smtpsend`` turns it off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def smtpsend_outbox() -> Iterator[Outbox]:
-    """An outbox for all that the test sends; nothing reaches the network.
+    """An outbox for all messages that the test sends; nothing reaches the network.
 
     See `smtpsend.testing.Outbox`: ``messages``, ``fail_next``, ``refuse``, ``clear``.
     """

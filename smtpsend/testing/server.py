@@ -33,12 +33,12 @@ _PORTS: tuple[PortName, ...] = ("starttls", "implicit", "starttls2")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message that the server took, with the names of `smtpsend.testing.Captured`.
+    """A message that the server accepted, with attributes like those of `Captured`.
 
     Attributes:
         sender: the envelope sender.
         recipients: the envelope recipients that were accepted.
-        content: the bytes, as they came.
+        content: the bytes that the client sent, without dot-stuffing.
     """
 
     sender: str
@@ -47,7 +47,7 @@ class Stored:
 
     @property
     def message(self) -> EmailMessage:
-        """The content, parsed anew, with the line ends of Python."""
+        """The content, parsed, with LF line ends."""
         content = self.content.replace(b"\r\n", b"\n")
         return message_from_bytes(content, policy=policy.default)
 
@@ -55,24 +55,25 @@ class Stored:
 class LocalServer:
     """A server on three ports of 127.0.0.1: STARTTLS, implicit TLS, STARTTLS.
 
-    A context manager; `smtpsend.testing.local_server` and the pytest fixture
-    ``smtpsend_server`` give one. Its certificate is for 127.0.0.1 and localhost, signed
-    by a CA of its own, and it takes no mail without TLS and the login. `server` is all
-    that smtpsend needs to reach it; any other client is given `port`, `cafile`,
-    `username` and `password`.
+    It is a context manager; `smtpsend.testing.local_server` and the pytest fixture
+    ``smtpsend_server`` make one. Its certificate is for 127.0.0.1 and localhost, signed
+    by a CA of its own. It accepts no message without TLS and a login. For smtpsend pass
+    `server()` to `send`; any other client needs `port`, `cafile`, `username` and
+    `password`.
 
-    Recipients that begin with ``unknown`` are refused with 550, with ``later`` with 450;
-    senders that begin with ``banned`` with 550.
+    It refuses recipients that begin with ``unknown`` (550) or ``later`` (450), and
+    senders that begin with ``banned`` (550).
 
     Args:
-        refuse: ports that refuse connections.
-        max_size: the largest message, in bytes.
+        refuse: the ports that refuse connections: ``"starttls"``, ``"implicit"``,
+            ``"starttls2"``. None by default.
+        max_size: the largest message, in bytes (SIZE, RFC 1870).
 
     Attributes:
-        messages: what was taken so far, each a `Stored`.
-        cafile: the CA to trust, as a PEM file.
+        messages: the messages accepted so far, each a `Stored`.
+        cafile: the CA to trust, as the path of a PEM file.
         username: the user name of the login.
-        password: its password, another one for each server.
+        password: the password, a different one for each server.
     """
 
     def __init__(
@@ -114,11 +115,14 @@ class LocalServer:
 
         Args:
             name: ``"starttls"``, ``"implicit"`` or ``"starttls2"``.
+
+        Raises:
+            KeyError: the server has not been started, or there is no such port.
         """
         return self._ports[name]
 
     def server(self, **options: Any) -> Server:
-        """This server as a `Server`, with the default policy on its own ports.
+        """Make a `Server` for this server, with the default policy on its own ports.
 
         Args:
             options: keyword arguments of `Server`, such as ``policy``.
@@ -139,12 +143,12 @@ class LocalServer:
         thread.start()
         stack.callback(_stop, loop, thread)
         for name in _PORTS:
-            # With the protocol named, asyncio sets TCP_NODELAY on what it accepts.
+            # asyncio sets TCP_NODELAY on accepted sockets only if the protocol is given.
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             sock.bind(("127.0.0.1", 0))
             self._ports[name] = sock.getsockname()[1]
             if name in self._refuse:
-                # Bound and not listening: it refuses, and nobody else gets the port.
+                # Bound but not listening: the port refuses connections and is kept.
                 stack.callback(sock.close)
                 continue
             listening = self._listen(sock, context, implicit=name == "implicit")
@@ -159,7 +163,7 @@ class LocalServer:
         def protocol() -> SMTP:
             with warnings.catch_warnings():
                 # On a port with implicit TLS aiosmtpd does not see the TLS layer, and
-                # warns that AUTH goes without.
+                # warns about AUTH without TLS.
                 warnings.simplefilter("ignore")
                 return SMTP(
                     _Handler(self),
@@ -195,7 +199,7 @@ class LocalServer:
 
 
 def _of_the_test(record: logging.LogRecord) -> bool:
-    """All but what aiosmtpd says of its own options; unasked, it would go to stderr."""
+    """Drop aiosmtpd's log records about its own options, which would go to stderr."""
     own = ("auth_required == True but", "Session.login_data is deprecated")
     return not str(record.msg).startswith(own)
 

@@ -1,8 +1,9 @@
-"""From the facts of a check to words: what the policy would do, and what to change.
+"""Put the facts of a check into words: what the policy would do, and what to change.
 
-The rules are the tables of remedies.py: of `WHOLE` the first that fits every method
-speaks for all; else, of `EACH`, the first that fits each failed method. `BESIDES` has
-what is worth saying in any case.
+The rules are the tables of remedies.py. If a rule of `WHOLE` fits every method, the first
+such rule gives one sentence for all methods. Otherwise each failed method gets the
+sentence of the first rule of `EACH` that fits it. The rules of `BESIDES` (below) are
+tried in any case.
 """
 
 from __future__ import annotations

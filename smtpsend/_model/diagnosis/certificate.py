@@ -1,8 +1,8 @@
-"""A certificate in DER as facts to show: names, issuer, dates, fingerprint.
+"""Read a certificate in DER for display: names, issuer, dates, fingerprint.
 
-The standard library shows a certificate only after it was verified, and the one that was
-refused is the one that people need to see. This reads it (RFC 5280 section 4.1) for
-display; nothing is ever trusted because of it.
+The standard library shows a certificate only after it was verified, but people need to
+see the one that was refused. So this module parses it (RFC 5280 section 4.1). The result
+is only shown: no decision about trust depends on it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class Certificate:
     """A server's certificate.
 
     Attributes:
-        names: the host names and IP addresses that it is for, those of subjectAltName;
-            a common name is no name (RFC 9525 section 2).
+        names: the host names and IP addresses in subjectAltName; a common name does not
+            count (RFC 9525 section 2).
         subject: whom it was issued to.
         issuer: who issued it.
         not_before: from when it is valid.
         not_after: until when it is valid.
         days_left: whole days until `not_after`; negative if that is past.
-        fingerprint: as ``Server(fingerprint=...)`` takes it.
-        verified: it was accepted; False for one that was refused.
+        fingerprint: the SHA-256, in the form for ``Server(fingerprint=...)``.
+        verified: True if the certificate was accepted, False if it was refused.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Certificate:
 
     @property
     def self_signed(self) -> bool:
-        """Whether it names itself as its issuer."""
+        """Whether the subject is its own issuer."""
         return self.subject == self.issuer
 
 
@@ -56,7 +56,7 @@ _Item = tuple[int, bytes]
 
 
 def read_certificate(der: bytes, now: datetime, *, verified: bool) -> Certificate | None:
-    """The facts of a certificate; None if it cannot be read.
+    """Read a certificate; return None if it cannot be parsed.
 
     Args:
         der: the certificate in DER.
@@ -114,13 +114,13 @@ def _time(item: _Item) -> datetime:
     tag, value = item
     text = value.decode("ascii")
     if tag == _UTC_TIME:
-        # RFC 5280 section 4.1.2.5.1: 50 to 99 are of the last century.
+        # Years 50 to 99 are 1950 to 1999 (RFC 5280 section 4.1.2.5.1).
         text = ("19" if text[:2] >= "50" else "20") + text
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _who(name: bytes) -> str:
-    """A distinguished name: the common name, with the organisation behind it."""
+    """Show a distinguished name: the common name, then the organisation."""
     parts: dict[bytes, str] = {}
     for _, group in _items(name):
         for _, pair in _items(group):
@@ -153,6 +153,6 @@ def _alternatives(items: list[_Item]) -> tuple[str, ...]:
 
 
 def _clean(text: str) -> str:
-    """What a terminal can be shown, whoever made the certificate."""
+    """Make text from a certificate safe to print: it may come from an attacker."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text[:_LONGEST]

@@ -1,7 +1,7 @@
-"""What can be wrong with a server, and what to change: tables over the facts of a check.
+"""Rules for the advice of a check: what is wrong with a server, and what to change.
 
-`WHOLE` has rules for what all methods have in common, `EACH` for one method. A rule is a
-question to the facts and a sentence.
+`WHOLE` has the rules for a fault that all methods have in common, `EACH` those for the
+fault of one method.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from smtpsend.errors import Event, Phase
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A question to the facts, and what to say where the answer is yes."""
+    """A condition on the facts of a check, and the sentence for facts that meet it."""
 
     name: str
     fits: Callable[[Report, MethodReport], bool]
@@ -23,12 +23,12 @@ class Rule:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a sentence lists them: "a, b and c"."""
+    """Join words for a sentence: "a, b and c"."""
     *most, last = words or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 
-# what the facts say
+# the conditions
 
 
 def _event(*events: Event) -> Callable[[Report, MethodReport], bool]:
@@ -69,7 +69,7 @@ def _refused_for(*words: str) -> Callable[[Report, MethodReport], bool]:
 
 
 def _certificate(m: MethodReport) -> str:
-    """Who the certificate says it is for and from."""
+    """Name the certificate by its subject and its issuer."""
     if m.certificate is None:
         return "the certificate"
     return (

@@ -1,4 +1,4 @@
-"""What a check of a server found: facts, method by method, and what follows from them."""
+"""The report of a check: facts about each method, the verdict, and advice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smtpsend.errors import Attempt, Phase, Reply, SendError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that was done, and how many seconds it took."""
+    """One step of a method, and how many seconds it took."""
 
     phase: Phase
     seconds: float
@@ -21,25 +21,26 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class MethodReport:
-    """What one method of the policy came to; nothing was sent over it.
+    """The result of a check of one method of the policy; no message was sent.
 
     Attributes:
         method: the method.
         address: the IP address that got furthest.
-        connected: whether TCP came about.
-        greeting: the server's first words.
-        starttls: whether the server offers STARTTLS; None where it was not asked.
+        connected: whether a TCP connection was made.
+        greeting: the greeting of the server, or None.
+        starttls: whether the server offers STARTTLS; None if there was no EHLO for it.
         tls: the TLS version, such as ``"TLSv1.3"``.
         cipher: the cipher suite.
-        certificate: the server's certificate, also one that was refused.
-        mechanisms: what the server offers to log in by.
-        extensions: what it offers in its last EHLO, with the parameters.
-        size_limit: the largest message in bytes, or None if it does not say.
-        speaks: what the port speaks in place of what `method` says, if that was found.
-        steps: the steps that were done, in order, in seconds; EHLO comes twice with
-            STARTTLS.
+        certificate: the server's certificate, even if it was refused.
+        mechanisms: the SASL mechanisms that the server offers.
+        extensions: the extensions in its last reply to EHLO, with their parameters.
+        size_limit: the largest message in bytes (SIZE, RFC 1870), or None if the server
+            announces no limit.
+        speaks: the security that the port really has, if it was found to differ from that
+            of `method`; else None.
+        steps: the finished steps, in order; with STARTTLS there are two EHLO steps.
         elapsed: seconds from the start of this method to its end.
-        error: what went wrong; None if the method is ready to send by.
+        error: the failure; None if the method is ready to send a message.
     """
 
     method: Method
@@ -66,13 +67,15 @@ class MethodReport:
 
 @dataclass(frozen=True, slots=True)
 class Port25:
-    """What port 25 is: for servers talking to servers (RFC 6409), and never used.
+    """A look at port 25, which is for servers talking to servers and is never used.
+
+    (RFC 6409 section 3.1.)
 
     Attributes:
         address: the IP address that was tried.
-        connected: whether TCP came about.
-        greeting: the server's first words.
-        error: what went wrong, in words.
+        connected: whether a TCP connection was made.
+        greeting: the greeting of the server, or None.
+        error: what went wrong, in words, or None.
         elapsed: seconds that the look took.
     """
 
@@ -88,11 +91,11 @@ class Login:
     """The one login of a check.
 
     Attributes:
-        username: who logged in; ``***`` where the user name is the password, too.
-        method: the method over which; None if it is not known.
+        username: the user name; ``***`` if the user name is the password, too.
+        method: the method that was used; None if it is not known.
         mechanism: the SASL mechanism; None if the login failed.
         elapsed: seconds to connect by the policy and log in.
-        error: why it was refused; None if it was not.
+        error: the failure; None if the login was accepted.
     """
 
     username: str
@@ -104,21 +107,22 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found.
+    """The report of a check.
 
     Attributes:
         host: the host name that was checked.
         addresses: its IP addresses; empty if the look-up failed.
         methods: one report for each method of the policy, in its order; empty if the
             look-up failed.
-        port25: what port 25 is, where the policy is the default one; else None.
-        chosen: the method by which a message would be sent now; None if by none.
-        login: the login, if there are credentials and it came to that; else None.
-        attempts: what was tried before `chosen`, as in a receipt.
-        error: what `send` would raise; None if it would send.
+        port25: the look at port 25, if the policy is the default one; else None.
+        chosen: the method by which a message would be sent now, or None.
+        login: the login, if there are credentials and a method was ready; else None.
+        attempts: the methods that failed or were abandoned before `chosen`, as in a
+            receipt.
+        error: the error that `send` would raise, or None.
         elapsed: seconds that the check took.
-        verdict: what the policy would do, and why, in words.
-        advice: what to change, in words; empty if all is well.
+        verdict: what a send would do now, and why, in one or two sentences.
+        advice: what to change, in sentences; empty if there is nothing to change.
     """
 
     host: str
@@ -139,14 +143,14 @@ class Report:
         return self.error is None and self.chosen is not None
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it in what JSON can carry; times are seconds, dates ISO 8601."""
+        """Convert to a dict for JSON; durations are seconds, dates are ISO 8601."""
         names = [name for name in self.__slots__ if name not in ("host", "verdict")]
         head = {"host": self.host, "ok": self.ok, "verdict": self.verdict}
         return head | {name: plain(getattr(self, name)) for name in names}
 
 
 def plain(value: Any) -> Any:
-    """Values of this library as JSON can carry them."""
+    """Convert a value of this library to one that JSON can represent."""
     match value:
         case SendError():
             return _plain_error(value)

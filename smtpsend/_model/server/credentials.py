@@ -9,7 +9,7 @@ from smtpsend.errors import ConfigError
 
 
 def _check(name: str, value: object) -> str:
-    """`value` as a string that can stand in a SASL message."""
+    """Check that `value` is a str that is allowed in a SASL message."""
     if not isinstance(value, str):
         raise ConfigError(f"the {name} must be a str, not {type(value).__name__}")
     try:
@@ -18,8 +18,8 @@ def _check(name: str, value: object) -> str:
         raise ConfigError(
             f"the {name} holds a lone surrogate, which is no text"
         ) from None
-    # NUL separates the fields of PLAIN (RFC 4616), \x01 those of XOAUTH2; the others
-    # never belong to a credential, and mostly come with a line end read from a file.
+    # NUL separates the fields of PLAIN (RFC 4616), and \x01 those of XOAUTH2. No other
+    # control character belongs to a credential; most often it is a line end from a file.
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         ends = value != value.rstrip("\r\n") and value.rstrip("\r\n").isprintable()
         what = "ends with a line end: strip it" if ends else "holds a control character"
@@ -32,12 +32,14 @@ class Password:
     """A user name and a password.
 
     Args:
-        username: as the server wants it, often the whole mail address. Hidden, too,
-            where it is the same as the password: some providers want one token as both.
-        password: hidden in `repr`. Sent in UTF-8, and only inside verified TLS.
+        username: the user name, often the whole mail address. It is hidden like the
+            password where both are the same, since some providers want one token as both.
+        password: the password. It is hidden in `repr`, and sent only inside verified TLS,
+            in UTF-8.
 
     Raises:
-        ConfigError: one of the two is empty, no str, or holds a control character.
+        ConfigError: the user name or the password is empty, no str, or holds a control
+            character.
     """
 
     username: str
@@ -60,8 +62,8 @@ class OAuth2:
     Args:
         username: the mail address of the account.
         token: the access token, or a function or coroutine function without
-            parameters that returns it. It is asked once for each new connection, and
-            once more if the server refuses the token. Hidden in `repr`.
+            parameters that returns it. The function is called once for each new
+            connection, and once more if the server refuses the token. Hidden in `repr`.
 
     Raises:
         ConfigError: the user name or the token is empty or holds a control character.
@@ -78,10 +80,10 @@ class OAuth2:
 
 
 def check_token(token: object) -> str:
-    """`token` as a string that can stand in a SASL message.
+    """Check that `token` is a str that is allowed in a SASL message.
 
     Raises:
-        ConfigError: it is empty, no str, or holds a control character.
+        ConfigError: the token is empty, no str, or holds a control character.
     """
     if not (text := _check("token", token)):
         raise ConfigError("the token cannot be empty")
@@ -92,12 +94,12 @@ Auth = Password | OAuth2
 
 
 def shown_name(auth: Auth) -> str:
-    """The user name as people may see it: not where it is the secret as well."""
+    """The user name to show; ``***`` if it is the secret as well."""
     return "***" if auth.username == known_secret(auth) else auth.username
 
 
 def known_secret(auth: Auth | None) -> str | None:
-    """The secret, where it is known before anything is asked for it."""
+    """The password or token; None if a function has to return it."""
     if isinstance(auth, Password):
         return auth.password
     return auth.token if auth is not None and isinstance(auth.token, str) else None

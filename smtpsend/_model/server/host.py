@@ -1,4 +1,4 @@
-"""What can stand in a `Server`: host names, addresses, fingerprints; what is private."""
+"""Checks for the arguments of `Server`: host names, addresses, fingerprints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from smtpsend._model.address.domain import address_literal, ascii_domain
 from smtpsend.errors import ConfigError
 
 
-# Letters, digits and hyphens (RFC 1123 section 2.1), and the underscore of many an
-# internal host name; a dot at the end makes a name absolute.
+# Letters, digits and hyphens (RFC 1123 section 2.1), and the underscore, which many
+# internal host names hold; a dot at the end makes a name absolute.
 _HOST = re.compile(
     r"(?=.{1,254}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
     r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?",
@@ -20,10 +20,13 @@ _HOST = re.compile(
 
 
 def check_host(host: object) -> str:
-    """A host name in ASCII, or an IP address.
+    """Check a host: a host name, IDN included, or an IP address.
+
+    Returns:
+        The host in ASCII, an IPv6 address without brackets.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the host is neither.
     """
     if not isinstance(host, str) or not host:
         raise ConfigError("the host must be a host name or an IP address, as a str")
@@ -36,7 +39,7 @@ def check_host(host: object) -> str:
             raise ConfigError("an IPv6 address with a zone is not supported")
         return str(ip)
     if not host.isascii() and not set(host) & set("@:/?#"):
-        # (What holds those may be a URL with a password, which no error may quote.)
+        # A host with one of "@:/?#" may be a URL with a password: no error may quote it.
         absolute = "." if host.endswith(".") else ""
         host = ascii_domain(host.removesuffix(".")) + absolute
     labels = host.removesuffix(".").rpartition(".")
@@ -60,7 +63,7 @@ def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def check_private(address: str) -> None:
-    """Refuse to speak plaintext to an address that is neither loopback nor private.
+    """Refuse a plaintext method for an address that is neither loopback nor private.
 
     Raises:
         ConfigError: the address is public.
@@ -76,7 +79,7 @@ def check_private(address: str) -> None:
         )
 
 
-# RFC 1918, RFC 4193, link-local and loopback; narrower than ipaddress's is_private.
+# RFC 1918, RFC 4193, link-local and loopback. `is_private` of ipaddress includes more.
 _PRIVATE = tuple(
     map(
         ipaddress.ip_network,
@@ -95,10 +98,10 @@ _PRIVATE = tuple(
 
 
 def check_ehlo_name(name: object) -> str:
-    """A domain or an address literal to call ourselves by.
+    """Check the name for EHLO: a domain or an address literal (RFC 5321 section 4.1.3).
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the name is neither.
     """
     if isinstance(name, str) and name:
         if name.startswith("["):
@@ -114,10 +117,17 @@ def check_ehlo_name(name: object) -> str:
 
 
 def check_fingerprint(text: object) -> str:
-    """A certificate's SHA-256 as ``sha256:`` and 64 lower-case hexadecimal digits.
+    """Check the SHA-256 fingerprint of a certificate.
+
+    Args:
+        text: ``sha256:`` and 64 hexadecimal digits; colons between the digits and upper
+            case are allowed.
+
+    Returns:
+        The fingerprint in lower case, without colons between the digits.
 
     Raises:
-        ConfigError: it is none; colons between the digits and upper case are fine.
+        ConfigError: `text` is no such fingerprint.
     """
     if isinstance(text, str) and text[:7].lower() == "sha256:":
         digits = text[7:].replace(":", "").lower()

@@ -1,4 +1,4 @@
-"""Which server, and with which credentials, policy and trust."""
+"""`Server`: a submission server with credentials, policy, and the CAs to trust."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from smtpsend.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A submission server: where it is, who we are there, and how it is reached.
+    """A submission server (RFC 6409): its host, our credentials, and how to reach it.
 
     Args:
-        host: a host name, which the certificate must be for, or an IP address.
+        host: a host name or an IP address; the certificate must be for it.
         auth: `Password` or `OAuth2`; a pair ``(username, password)`` is a `Password`.
-            None for a server that wants no login.
-        policy: which methods, in which order, how long.
+            None, the default, is for a server without login.
+        policy: the methods, their order, and the time limits.
         cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
         ssl_context: a context of your own, in place of `cafile`. It must verify
             (``CERT_REQUIRED``, ``check_hostname``, TLS 1.2 or newer).
-        ehlo_name: what to call ourselves in EHLO: a domain or an address literal. By
+        ehlo_name: the name of the client in EHLO: a domain or an address literal. By
             default the machine's name if it is a domain, else its address.
-        fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal: trust
-            exactly this certificate, whoever signed it, whatever its names and dates.
-        redirect_to: for staging: every message goes to this one address in place of its
-            recipients, which stand in a header X-Original-Recipients.
+        fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal. Exactly
+            this certificate is trusted, whatever its issuer, names and dates.
+        redirect_to: one address for every message in place of its recipients, for
+            staging. The recipients are named in a header X-Original-Recipients.
 
     Raises:
-        ConfigError: something of it cannot be used.
+        ConfigError: an argument cannot be used, or two contradict each other.
     """
 
     host: str
@@ -84,7 +84,7 @@ class Server:
 
     @property
     def plaintext(self) -> bool:
-        """Whether this is a development sink, without TLS."""
+        """Whether the server is a development sink, without TLS."""
         return self.policy.methods[0].security == "plaintext"
 
     def _check_trust(self) -> None:
@@ -104,24 +104,25 @@ class Server:
 
     def _check_sink(self) -> None:
         if self.auth is not None:
-            raise ConfigError("a plaintext method never goes with credentials")
+            raise ConfigError("credentials are never sent by a plaintext method")
         if literal(self.host):
             check_private(self.host)
 
     @classmethod
     def from_url(cls, url: str, **options: object) -> Server:
-        """A server from a URL.
+        """Make a server from a URL.
 
-        ``smtp://user:password@host`` means the whole policy; a port pins one method (465
-        implicit TLS, any other STARTTLS). ``smtps://host[:port]`` is implicit TLS. TLS
-        is always required. Reserved characters in user and password are percent-encoded.
+        ``smtp://user:password@host`` stands for all methods of the policy; with a port it
+        stands for one method (465: implicit TLS, any other: STARTTLS).
+        ``smtps://host[:port]`` stands for implicit TLS (465 by default). TLS is always
+        required. Reserved characters in user and password are percent-encoded.
 
         Args:
             url: the URL. No error ever quotes it.
             options: the keyword arguments of `Server`.
 
         Raises:
-            ConfigError: the URL is malformed, or has parts that mean nothing here.
+            ConfigError: the URL is malformed, or has a path, a query or a fragment.
         """
         parts = split(url)
         auth, method = auth_of(parts), method_of(parts)
@@ -135,18 +136,18 @@ class Server:
     def from_env(
         cls, environ: Mapping[str, str] | None = None, **options: object
     ) -> Server:
-        """A server from environment variables.
+        """Make a server from environment variables.
 
-        ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME`` and
-        ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password; one
-        line end at its end is dropped). A variable that is empty counts as missing.
+        They are ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME``
+        and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password; one
+        line end at its end is dropped). An empty variable counts as missing.
 
         Args:
-            environ: where to look, by default ``os.environ``.
+            environ: the variables, by default ``os.environ``.
             options: the keyword arguments of `Server`.
 
         Raises:
-            ConfigError: nothing is set, or what is set contradicts itself.
+            ConfigError: no server is set, or the variables contradict each other.
         """
         env = os.environ if environ is None else environ
         names = ("URL", "HOST", "USERNAME", "PASSWORD", "PASSWORD_FILE")
@@ -176,10 +177,10 @@ def _credentials(auth: object) -> Auth | None:
 
 
 def server_of(server: object) -> Server:
-    """`server` as a `Server`: it is one already, a host name, or a URL.
+    """Convert a host name or a URL to a `Server`; return a `Server` as it is.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: `server` is none of these.
     """
     if isinstance(server, Server):
         return server

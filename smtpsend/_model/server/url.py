@@ -1,4 +1,4 @@
-"""Servers from URLs and from the environment. No error quotes what holds a password."""
+"""Servers from URLs and from the environment. No error quotes a URL or a password."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from smtpsend.errors import ConfigError
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a URL that can name a server.
+    """Split the URL of a server into its parts.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the URL is malformed, or has parts that a server does not need.
     """
     # Nothing here may quote the URL: it holds a password.
     if not isinstance(url, str):
@@ -41,7 +41,7 @@ def split(url: str) -> SplitResult:
     return parts
 
 
-# Python's own parser drops what stands around an address in brackets.
+# Python's parser silently drops any text before or after an address in brackets.
 _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _URL_FORM = (
@@ -54,7 +54,7 @@ def auth_of(parts: SplitResult) -> Password | None:
     """The credentials of a URL.
 
     Raises:
-        ConfigError: one of user and password is missing or malformed.
+        ConfigError: the user or the password is missing or malformed.
     """
     if parts.username is None and parts.password is None:
         return None
@@ -79,7 +79,7 @@ def _unquote(text: str) -> str:
 
 
 def method_of(parts: SplitResult) -> Method | None:
-    """The one method that a URL pins, or None for the whole policy."""
+    """The one method that a URL with a port or with smtps:// names; else None."""
     if parts.scheme == "smtps":
         return Method(parts.port or 465, "implicit")
     if parts.port is None:
