@@ -1,6 +1,6 @@
-"""What smtpsend/_wire/session.py leans on in aiosmtplib, without smtpsend.
+"""What smtpsend/_wire/aiosmtplib_adapter.py leans on in aiosmtplib, without smtpsend.
 
-If a new aiosmtplib breaks one of these, session.py needs a look.
+If a new aiosmtplib breaks one of these, aiosmtplib_adapter.py needs a look.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Transport(asyncio.Transport):
 
 
 class Scripted(SMTPProtocol):
-    """A protocol whose writing and reading are ours, as in session.py."""
+    """A protocol whose writing and reading are ours, as in aiosmtplib_adapter.py."""
 
     def __init__(self, *answers: tuple[int, str]) -> None:
         super().__init__(asyncio.get_running_loop())

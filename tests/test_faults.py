@@ -342,7 +342,7 @@ def test_gone_before_the_handshake(send: Send, monkeypatch: pytest.MonkeyPatch) 
 
     async def late(session: Session) -> None:
         await ask(session)
-        await session.channel.gone(20)
+        await session.channel.wait_closed(20)
 
     monkeypatch.setattr(handshake, "_ask_for_tls", late)
     script = bad("starttls", say(b"220 go\r\n") + close())

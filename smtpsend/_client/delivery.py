@@ -104,12 +104,12 @@ class Delivery:
         delivery = cls(
             transaction.submission.envelope, transaction.submission.require_all
         )
-        if transaction.answer is not None and transaction.error is None:
+        if transaction.reply is not None and transaction.error is None:
             delivery.accepted, delivery.refused = (
                 transaction.accepted,
                 transaction.refused,
             )
-            delivery.reply = transaction.answer
+            delivery.reply = transaction.reply
             delivery._left = deque(transaction.deferred)
             delivery._limit = max(
                 1, len(transaction.recipients) - len(transaction.deferred)

@@ -77,7 +77,7 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
         return None
     reply = None
     with contextlib.suppress(*FAULTS):
-        reply = session.channel.early()
+        reply = session.channel.early_reply()
     if reply is None and not session.accepted:
         return log_unknown(message_id)
     if session.accepted or (reply is not None and positive(reply)):

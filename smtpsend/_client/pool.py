@@ -95,7 +95,7 @@ class Pool:
                 )
             for idle in self._idle:
                 # Their loop will never close them; after a fork the hook has.
-                idle.session.forget()
+                idle.session.close_socket()
         self._forget()
         self._home = here
 
@@ -165,7 +165,7 @@ class Pool:
                 session.track, session.deadline = track, deadline
                 session.reused, session.probed = True, False
                 return session
-            session.channel.hang_up()
+            session.channel.quit()
         return None
 
     def make_room(self) -> None:
@@ -173,10 +173,10 @@ class Pool:
         while self._idle and len(self._idle) + self._busy > self.limits.max_connections:
             idle = self._idle.pop(0)
             idle.timer.cancel()
-            idle.session.channel.hang_up()
+            idle.session.channel.quit()
 
     def _good(self, session: Session) -> bool:
-        return session.channel.fit and session.age < self.limits.max_age
+        return session.channel.usable and session.age < self.limits.max_age
 
     def give(self, session: Session) -> None:
         """Keep a session for the next message, or hang up."""
@@ -184,7 +184,7 @@ class Pool:
         used_up = session.used_up or session.at_message_limit
         full = used_up or session.messages >= limits.max_messages
         if self._closed or full or not limits.idle_timeout or not self._good(session):
-            session.channel.hang_up()
+            session.channel.quit()
             return
         loop = asyncio.get_running_loop()
         left = min(limits.idle_timeout, limits.max_age - session.age)
@@ -193,7 +193,7 @@ class Pool:
 
     def _expire(self, session: Session) -> None:
         self._idle = [idle for idle in self._idle if idle.session is not session]
-        session.channel.hang_up()
+        session.channel.quit()
 
     async def close(self) -> None:
         """Let what is running finish, and hang up; no send begins after this."""
@@ -203,7 +203,7 @@ class Pool:
         self._closed = True
         if self._home != here:
             for idle in self._idle:
-                idle.session.forget()
+                idle.session.close_socket()
             self._forget()
             return
         if self._busy:
@@ -212,6 +212,6 @@ class Pool:
         kept, self._idle = self._idle, []
         for one in kept:
             one.timer.cancel()
-            one.session.channel.hang_up()
+            one.session.channel.quit()
         for one in kept:
-            await one.session.channel.gone(_GOODBYE)
+            await one.session.channel.wait_closed(_GOODBYE)

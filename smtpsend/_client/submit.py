@@ -182,7 +182,7 @@ def _hang_up(session: Session, error: SendError) -> None:
     if error.event in _IN_DOUBT or error.phase is Phase.CONTENT:
         session.channel.abort()
     else:
-        session.channel.hang_up()
+        session.channel.quit()
 
 
 async def _send_over(
@@ -211,7 +211,7 @@ async def _send_over(
         raise
     # P8: the server has the message, and nothing below here raises.
     if pool is None:
-        session.channel.hang_up()
+        session.channel.quit()
     else:
         pool.give(session)
     if reply is None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What a server offers in its reply to EHLO.
+    """The extensions that a server offers in its reply to EHLO.
 
     Attributes:
         lines: each extension as the server wrote it: the keyword and its parameters.
@@ -17,10 +17,10 @@ class Extensions:
         mechanisms: the SASL mechanisms in upper case, each once (RFC 4954 section 3).
             ``AUTH=PLAIN``, the form of some old servers, counts as well.
         size_limit: the largest message in octets (RFC 1870); None if it names none.
-        recipient_limit: the most recipients of a transaction (RCPTMAX of RFC 9422);
+        recipient_limit: the most recipients of one transaction (RCPTMAX of RFC 9422);
             None if it names none.
-        message_limit: the most messages of a session (MAILMAX of RFC 9422); None if it
-            names none.
+        message_limit: the most transactions of one session (MAILMAX of RFC 9422); None
+            if it names none.
     """
 
     lines: tuple[str, ...] = ()
@@ -31,15 +31,15 @@ class Extensions:
     message_limit: int | None = None
 
     def __contains__(self, keyword: str) -> bool:
-        """Whether the server offers an extension, by its keyword in upper case."""
+        """Whether the server offers the extension `keyword`, given in upper case."""
         return keyword in self.keywords
 
 
 @lru_cache(maxsize=64)
 def parse_extensions(text: str) -> Extensions:
-    """Parse the text of a reply to EHLO, whose first line is the name of the server.
+    """Parse the text of a reply to EHLO; its first line names the server.
 
-    The replies of one server are mostly the same, so that the last ones are kept.
+    Results are cached, because a server mostly sends the same reply each time.
     """
     words = (line.split() for line in text.split("\n")[1:])
     lines = tuple(" ".join(line) for line in words if line)
@@ -64,7 +64,7 @@ def parse_extensions(text: str) -> Extensions:
 
 
 def _size(value: str) -> int | None:
-    # RFC 1870 section 4: 0 says that the server has no fixed limit.
+    # RFC 1870 section 4: 0 means that the server has no fixed limit.
     return int(value) or None if re.fullmatch("[0-9]{1,20}", value) else None
 
 

@@ -1,7 +1,7 @@
-"""What ends a connection or refuses a command, as the typed error of each step.
+"""The faults that end a connection, and the typed error of a fault or a negative reply.
 
-Two tables and a few functions, without I/O: which error a lost connection is at each
-step, and which error a negative reply is.
+Tables and functions without I/O: they name the error of a connection that is lost at each
+step, and the error of a negative reply to each command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TimedOut(Exception):
 class Garbage(Exception):
     """The server sent something that is no SMTP reply, or that fits no command.
 
-    The text says why, and holds nothing secret.
+    The text of the exception says why, and holds no secret.
     """
 
 
@@ -82,7 +82,7 @@ _LEAST_RECIPIENT_LIMIT = 100
 
 
 def temporary(reply: Reply) -> bool:
-    """Whether a refusal may pass: any 4yz (RFC 5321 section 4.2.1)."""
+    """Whether a refusal is transient: any 4yz (RFC 5321 section 4.2.1)."""
     return 400 <= reply.code < 500
 
 
@@ -104,14 +104,14 @@ def lost(phase: Phase, why: str, *, timed_out: bool = False) -> SendError:
 
 
 def closing(phase: Phase, reply: Reply) -> SendError:
-    """The error of a 421 before the end of the message: the server hangs up."""
+    """The error of a 421 before the end of the message (RFC 5321 section 3.8)."""
     error = lost(phase, "the server ended the session")
     error.reply = reply
     return error
 
 
 def refusal(phase: Phase, reply: Reply) -> Rejected:
-    """The error of a reply to `phase` that is neither a 2yz nor the expected 354."""
+    """The error of a reply at `phase` that is neither a 2yz nor the 354 to DATA."""
     event = Event.REFUSED
     if reply.code < 400:
         event, command = Event.WRONG_CLASS, _COMMANDS.get(phase, "the message")
@@ -130,7 +130,12 @@ def refusal(phase: Phase, reply: Reply) -> Rejected:
 
 
 def recipients_refused(refused: Mapping[str, Reply], accepted: int) -> RecipientsRefused:
-    """The error of a transaction that ends because of its refused recipients."""
+    """The error of a transaction that ends because recipients were refused.
+
+    Args:
+        refused: the reply to each refused recipient.
+        accepted: how many recipients the server accepted.
+    """
     if accepted:
         text = (
             f"{len(refused)} of {len(refused) + accepted} recipients were refused, and "
@@ -149,12 +154,16 @@ def recipients_refused(refused: Mapping[str, Reply], accepted: int) -> Recipient
     )
 
 
-def too_many(reply: Reply, accepted: int) -> bool:
-    """Whether a recipient was refused because the transaction has `accepted` already.
+def too_many_recipients(reply: Reply, accepted: int) -> bool:
+    """Whether a RCPT was refused because the transaction has too many recipients.
 
-    RFC 5321 section 4.5.3.1.10 has 452 for too many recipients. The same code says that
-    a mailbox or a disk is full; the enhanced code 4.5.3 (RFC 3463) tells them apart.
-    Some servers use 451.
+    RFC 5321 section 4.5.3.1.10 assigns 452 to this case. The same code also means that a
+    mailbox or a disk is full; the enhanced status code 4.5.3 (RFC 3463) tells the two
+    apart. Some servers reply 451.
+
+    Args:
+        reply: the reply to RCPT.
+        accepted: how many recipients the transaction had before.
     """
     if reply.code == 452 and reply.enhanced in (None, "4.5.3"):
         return accepted > 0
@@ -167,7 +176,7 @@ def no_bdat(reply: Reply) -> bool:
 
 
 def without_bdat(reply: Reply) -> SendError:
-    """The error after which the message goes out by DATA, on a fresh connection."""
+    """The error of `no_bdat`; the message then goes out by DATA on a fresh connection."""
     return ConnectionLost(
         "the server offers CHUNKING, but does not know BDAT",
         phase=Phase.DATA,

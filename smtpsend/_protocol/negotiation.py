@@ -1,4 +1,4 @@
-"""The parameters of MAIL and the content for one server, by what its EHLO offers."""
+"""Fits the MAIL parameters and the content of a message to what a server offers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """A message in the form that one server can carry.
+    """The MAIL command and the content of a message, fitted to one server.
 
     Attributes:
         mail: the MAIL command, with its parameters.
-        content: the content, not dot-stuffed.
+        content: the content, before dot-stuffing.
     """
 
     mail: bytes
@@ -27,10 +27,11 @@ class Negotiated:
 
 
 def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
-    """Put a message into the form that the server can carry.
+    """Fit a message to the extensions that the server offers.
 
     Raises:
-        Rejected: the server cannot carry it; `reply` is None, since it was not asked.
+        Rejected: the server lacks an extension that the message needs, or the message is
+            larger than its SIZE; `reply` is None, because no command was sent.
     """
     content, eight_bit = envelope.content, envelope.eight_bit
     if envelope.utf8 and "SMTPUTF8" not in extensions:
@@ -40,7 +41,7 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
             "write the address in ASCII, or use a server with SMTPUTF8",
         )
     if eight_bit and "8BITMIME" not in extensions:
-        # RFC 6152 section 3: what is not offered must be encoded, or not sent.
+        # RFC 6152 section 3: without 8BITMIME, 8-bit content is encoded or not sent.
         encoded = envelope.seven_bit() if envelope.seven_bit else None
         if encoded is None:
             raise unsupported(
@@ -53,7 +54,7 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
     if limit is not None and len(content) > limit:
         # RFC 1870 section 6.1
         raise unsupported(
-            f"the message has {len(content):,} bytes, and the server takes at most "
+            f"the message has {len(content):,} bytes, and the server accepts at most "
             f"{limit:,}",
             "send a link in place of the attachment, or use another server",
         )

@@ -1,4 +1,4 @@
-"""Which content may be pipelined after commands that have no reply yet."""
+"""Decides which content may be pipelined after commands that have no reply yet."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ RSET = b"RSET\r\n"
 LONGEST_WRITE = 65536
 """Octets of content in one write; longer content goes out in pieces."""
 
-# Content that a server could read as commands, if it does not discard the chunk of a
-# BDAT that it refused. Such content waits until the recipients are accepted.
+# A server that does not discard the chunk of a refused BDAT reads it as commands. So
+# content with a line that begins with one of these verbs waits until the recipients are
+# accepted.
 _VERBS = (
     rb"(?i:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
     rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
 )
 _FIRST_LINE = re.compile(rb"[ \t]*+" + _VERBS)
 # The line end is spelled out, and not written as ^, so that the search jumps from line to
-# line. The look-ahead has the letters that may stand in each place of a verb, in both
-# cases: it takes a third of the time that the verbs themselves take.
+# line. The look-ahead has the letters that each place of a verb allows, in both cases: it
+# needs a third of the time that a match of the verbs themselves needs.
 _LATER_LINE = re.compile(
     rb"\n[ \t]*+(?=[ABDEHLMNQRSTVabdehlmnqrstv][ACDEHORSTUXacdehorstux]"
     rb"[AEFILMNOPRTaefilmnoprt][ADHLNOPRTYadhlnoprty])" + _VERBS

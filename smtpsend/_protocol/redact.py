@@ -1,4 +1,4 @@
-"""Hides secrets in what a person could come to see, in any form that a server echoes."""
+"""Hides secrets in texts that a person may see, in any form that a server repeats."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from functools import lru_cache
 from smtpsend.errors import Reply
 
 
-# The prefix of a base64 form that gives it away; what follows it goes, too, since a
-# server may cut what it repeats. Six characters are four bytes.
+# A base64 form is found by its first six characters, which are four bytes. What follows
+# them is hidden as well, because a server may cut off what it repeats.
 _PREFIX = 6
 _ENHANCED = re.compile(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
 class Redactor:
-    """Knows the secrets of a call, and puts *** in their place."""
+    """Replaces the secrets of a call by ***."""
 
     def __init__(self) -> None:
         self._secrets: frozenset[str] = frozenset()
-        self._any: re.Pattern[str] | None = None
-        self._plain: tuple[str, ...] = ()
-        # Replies of one line as they are shown, as long as no secret is added: servers
-        # repeat themselves, to 100,000 recipients, and for message after message.
-        self.known: dict[bytes, Reply] = {}
+        self._pattern: re.Pattern[str] | None = None
+        self._unspaced: tuple[str, ...] = ()
+        # The redacted replies of one line, by their bytes, until a secret is added:
+        # servers repeat themselves, for 100,000 recipients and message after message.
+        self.cache: dict[bytes, Reply] = {}
 
     def add(self, *secrets: str) -> None:
         """Hide `secrets`, and their base64 at any alignment, from now on."""
-        known = self._secrets.union(secrets)
-        if known != self._secrets:
-            self._secrets = known
-            self.known.clear()
-            self._any, self._plain = _forms(known)
+        union = self._secrets.union(secrets)
+        if union != self._secrets:
+            self._secrets = union
+            self.cache.clear()
+            self._pattern, self._unspaced = _forms(union)
 
     def __call__(self, text: str) -> str:
-        if self._any is None:
+        """`text` without the secrets; a fixed text if one is spread over white space."""
+        if self._pattern is None:
             return text
-        shown = self._any.sub("***", text)
+        shown = self._pattern.sub("***", text)
         if "\n" not in shown:
             return _HIDDEN if self._holds(shown) else shown
-        # A server may break what it repeats over lines, with or without a code on each,
-        # so that what ends a line may go on in the next.
+        # A server may break what it repeats into lines, with or without an enhanced
+        # status code on each, so that a secret may continue on the next line.
         broken = (
             re.search(r"\*\*\*[ \t]*\n", shown) is not None
             or self._holds(shown)
@@ -50,8 +51,8 @@ class Redactor:
         return _HIDDEN if broken else shown
 
     def _holds(self, text: str) -> bool:
-        joined = _squeezed(text)
-        return any(secret in joined for secret in self._plain)
+        joined = _without_space(text)
+        return any(secret in joined for secret in self._unspaced)
 
 
 _HIDDEN = "(hidden: it repeated a secret)"
@@ -59,34 +60,36 @@ _HIDDEN = "(hidden: it repeated a secret)"
 
 @lru_cache(maxsize=16)
 def _forms(secrets: frozenset[str]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """What to look for in a text, and in a text without its white space."""
+    """The pattern of the secrets in a text, and their forms without white space."""
     patterns: set[str] = set()
-    plain: set[str] = set()
+    unspaced: set[str] = set()
     for secret in secrets:
-        plain.add(_squeezed(secret))
+        unspaced.add(_without_space(secret))
         patterns.add(re.escape(secret))
-        # A cut one is told by its first half; less could be part of a harmless word.
+        # A secret that is cut off is found by its first half; less than that could be
+        # part of a harmless word.
         half = max(8, len(secret) // 2)
         if len(secret) > half:
             patterns.add(re.escape(secret[:half]) + r"\S*")
         for form in _aligned(secret.encode()):
-            plain.add(_squeezed(form))
+            unspaced.add(_without_space(form))
             patterns.add(re.escape(form[:_PREFIX]) + r"[A-Za-z0-9+/=_-]*")
-    # The longest first: a secret inside another would leave the rest to be read.
+    # The longest come first: if one secret is part of another, replacing the shorter one
+    # would leave the rest of the longer one readable.
     ordered = sorted(patterns, key=len, reverse=True)
-    return re.compile("|".join(ordered), re.IGNORECASE), tuple(filter(None, plain))
+    return re.compile("|".join(ordered), re.IGNORECASE), tuple(filter(None, unspaced))
 
 
-def _squeezed(text: str) -> str:
+def _without_space(text: str) -> str:
     return "".join(text.split()).lower()
 
 
 def _aligned(secret: bytes) -> list[str]:
-    """The characters that stand for `secret` in base64 behind 0, 1 or 2 other bytes."""
+    """The base64 characters of `secret` alone, after 0, 1 or 2 other bytes."""
     forms = []
     for shift in range(3):
         text = b64encode(b"\0" * shift + secret).decode().rstrip("=")
-        # The first and the last characters hold bits of the neighbours, too.
+        # The first and the last character also hold bits of the neighbouring bytes.
         first = -(-shift * 8 // 6)
         last = (shift + len(secret)) * 8 // 6
         forms.append(text[first:last])

@@ -1,8 +1,8 @@
 """Bytes into replies (RFC 5321 section 4.2): strict in form, bounded in size.
 
-One reply is read as one reply, or it is garbage: a line that does not begin with a
-code, lines that disagree on the code, a code that no SMTP server uses, a line or a
-reply without end. What was complete before the garbage counts.
+Input is garbage if a line does not begin with a code, if the lines of one reply disagree
+on the code, if no SMTP server uses the code, or if a line or a reply has no end. Replies
+that were complete before the garbage stay valid.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import Reply
 
 
-# Far above what RFC 5321 section 4.5.3.1.5 allows (512), and what any EHLO needs.
+# RFC 5321 section 4.5.3.1.5 allows 512 octets; no reply to EHLO needs as many as these.
 _LONGEST_LINE = 8192
 _LONGEST_REPLY = 65536
 
 # RFC 5321 section 4.2: the first digit is 2 to 5. "250" alone is complete, and a tab
 # in place of the blank is seen in the wild.
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
-# RFC 2034 section 4: class, subject and detail, and then the text.
+# RFC 2034 section 4: class, subject and detail, followed by the text.
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
-# Also what turns the direction of a line in a log or a terminal around.
+# Includes the characters that reverse the direction of text in a log or a terminal.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 
 
 def show(line: bytes, redact: Redactor) -> str:
-    """A short, harmless picture of a line that is no reply."""
+    """The start of a line that is no reply, quoted, without secrets."""
     text = redact(line[:_LONGEST_LINE].decode("utf-8", "backslashreplace"))
     return repr(text[:60]) + ("..." * (len(text) > 60))
 
 
 def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
-    """One reply from the texts of its lines."""
+    """The reply that has these lines, without secrets and control characters."""
     texts = [line.decode("utf-8", "replace") for line in lines]
     enhanced = None
-    # The class of an enhanced code repeats the first digit; where it does not, the
-    # code is not to be believed, and stays in the text.
+    # The class of an enhanced status code repeats the first digit of the code. One that
+    # does not is not trusted, and stays in the text.
     if (found := _ENHANCED.match(texts[0])) and found[1] == str(code)[0]:
         enhanced = found[0].strip()
         texts = [
@@ -53,17 +53,17 @@ def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
 
 
 class ReplyReader:
-    """Cuts a stream into replies."""
+    """Splits a stream of bytes into replies."""
 
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
-        # The text of the last 334, as it came: in a login it is data, and redacting
-        # could change it. Shown to nobody.
+        # The unredacted text of the last 334: the mechanism needs it as it was sent, and
+        # redaction could change it. It is never shown.
         self.challenge = b""
         self.clear()
 
     def clear(self) -> None:
-        """Forget what came so far."""
+        """Drop everything that was fed so far."""
         self._buffer = b""
         self._code = 0
         self._lines: list[bytes] = []
@@ -72,20 +72,20 @@ class ReplyReader:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a further reply has come."""
+        """Whether no part of a further reply was fed."""
         return not self._buffer and not self._lines and self.garbage is None
 
     def feed(self, data: bytes) -> list[Reply]:
-        """The replies that `data` completes; after garbage (see `garbage`) none."""
+        """The replies that `data` completes; none once `garbage` is set."""
         replies: list[Reply] = []
         if self.garbage is not None:
             return replies
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        known = self._redact.known
+        cache = self._redact.cache
         try:
             for line in lines:
-                # Most replies are like one before.
-                reply = None if self._lines else known.get(line)
+                # Most replies repeat an earlier one.
+                reply = None if self._lines else cache.get(line)
                 if reply is None:
                     reply = self._line(line)
                 if reply is not None:
@@ -119,6 +119,6 @@ class ReplyReader:
             self.challenge = lines[-1].strip()
             return reply_of(code, lines, self._redact)
         reply = reply_of(code, lines, self._redact)
-        if len(lines) == 1 and len(line) < 100 and len(self._redact.known) < 100:
-            self._redact.known[whole] = reply
+        if len(lines) == 1 and len(line) < 100 and len(self._redact.cache) < 100:
+            self._redact.cache[whole] = reply
         return reply

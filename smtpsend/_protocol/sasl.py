@@ -1,6 +1,6 @@
 """The choice of a SASL mechanism, and the client's side of each (RFC 4954).
 
-A mechanism is a generator. It yields each response of the client, as bytes before base64,
+A mechanism is a generator. It yields each response of the client, before base64 encoding,
 and is sent each challenge of the server, decoded (RFC 4954 section 4). Its first yield is
 the initial response; None means that the server sends the first challenge.
 """
@@ -22,7 +22,8 @@ def _plain(username: str, secret: str) -> Exchange:
 
 
 def _login(username: str, secret: str) -> Exchange:
-    # No RFC; what the prompts say differs from server to server, their order does not.
+    # No RFC defines it. The texts of the prompts differ between servers, their order
+    # does not.
     yield None
     yield username.encode()
     yield secret.encode()
@@ -37,20 +38,20 @@ def _cram_md5(username: str, secret: str) -> Exchange:
 
 def _xoauth2(username: str, secret: str) -> Exchange:
     yield f"user={username}\x01auth=Bearer {secret}\x01\x01".encode()
-    # A refusal is a 334 with JSON; the 535 comes after an empty answer.
+    # A refusal is a 334 with JSON; the 535 comes after an empty response.
     yield b""
 
 
 def _oauthbearer(username: str, secret: str) -> Exchange:
-    # RFC 7628 section 3.1; "=" and "," are escaped as RFC 5801 has it.
+    # RFC 7628 section 3.1; "=" and "," are escaped as in RFC 5801.
     name = username.replace("=", "=3D").replace(",", "=2C")
     yield f"n,a={name},\x01auth=Bearer {secret}\x01\x01".encode()
-    # Section 3.2.3: a refusal is a 334 with JSON, to be answered with one \x01.
+    # Section 3.2.3: a refusal is a 334 with JSON; the client responds with one \x01.
     yield b"\x01"
 
 
-# In order of preference. TLS is verified, so that PLAIN gives nothing away, and it asks
-# of the server neither a second round trip nor that it keeps the password readable.
+# In order of preference. PLAIN comes first: inside verified TLS it exposes nothing, it
+# costs no second round trip, and the server need not store the password readably.
 _MECHANISMS: dict[type, dict[str, Callable[[str, str], Exchange]]] = {
     Password: {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5},
     OAuth2: {"OAUTHBEARER": _oauthbearer, "XOAUTH2": _xoauth2},
@@ -58,13 +59,13 @@ _MECHANISMS: dict[type, dict[str, Callable[[str, str], Exchange]]] = {
 
 
 def choose(auth: Auth, offered: Iterable[str]) -> str | None:
-    """The one mechanism to try, of those that the server offers; None if none fits."""
+    """The one mechanism to try, of those that the server offers; None if none can."""
     names = {name.upper() for name in offered}
     return next((name for name in _MECHANISMS[type(auth)] if name in names), None)
 
 
-def known(auth: Auth) -> str:
-    """The mechanisms that can serve `auth`, in words."""
+def mechanisms_for(auth: Auth) -> str:
+    """The mechanisms that can use `auth`, separated by commas."""
     return ", ".join(_MECHANISMS[type(auth)])
 
 

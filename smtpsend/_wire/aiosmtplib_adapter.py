@@ -1,8 +1,8 @@
-"""aiosmtplib, speaking the commands up to the login over our own channel.
+"""Lets aiosmtplib send the commands up to the login over our own channel.
 
-The only module that imports aiosmtplib. Its own reader accepts " 25" as a code, the last
-of disagreeing codes as the code, and an unsolicited line as the reply to the next
-command; the channel's reader is strict in form and bounded in time and size.
+No other module imports aiosmtplib. Its own reader accepts " 25" as a code, the last of
+disagreeing codes as the code, and an unsolicited line as the reply to the next command.
+The channel's reader is strict in form, and bounded in time and size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Transport(asyncio.Transport):
-    """The channel's transport, so that a closed connection frees what it holds."""
+    """Forwards to the channel's present transport, so that a dropped one is freed."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -49,7 +49,7 @@ class _Protocol(SMTPProtocol):
     def write(self, data: bytes) -> None:
         self._channel.command(data)
 
-    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ARG002  # ours decides
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ARG002  # reply_timeout decides
         self.last = await self._channel.reply(self.reply_timeout)
         return SMTPResponse(self.last.code, self.last.text)
 
@@ -58,6 +58,7 @@ class Commands:
     """Sends the commands of a session, one at a time.
 
     Args:
+        channel: the connection.
         host: the server's host name.
         ehlo_name: our own name for EHLO.
     """
@@ -68,15 +69,19 @@ class Commands:
         self._smtp = SMTP(
             hostname=host, local_hostname=ehlo_name, start_tls=False, timeout=None
         )
-        # Neither object knows the session: a cycle would keep its buffers, some 300 KB,
-        # until the garbage collector runs.
+        # Neither object refers to the session: a reference cycle would keep its buffers,
+        # some 300 KB, until the garbage collector runs.
         self._protocol = _Protocol(channel)
         self._smtp.protocol = self._protocol
         self._smtp.transport = self._protocol.transport
         self.ehlo_name = ehlo_name
 
     async def execute(self, *words: bytes, timeout: float) -> Reply:
-        """The reply to one command, which must come within `timeout` seconds."""
+        """Send one command, and return its reply; it must come within `timeout` seconds.
+
+        Raises:
+            Garbage, Lost, TimedOut: as `Channel.command` and `Channel.reply`.
+        """
         self._protocol.reply_timeout = timeout
         await self._smtp.execute_command(*words)
         return self._protocol.last

@@ -1,8 +1,8 @@
-"""One connection as asyncio sees it: bytes out, replies in, every wait bounded.
+"""One connection as an asyncio protocol: it writes commands and reads replies.
 
-The channel pairs replies with commands by counting: a reply that nothing asked for
-stays in the queue, and the next command refuses to go out over it, since from there
-on every answer would be taken for that of another command.
+Every wait is bounded. Replies are paired with commands by counting: while an extra reply
+is in the queue, no further command is written, because every later reply would be paired
+with the wrong command.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
 
 
-# How much may wait in the transport before the writer has to.
+# Octets that may wait in the transport before the writer has to wait.
 _HIGH_WATER = 65536
 
 
 class _Ended(asyncio.Transport):
-    """The transport of a connection that ended: it ignores writes, and holds nothing."""
+    """The transport of a connection that ended: it ignores writes and holds no buffer."""
 
     def is_closing(self) -> bool:
         return True
@@ -47,7 +47,15 @@ _ENDED: asyncio.Transport = _Ended()
 
 
 class Channel(asyncio.Protocol):
-    """A connection that is written to, and read from reply by reply."""
+    """A connection over which commands are written and replies are read one by one.
+
+    Attributes:
+        redact: hides the secrets of the call.
+        transcript: the debug log of the connection.
+        transport: the transport of asyncio, inside TLS where TLS has begun.
+        quit_sent: QUIT was sent; nothing may follow it.
+        last_received: when data came last, on the loop's clock.
+    """
 
     def __init__(self, redact: Redactor) -> None:
         self._loop = asyncio.get_running_loop()
@@ -59,25 +67,25 @@ class Channel(asyncio.Protocol):
         self._lost: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._until = 0.0  # when the wait ends, at the latest
+        self._wait_end = 0.0  # the latest end of the present wait, on the loop's clock
         self._paused = False
-        self.heard = self._loop.time()  # when the peer said something last
-        self._gone = self._loop.create_future()
+        self.last_received = self._loop.time()
+        self._closed = self._loop.create_future()
         self.transport: asyncio.Transport
 
-    # what asyncio calls
+    # Methods that asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.use(cast("asyncio.Transport", transport))
+        self.set_transport(cast("asyncio.Transport", transport))
 
-    def use(self, transport: asyncio.Transport) -> None:
-        """Go on over `transport`: the first, or the one inside TLS."""
+    def set_transport(self, transport: asyncio.Transport) -> None:
+        """Use `transport` from now on: the first one, or the one inside TLS."""
         self.transport = transport
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = self._loop.time()
-        self.transcript.look()
+        self.last_received = self._loop.time()
+        self.transcript.check_enabled()
         self._replies += self._reader.feed(data)
         self._wake()
 
@@ -91,14 +99,14 @@ class Channel(asyncio.Protocol):
             "the connection was reset" if reset else "the connection was closed"
         )
         self._paused = False
-        # An error that somebody keeps keeps this channel, by its traceback; the buffers
-        # of TLS, 256 KiB, are not to stay with it.
+        # A stored exception keeps this channel alive through its traceback. Drop the
+        # transport, so that its 256 KiB of TLS buffers are freed.
         self.transport = _ENDED
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._gone.done():
-            self._gone.set_result(None)
+        if not self._closed.done():
+            self._closed.set_result(None)
         self._wake()
 
     def pause_writing(self) -> None:
@@ -112,44 +120,48 @@ class Channel(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # what sessions and transactions call
+    # Methods that sessions and transactions call.
 
     async def _wait(self, until: float, what: str) -> None:
-        """Wait for anything to happen, until `until` on the loop's clock."""
+        """Wait for any event of the connection, until `until` on the loop's clock.
+
+        Raises:
+            TimedOut: the time `until` has passed; `what` is its text.
+        """
         left = until - self._loop.time()
         if left <= 0:
             raise TimedOut(what)
         self._waiter = self._loop.create_future()
-        self._arm(until)
+        self._wake_at(until)
         try:
             await self._waiter
         finally:
             self._waiter = None
 
-    def _arm(self, until: float) -> None:
+    def _wake_at(self, until: float) -> None:
         """Wake the waiter at `until`.
 
-        The timer stays when the wait is over: the next wait, as a rule, ends later, and
-        a timer for each reply would be a good part of what a reply costs.
+        The timer outlives the wait: the next wait mostly ends later and uses it again. A
+        new timer for each reply would be a large part of the cost of a reply.
         """
-        self._until = until
+        self._wait_end = until
         if self._timer is not None:
             if self._timer.when() <= until:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(until, self._rang)
+        self._timer = self._loop.call_at(until, self._timer_fired)
 
-    def _rang(self) -> None:
+    def _timer_fired(self) -> None:
         self._timer = None
         if self._waiter is None:
             return
-        if self._until <= self._loop.time():
+        if self._wait_end <= self._loop.time():
             self._wake()
         else:
-            self._arm(self._until)
+            self._wake_at(self._wait_end)
 
-    def _check(self) -> None:
-        """Raise what makes this connection unfit to go on."""
+    def _raise_if_broken(self) -> None:
+        """Raise the fault after which this connection cannot go on, if there is one."""
         if self._reader.garbage is not None:
             raise Garbage(*self._reader.garbage.args)
         if self._lost is not None:
@@ -159,84 +171,89 @@ class Channel(asyncio.Protocol):
             raise Lost("the server closed the connection")
 
     async def reply(self, timeout: float) -> Reply:
-        """The next reply, whole.
+        """The next reply, when it is complete.
 
         Raises:
-            Garbage: what came is no reply.
-            Lost: the connection ended before it.
-            TimedOut: it did not come within `timeout` seconds.
+            Garbage: the server sent something that is no reply.
+            Lost: the connection ended before the reply.
+            TimedOut: the reply did not come within `timeout` seconds.
         """
         until = self._loop.time() + timeout
         while not self._replies:
-            self._check()
-            await self._wait(until, f"no answer within {timeout:.3g} s")
-        return self._next()
+            self._raise_if_broken()
+            await self._wait(until, f"no reply within {timeout:.3g} s")
+        return self._pop_reply()
 
-    def ready(self) -> Reply | None:
-        """The next reply, if it is there."""
-        return self._next() if self._replies else None
+    def received_reply(self) -> Reply | None:
+        """The next reply, if it was received already."""
+        return self._pop_reply() if self._replies else None
 
-    def _next(self) -> Reply:
+    def _pop_reply(self) -> Reply:
         reply = self._replies.popleft()
-        if self.transcript.wanted:
+        if self.transcript.enabled:
             self.transcript.received(reply)
         return reply
 
     @property
     def challenge(self) -> bytes:
-        """The text of the last 334, as it came."""
+        """The text of the last 334, not redacted."""
         return self._reader.challenge
 
-    def early(self) -> Reply | None:
-        """A reply that came before it was asked for; raises if none can follow."""
-        if not self._replies:
-            self._check()
-            return None
-        return self._next()
-
-    def command(self, line: bytes, content: bytes = b"") -> None:
-        """Write a command or a group of them, if nothing stands unread before it.
-
-        `content` goes out behind it, in the same write.
+    def early_reply(self) -> Reply | None:
+        """The next reply, if it was received already; raises where none can follow.
 
         Raises:
-            Garbage: a reply came that answers nothing, or what came is no reply.
+            Garbage: the server sent something that is no reply.
+            Lost: the connection has ended.
+        """
+        if not self._replies:
+            self._raise_if_broken()
+            return None
+        return self._pop_reply()
+
+    def command(self, line: bytes, content: bytes = b"") -> None:
+        """Write a command or a group of commands, if no reply is left unread.
+
+        `content` follows them in the same write.
+
+        Raises:
+            Garbage: an extra reply came, or something that is no reply.
             Lost: the connection has ended.
         """
         self.commands([(line, content)])
 
     def commands(self, pieces: list[tuple[bytes, bytes]]) -> None:
-        """The same for commands and contents in turn, all in one write."""
+        """The same for pairs of commands and content, all in one write."""
         if self._replies:
-            # A 421 may come at any time (RFC 5321 section 3.8), and counts as the
-            # answer to this command.
+            # A 421 may come at any time (RFC 5321 section 3.8). It counts as the reply
+            # to this command, which is not written.
             if self._replies[0].code == 421:
                 return
-            raise Garbage(f"a reply that answers nothing: {self._replies[0]}")
-        self._check()
+            raise Garbage(f"an extra reply: {self._replies[0]}")
+        self._raise_if_broken()
         if not self._reader.idle:
-            raise Garbage("a reply began that answers nothing")
-        if self.transcript.look():
+            raise Garbage("an extra reply began")
+        if self.transcript.check_enabled():
             for line, content in pieces:
                 self.transcript.sent(line, content)
         self.transport.write(b"".join([part for piece in pieces for part in piece]))
 
     def write(self, data: bytes | memoryview, commands: bytes = b"") -> None:
-        """Write content, and commands behind it; see `drained` for the pace."""
-        if self.transcript.look():
+        """Write content, and commands pipelined after it; see `drain` for the pace."""
+        if self.transcript.check_enabled():
             self.transcript.sent(b"", data)
             if commands:
                 self.transcript.sent(commands)
         self.transport.write(bytes(data) + commands if commands else data)
 
-    async def drained(self, timeout: float, deadline: Deadline) -> None:
-        """Wait until more can be written, or a reply or the end of the connection came.
+    async def drain(self, timeout: float, deadline: Deadline) -> None:
+        """Wait until more can be written, a reply came, or the connection ended.
 
         Raises:
-            TimedOut: nothing moved for `timeout` seconds, or the deadline ran out.
+            TimedOut: nothing was sent for `timeout` seconds, or the deadline ran out.
         """
-        # Also where nothing has to wait: what came in meanwhile is seen only when the
-        # loop runs, and writing on after a loss is an error logged for each write.
+        # The loop has to run even if there is no need to wait: otherwise received data
+        # is not seen, and asyncio logs an error for each write after a loss.
         await asyncio.sleep(0)
         waiting = self.transport.get_write_buffer_size()
         until = self._loop.time() + deadline.within(timeout)
@@ -253,36 +270,36 @@ class Channel(asyncio.Protocol):
 
     @property
     def unread(self) -> bool:
-        """Whether something came that was not asked for."""
+        """Whether the server sent something that was not read."""
         return bool(self._replies) or not self._reader.idle
 
     @property
-    def fit(self) -> bool:
-        """Whether the connection can serve another message."""
+    def usable(self) -> bool:
+        """Whether the connection can be used for another message."""
         return not self.unread and self._lost is None and not self.transport.is_closing()
 
     def discard(self) -> None:
-        """Forget what was received and not read (RFC 3207 section 6)."""
+        """Discard what was received and not read (RFC 3207 section 6)."""
         self._replies.clear()
         self._reader.clear()
 
     def abort(self) -> None:
-        """End the connection at once; nothing more goes out."""
+        """Close the connection at once; nothing more is sent."""
         self.transport.abort()
 
-    async def gone(self, timeout: float) -> None:
+    async def wait_closed(self, timeout: float) -> None:
         """Wait until the socket is closed, `timeout` seconds at most."""
-        await asyncio.wait([self._gone], timeout=timeout)
+        await asyncio.wait([self._closed], timeout=timeout)
 
-    def hang_up(self) -> None:
-        """Say QUIT, and close_notify inside TLS, and end the connection without waiting.
+    def quit(self) -> None:
+        """Send QUIT, and close_notify inside TLS; close the connection without waiting.
 
-        The answer would cost a round trip and says nothing (RFC 5321 section 4.1.1.10);
-        a deaf peer would hold the socket open for long after the call.
+        The 221 would cost a round trip and tells nothing (RFC 5321 section 4.1.1.10). A
+        server that does not reply would keep the socket open long after the call.
         """
-        # Whatever goes wrong here, the message's fate is known.
+        # The outcome of the message is known already, whatever fails here.
         with contextlib.suppress(Exception):
-            if self.fit and not self._paused and not self.quit_sent:
+            if self.usable and not self._paused and not self.quit_sent:
                 self.transcript.sent(b"QUIT\r\n")
                 self.transport.write(b"QUIT\r\n")
                 self.transport.close()

@@ -1,8 +1,7 @@
-"""A session: one connection, and what the server offers on it.
+"""A session: one connection, its state, and what the server offers on it.
 
-aiosmtplib speaks the commands up to the login, over our own channel
-(aiosmtplib_adapter.py). After the login (login.py) the channel belongs to the
-transactions.
+Up to the login (login.py), aiosmtplib sends the commands over our own channel
+(aiosmtplib_adapter.py). After the login, the transactions use the channel directly.
 """
 
 from __future__ import annotations
@@ -31,12 +30,27 @@ if TYPE_CHECKING:
     from smtpsend._model.policy.policy import Method
 
 
-# Within this many seconds after a reply a connection does not die unnoticed.
+# A connection is assumed to be alive for so many seconds after the server sent data.
 _FRESH = 1.0
 
 
 class Session:
-    """A ready connection: TLS verified, EHLO accepted, AUTH offered where wanted."""
+    """One connection with its state; ready once TLS is verified and EHLO accepted.
+
+    Attributes:
+        target: the server.
+        track: the progress of the method that opened the session.
+        channel: the connection.
+        deadline: the deadline of the call that uses the session now.
+        tls: the version of TLS; None in plaintext.
+        extensions: what the last reply to EHLO offers.
+        messages: how many transactions were begun.
+        needs_reset: a transaction was begun and is not over, so that RSET comes next.
+        used_up: no further message may use the session.
+        accepted: the message was accepted, and only the reply to QUIT is missing.
+        probed: the last reply shows that the server accepts further messages.
+        reused: an earlier message used the session, or it waited in the pool.
+    """
 
     def __init__(
         self,
@@ -47,53 +61,53 @@ class Session:
         sock: socket.socket,
     ) -> None:
         self.target = target
-        self.deadline = deadline  # of the call that uses the session now
+        self.deadline = deadline
         self.track = track
         self.channel = channel
         channel.transcript.name = f"{track.address} {track.method}"
         self.tls: str | None = None
-        self.extensions = Extensions()  # of the last reply to EHLO
-        self.messages = 0  # transactions begun
-        self.needs_reset = False  # a transaction was begun and refused: RSET comes first
-        self.used_up = False  # no further message may use it
-        self.accepted = False  # the message was accepted, and only the 221 is missing
-        self.probed = False  # the last reply shows that the server goes on
-        self.reused = False  # it was used, or waited in a pool, before
+        self.extensions = Extensions()
+        self.messages = 0
+        self.needs_reset = False
+        self.used_up = False
+        self.accepted = False
+        self.probed = False
+        self.reused = False
         self._opened = asyncio.get_running_loop().time()
         self._sock = sock
         self._commands: Commands
 
     @property
     def age(self) -> float:
-        """Seconds since it was opened."""
+        """Seconds since the session was opened."""
         return asyncio.get_running_loop().time() - self._opened
 
-    def forget(self) -> None:
-        """Close the socket of a connection whose event loop no longer runs."""
+    def close_socket(self) -> None:
+        """Close the socket, if the event loop of the connection no longer runs."""
         if (fd := self._sock.detach()) >= 0:
             os.close(fd)
 
     @property
     def method(self) -> Method:
-        """The method that this session was opened by."""
+        """The method by which this session was opened."""
         return self.track.method
 
     def timeout(self) -> float:
-        """Seconds that one reply may take now."""
+        """The seconds to wait for one reply now."""
         return self.deadline.within(self.target.policy.reply_timeout)
 
     def final_timeout(self) -> float:
-        """Seconds that the reply to the end of a message may take now."""
+        """The seconds to wait for the reply to the end of a message now."""
         return self.deadline.within(self.target.policy.final_timeout)
 
     @property
     def pipelining(self) -> bool:
-        """Whether commands may go out in groups (RFC 2920)."""
+        """Whether commands may be sent in groups (RFC 2920)."""
         return self.target.policy.pipelining and "PIPELINING" in self.extensions
 
     @property
     def chunking(self) -> bool:
-        """Whether the content may go out by BDAT (RFC 3030)."""
+        """Whether the content may be sent by BDAT (RFC 3030)."""
         no_bdat = self.target.quirks.no_bdat
         return (
             self.target.policy.chunking and not no_bdat and "CHUNKING" in self.extensions
@@ -103,21 +117,21 @@ class Session:
     def content_in_group(self) -> bool:
         """Whether BDAT may be pipelined after MAIL and RCPT.
 
-        Not to Dovecot's submission service, the one known to offer BURL: where MAIL is
-        refused, 2.3.19 dies of it ("Panic: file smtp-server-cmd-data.c: line 355
-        (cmd_data_next): assertion failed: (trans != NULL)") and a plain refusal
-        becomes an unknown delivery. Nor to a server where that has happened once.
+        Not to Dovecot's submission service, the only one known to offer BURL: if it
+        refuses MAIL, 2.3.19 crashes ("Panic: file smtp-server-cmd-data.c: line 355
+        (cmd_data_next): assertion failed: (trans != NULL)"), and a mere refusal becomes
+        an unknown delivery. Nor to a server where the like has happened once.
         """
         known = self.target.quirks.no_content_in_group
         return self.fresh and not known and "BURL" not in self.extensions
 
     def may_pipeline_content(self, content: bytes) -> bool:
-        """Whether `content` may go out by BDAT before MAIL and RCPT have replies."""
+        """Whether `content` may be sent by BDAT before MAIL and RCPT have replies."""
         return self.chunking and self.content_in_group and cannot_be_commands(content)
 
     @property
     def accepts_windows(self) -> bool:
-        """Whether several messages may go out before the reply to the first."""
+        """Whether several messages may be sent before the reply to the first."""
         return (
             self.pipelining
             and self.chunking
@@ -127,13 +141,13 @@ class Session:
 
     @property
     def pipelines_after_data(self) -> bool:
-        """Whether commands may go out after the final dot (RFC 2920 section 3.1).
+        """Whether commands may follow the final dot at once (RFC 2920 section 3.1).
 
-        Not to Dovecot's submission service: 2.3.19 accepts the message, and dies of the
-        RCPT after it before it has replied ("Panic: file smtp-server-transaction.c: line
-        226 (smtp_server_transaction_finished): assertion failed:
-        (conn->state.pending_rcpt_cmds == 0)"). Where it is not known that a server can
-        do it, one connection at a time finds out.
+        Not to Dovecot's submission service: 2.3.19 accepts the message, and then crashes
+        at the RCPT after it, before it replies ("Panic: file smtp-server-transaction.c:
+        line 226 (smtp_server_transaction_finished): assertion failed:
+        (conn->state.pending_rcpt_cmds == 0)"). As long as it is unknown whether a server
+        supports this, one connection at a time finds out.
         """
         known = self.target.quirks.after_data
         may = known in (AfterData.REPLIES, AfterData.UNTRIED)
@@ -141,41 +155,41 @@ class Session:
 
     @property
     def fresh(self) -> bool:
-        """Whether the server replied a moment ago."""
+        """Whether the server sent data within the last second."""
         now = asyncio.get_running_loop().time()
-        return now - self.channel.heard < _FRESH
+        return now - self.channel.last_received < _FRESH
 
     @property
     def at_message_limit(self) -> bool:
-        """Whether it has reached the MAILMAX that the server announced (RFC 9422)."""
+        """Whether the session has reached the MAILMAX of the server (RFC 9422)."""
         limit = self.extensions.message_limit
         return limit is not None and self.messages >= limit
 
     @property
     def mechanism(self) -> str | None:
-        """The one mechanism to log in by; None if there is none that fits."""
+        """The one SASL mechanism to log in with; None if the two sides share none."""
         auth = self.target.auth
         return None if auth is None else choose(auth, self.extensions.mechanisms)
 
-    async def ask(self, *words: bytes) -> Reply:
-        """The reply to one command of the session."""
+    async def execute(self, *words: bytes) -> Reply:
+        """Send one command of the session, and return its reply."""
         return await self._commands.execute(*words, timeout=self.timeout())
 
     def attach(self) -> None:
-        """Prepare for commands over the connection as it is now, inside TLS or not."""
+        """Prepare to send commands over the present transport, inside TLS or not."""
         name = self.target.ehlo_name or default_ehlo_name(self.channel.transport)
         self._commands = Commands(self.channel, self.target.host, name)
 
     @property
     def ehlo_line(self) -> bytes:
-        """The EHLO of this session, to be sent again."""
+        """The EHLO command of this session, to be sent again."""
         return f"EHLO {self._commands.ehlo_name}\r\n".encode()
 
     async def probe(self) -> None:
-        """See whether a kept connection still replies, and means to go on.
+        """Send EHLO to find out whether a kept connection accepts further messages.
 
         Raises:
-            ConnectionLost: it does not.
+            ConnectionLost: the server does not reply, or refuses EHLO.
         """
         self.probed = False
         with step(self.track, Phase.MAIL):
@@ -184,20 +198,20 @@ class Session:
             reply = await self.channel.reply(self.timeout())
             if reply.code != 250:
                 if reply.code != 421:
-                    # A 421 says nothing about EHLO, and other connections may have
-                    # found the quirk: it is never unlearned.
+                    # A 421 tells nothing about EHLO. The quirk is never reset, because
+                    # another connection may have found it.
                     self.target.quirks.no_window = True
                 raise Garbage(f"EHLO was refused: {reply}")
         self.needs_reset, self.probed = False, True
 
     async def ehlo(self) -> None:
-        """Send EHLO, and note what the server offers.
+        """Send EHLO, and record what the server offers.
 
         Raises:
-            ConnectError: it refuses EHLO, or does not reply.
+            ConnectError: the server refuses EHLO, or does not reply.
         """
         with step(self.track, Phase.EHLO):
-            reply = await self.ask(b"EHLO", self._commands.ehlo_name.encode("ascii"))
+            reply = await self.execute(b"EHLO", self._commands.ehlo_name.encode("ascii"))
             if reply.code != 250:
                 raise ConnectError(
                     "the server refused EHLO",
@@ -217,15 +231,16 @@ _DOMAIN = re.compile(
 
 
 def default_ehlo_name(transport: asyncio.BaseTransport) -> str:
-    """Our own name for EHLO, found without a look-up (RFC 5321 section 4.1.3).
+    """The name for our EHLO, found without a look-up (RFC 5321 section 4.1.3).
 
-    It is the name of this host if that is a domain of at least two labels, as servers
-    demand. In a container it seldom is; the address literal is right anywhere.
+    Servers demand a domain of at least two labels. The name of this host is used if it is
+    one, which it seldom is in a container; otherwise the address literal, which is always
+    valid.
     """
     name = socket.gethostname()
     if _DOMAIN.fullmatch(name) and literal(name) is None:
         return name
-    # A connection that has ended has no address; nothing is sent over it any more.
+    # A closed connection has no address; the name does not matter then.
     sockname = transport.get_extra_info("sockname") or ("127.0.0.1",)
     address = sockname[0].partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

@@ -1,4 +1,4 @@
-"""How long a call may run."""
+"""The deadline of a call, and the event loop whose clock it uses."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ class Deadline:
             raise TimedOut("the deadline ran out")
 
     def within(self, seconds: float) -> float:
-        """`seconds`, or what is left where that is less."""
+        """The smaller of `seconds` and the seconds that are left."""
         return min(seconds, self.left)

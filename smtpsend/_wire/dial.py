@@ -1,4 +1,4 @@
-"""From a name to a connected socket: look it up once, race the addresses (RFC 8305)."""
+"""Connects a socket: looks the name up once, and races its addresses (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smtpsend._wire.threads import in_thread
 from smtpsend.errors import ConnectError, Event, Phase, SendError
 
 
-# RFC 8305 section 5: the pause before the next address is tried beside the last.
+# RFC 8305 section 5: seconds until the next address is tried beside the last.
 _ADDRESS_STAGGER = 0.25
 
 _UNKNOWN_NAME = {
@@ -29,24 +29,28 @@ _UNKNOWN_NAME = {
 }
 
 OPEN: WeakSet[socket.socket] = WeakSet()
-"""Every socket dialled in this process: a forked child closes its copies."""
+"""Every socket connected in this process; a forked child closes its copies."""
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 
 async def resolve(host: str, timeout: float) -> list[Address]:
-    """The addresses of `host`, families in turn, within `timeout` seconds.
+    """Look up the addresses of `host`, with the address families in turn.
+
+    Args:
+        host: a host name or an address literal.
+        timeout: seconds for the look-up.
 
     Raises:
-        ConnectError: the name is unknown, or could not be looked up.
+        ConnectError: the name is unknown, or could not be looked up in time.
     """
     ip = literal(host)
     if ip is not None:
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
 
-    # getaddrinfo loads this codec on first use; in a thread, a fork in the middle of that
-    # would leave the child with a module that is half there.
+    # getaddrinfo imports this codec on first use. It is imported here and not in the
+    # thread, because a fork during the import would leave the child half a module.
     codecs.lookup("idna")
 
     def look_up() -> list[Address]:
@@ -81,9 +85,10 @@ async def resolve(host: str, timeout: float) -> list[Address]:
 
 
 def _without_zone(address: tuple[object, ...]) -> tuple[str | int, ...]:
-    """A socket address without the zone in its text, which its scope number has, too.
+    """A socket address without the zone in its text; its scope number has it as well.
 
-    asyncio would take the text for a name, and look it up in the loop's executor.
+    asyncio would treat a text with a zone as a name, and look it up in the loop's
+    executor.
     """
     host, *rest = cast("tuple[str | int, ...]", address)
     return (str(host).partition("%")[0], *rest)
@@ -100,7 +105,7 @@ def _unresolved(text: str, *, temporary: bool, timed_out: bool = False) -> Conne
 
 
 def interleave(addresses: Sequence[Address]) -> list[Address]:
-    """One family after the other, beginning with the first (RFC 8305 section 4)."""
+    """Alternate the address families, beginning with the first (RFC 8305 section 4)."""
     first = [a for a in addresses if a[0] == addresses[0][0]]
     other = [a for a in addresses if a[0] != addresses[0][0]]
     pairs = chain.from_iterable(zip_longest(first, other))
@@ -110,10 +115,16 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
 async def dial(
     addresses: Sequence[Address], timeout: float, deadline: Deadline, track: Track
 ) -> socket.socket:
-    """A socket connected to the first of `addresses` that answers.
+    """Connect to the first of `addresses` that accepts a connection.
+
+    Args:
+        addresses: the addresses, in the order in which they are tried.
+        timeout: seconds for all of them together.
+        deadline: the deadline of the call.
+        track: has the port, and receives the address.
 
     Raises:
-        ConnectError: none answered within `timeout` seconds, all in all.
+        ConnectError: none accepted a connection in time.
     """
     limit = deadline.within(timeout)
     port = track.method.port
@@ -127,13 +138,13 @@ async def dial(
                 sock, address = await _race(targets)
     except TimeoutError as error:
         if error.errno is not None:
-            # The kernel's own ETIMEDOUT is a TimeoutError, too.
+            # The ETIMEDOUT of the kernel is a TimeoutError, too.
             raise _unreachable(error) from None
         why = f"no answer within {limit:.3g} s"
         raise lost(Phase.CONNECT, why, timed_out=True) from None
     except OSError as error:
         raise _unreachable(error) from None
-    # Not getpeername(): where the peer has reset the connection by now, it raises.
+    # Not getpeername(): it raises if the server has reset the connection by now.
     track.address = address
     track.progress()
     return sock
@@ -151,8 +162,8 @@ Dialled = tuple[socket.socket, str]
 async def _connect(
     family: socket.AddressFamily, address: tuple[str | int, ...]
 ) -> Dialled:
-    # IPPROTO_TCP, not 0: asyncio sets TCP_NODELAY only where it sees that it is TCP, and
-    # without it each small write can wait 40 ms for a delayed ACK.
+    # IPPROTO_TCP, not 0: asyncio sets TCP_NODELAY only where the socket says that it is
+    # TCP, and without it each small write can wait 40 ms for a delayed ACK.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
@@ -167,7 +178,7 @@ async def _connect(
 async def _race(
     targets: Sequence[tuple[socket.AddressFamily, tuple[str | int, ...]]],
 ) -> Dialled:
-    """Start the targets one by one, a failure at once followed by the next."""
+    """Try the targets one by one; the next follows a failure at once, or a pause."""
     waiting = list(targets)
     running: set[asyncio.Task[Dialled]] = set()
     errors: list[OSError] = []
@@ -191,13 +202,13 @@ async def _race(
                     raise error
                 errors.append(error)
     finally:
-        # No await here: it could be cancelled, and the winner's socket with it.
+        # No await here: a cancellation during it would leak the socket of the winner.
         for task in running:
             task.cancel()
             task.add_done_callback(_close_late)
 
 
 def _close_late(task: asyncio.Task[Dialled]) -> None:
-    """Close the socket of a connect that came through when it was no longer wanted."""
+    """Close the socket of a connection that was made when it was no longer wanted."""
     if not task.cancelled() and task.exception() is None:
         task.result()[0].close()

@@ -1,4 +1,4 @@
-"""From a socket to a ready session: greeting, EHLO, TLS, EHLO again."""
+"""Opens a session: dials, reads the greeting, and sends EHLO before and inside TLS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
-from smtpsend._protocol.sasl import known
+from smtpsend._protocol.sasl import mechanisms_for
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
@@ -32,15 +32,22 @@ async def open_session(
     target: Target,
     track: Track,
     deadline: Deadline,
-    make: Callable[[Redactor], Channel] = Channel,
+    make_channel: Callable[[Redactor], Channel] = Channel,
 ) -> Session:
-    """A ready session to `target` by `track.method`.
+    """Open a session to `target` by `track.method`; it is not logged in yet.
 
-    `make` gives the channel: another than ours for who wants to note what is said.
+    Args:
+        target: the server.
+        track: receives the progress.
+        deadline: the deadline of the call.
+        make_channel: makes the channel from the redactor of the target.
 
     Raises:
-        ConnectError, CertificateError, TLSError: it did not come about.
-        AuthError: credentials are wanted and the server takes none that fit.
+        ConnectError: the connection, the greeting or EHLO failed.
+        CertificateError: the certificate of the server was refused.
+        TLSError: STARTTLS or the handshake failed.
+        AuthError: there are credentials, and the server offers no mechanism for them.
+        ConfigError: a plaintext method connected to a public address.
     """
     limit = target.policy.connect_timeout
     sock = await dial(target.addresses, limit, deadline, track)
@@ -51,8 +58,10 @@ async def open_session(
             sock.close()
             raise
     loop = asyncio.get_running_loop()
-    # From here on the socket is the transport's, which closes it on a cancellation, too.
-    _, channel = await loop.create_connection(lambda: make(target.redact), sock=sock)
+    # From here on the transport owns the socket, and closes it on a cancellation, too.
+    _, channel = await loop.create_connection(
+        lambda: make_channel(target.redact), sock=sock
+    )
     session = Session(target, track, channel, deadline, sock)
     try:
         await _handshake(session)
@@ -63,14 +72,14 @@ async def open_session(
 
 
 async def _handshake(session: Session) -> None:
-    """Greeting, EHLO, TLS, EHLO: until the session is ready."""
+    """Read the greeting, send EHLO, start TLS and send EHLO again, by the method."""
     if session.method.security == "implicit":
         await _start_tls(session)
     with step(session.track, Phase.GREETING):
         greeting = await session.channel.reply(session.timeout())
     if not positive(greeting):
         raise ConnectError(
-            "the server does not take mail now",
+            "the server does not accept mail now",
             phase=Phase.GREETING,
             event=Event.NO_GREETING,
             reply=greeting,
@@ -79,14 +88,14 @@ async def _handshake(session: Session) -> None:
     session.attach()
     await session.ehlo()
     if session.method.security == "starttls":
-        await _ask_for_tls(session)
+        await _send_starttls(session)
         await _start_tls(session)
         session.attach()
         await session.ehlo()
-    _check_mechanism(session)
+    _require_mechanism(session)
 
 
-async def _ask_for_tls(session: Session) -> None:
+async def _send_starttls(session: Session) -> None:
     if "STARTTLS" not in session.extensions:
         raise TLSError(
             "the server does not offer STARTTLS",
@@ -94,7 +103,7 @@ async def _ask_for_tls(session: Session) -> None:
             event=Event.NO_STARTTLS,
         )
     with step(session.track, Phase.STARTTLS):
-        reply = await session.ask(b"STARTTLS")
+        reply = await session.execute(b"STARTTLS")
     if not positive(reply):
         raise TLSError(
             "the server refused STARTTLS",
@@ -103,66 +112,67 @@ async def _ask_for_tls(session: Session) -> None:
             reply=reply,
             temporary=temporary(reply),
         )
-    # RFC 3207 section 6: whatever stands in plaintext behind the 220 was never said.
+    # RFC 3207 section 6: plaintext after the 220 is discarded, and never read as a reply.
     session.channel.discard()
 
 
 async def _start_tls(session: Session) -> None:
-    """The handshake, on a port of either kind."""
+    """Do the TLS handshake, after STARTTLS or on a port with implicit TLS."""
     loop = asyncio.get_running_loop()
     pin = session.target.fingerprint
     context = (
         require_verifying(session.target.context) if pin is None else pinning_context()
     )
-    plain = session.channel.transport
+    outer = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
-    if plain.is_closing():
+    if outer.is_closing():
         raise lost(Phase.TLS, "the connection was closed")
     secure: asyncio.Transport | None = None
     broken: BaseException | None = None
     try:
         async with asyncio.timeout(limit):
             secure = await loop.start_tls(
-                plain,
+                outer,
                 session.channel,
                 context,
                 server_hostname=tls_name(session.target.host),
                 ssl_handshake_timeout=limit + 1,
             )
     except BaseException as error:  # noqa: BLE001  # raised again, translated
-        plain.abort()
+        outer.abort()
         broken = _handshake_error(error, session.target.host, limit)
     if broken is not None:
-        # Not from `error`: who keeps this one would keep the buffers of TLS by it.
+        # Not raised from `error`: a stored exception would keep the buffers of TLS alive
+        # through it.
         try:
             raise broken
         finally:
-            del broken  # which has this frame
+            del broken  # its traceback refers to this frame
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
-    session.channel.use(secure)
+    session.channel.set_transport(secure)
     if pin is not None:
         check_pin(secure.get_extra_info("ssl_object").getpeercert(binary_form=True), pin)
     session.tls = secure.get_extra_info("ssl_object").version()
     session.track.progress()
 
 
-def _check_mechanism(session: Session) -> None:
+def _require_mechanism(session: Session) -> None:
     auth = session.target.auth
     if auth is None or session.mechanism is not None:
         return
     offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     raise AuthError(
-        f"the server {what}, and the credentials need one of {known(auth)}",
+        f"the server {what}, and the credentials need one of {mechanisms_for(auth)}",
         phase=Phase.AUTH,
         event=Event.NO_MECHANISM,
     )
 
 
 def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:
-    """What a failed handshake is: a refused certificate is an alarm, the rest is not."""
+    """The error of a failed handshake; any other exception is returned as it is."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return CertificateError(
             f"the certificate of {host} was refused: {error.verify_message}",

@@ -1,7 +1,7 @@
-"""The login: one try of one mechanism (RFC 4954), and nothing else in its group.
+"""The login: one try of one mechanism (RFC 4954); nothing is pipelined after AUTH.
 
-Nothing of a message leaves before the 235: after a refused AUTH a lax server could
-take the mail unauthenticated.
+No part of a message is sent before the 235: after a refused AUTH, a lax server could
+accept the message unauthenticated.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 async def login(session: Session) -> None:
-    """Log in, if there are credentials; for a token one more try with a new one.
+    """Log in if there are credentials; a refused token is replaced by a new one once.
 
     Raises:
-        AuthError: refused, or the token provider failed.
-        ConnectionLost: no answer, or none that makes sense.
+        AuthError: the server refused the login, or the token provider failed.
+        ConnectionLost: the server sent no reply, a 421, or something that is no reply.
     """
     auth = session.target.auth
     if auth is None:
@@ -36,13 +36,13 @@ async def login(session: Session) -> None:
     secret = await _secret(session, auth)
     refusal = await _authenticate(session, auth, secret)
     if refusal is not None and isinstance(auth, OAuth2) and callable(auth.token):
-        again = await _secret(session, auth)
-        # A server that hung up with the refusal has said its last word here.
-        if again != secret and session.channel.fit:
+        new_secret = await _secret(session, auth)
+        # If the server closed the connection after the refusal, the refusal stands.
+        if new_secret != secret and session.channel.usable:
             try:
-                refusal = await _authenticate(session, auth, again)
+                refusal = await _authenticate(session, auth, new_secret)
             except ConnectionLost as error:
-                # Nor has it said more where its end came in a moment later.
+                # It also stands if the end of the connection arrived a moment later.
                 if error.reply is not None or error.timed_out or session.channel.unread:
                     raise
     if refusal is not None:
@@ -62,19 +62,19 @@ async def _secret(session: Session, auth: Auth) -> str:
 
 
 async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | None:
-    """None if the server let us in, else its refusal."""
+    """Try to log in; return the refusal, or None if the session is authenticated."""
     mechanism = session.mechanism
-    assert mechanism is not None  # noqa: S101  # looked at before the session was ready
+    assert mechanism is not None  # noqa: S101  # open_session requires one
     session.channel.redact.add(secret)
-    talk = exchange(mechanism, auth, secret)
+    responses = exchange(mechanism, auth, secret)
     words = [b"AUTH", mechanism.encode()]
-    if (first := next(talk)) is not None:
-        words.append(b64encode(first) or b"=")
+    if (initial := next(responses)) is not None:
+        words.append(b64encode(initial) or b"=")
     with step(session.track, Phase.AUTH), session.channel.transcript.login():
-        reply = await session.ask(*words)
+        reply = await session.execute(*words)
         while reply.code == 334:
-            answer = _next_answer(talk, session.channel.challenge)
-            reply = await session.ask(answer)
+            response = _next_response(responses, session.channel.challenge)
+            reply = await session.execute(response)
         if 300 <= reply.code < 400:
             raise Garbage(f"a reply out of place: {reply}")
     if reply.code == 421:
@@ -82,18 +82,18 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
     return None if positive(reply) else reply
 
 
-def _next_answer(talk: Exchange, text: bytes) -> bytes:
-    """The client's next line, in base64.
+def _next_response(responses: Exchange, text: bytes) -> bytes:
+    """The response of the client to a challenge, both in base64.
 
     Raises:
-        Garbage: the challenge is no base64, or the server asks for more than there is.
+        Garbage: the challenge is not base64, or the mechanism has no further response.
     """
     try:
         challenge = b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise Garbage("a challenge that is not base64") from None
     try:
-        answer = talk.send(challenge)
+        response = responses.send(challenge)
     except StopIteration:
         raise Garbage("a login that asks for more than its mechanism has") from None
-    return b64encode(answer or b"")
+    return b64encode(response or b"")

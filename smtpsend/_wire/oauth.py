@@ -1,4 +1,4 @@
-"""An OAuth 2.0 token from whoever provides it: a string, a function, a coroutine."""
+"""Fetches an OAuth 2.0 token from its provider: a string, a function or a coroutine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
 
 async def fetch_token(auth: OAuth2, timeout: float) -> str:
-    """The token, from the provider if there is one.
+    """The token; if it is a function, what that returns within `timeout` seconds.
 
-    A function is called in a thread of its own, since it will block on a network.
+    A function that is no coroutine function runs in a thread of its own, because it will
+    block on a network.
 
     Raises:
-        AuthError: the provider raised, took longer than `timeout` seconds, or returned
-            no usable token. Its own error is not shown: it may hold the token.
+        AuthError: the provider raised, ran longer than `timeout` seconds, or returned no
+            usable token. Its own error is not shown, because it may hold the token.
     """
     if isinstance(auth.token, str):
         return auth.token
@@ -26,10 +27,10 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
     timer = asyncio.timeout(timeout)
     try:
         async with timer:
-            return check_token(await _ask(provider))
+            return check_token(await _call(provider))
     except TimeoutError:
         ours = timer.expired()
-        text = f"did not answer within {timeout:.3g} s" if ours else "timed out"
+        text = f"did not return within {timeout:.3g} s" if ours else "timed out"
         raise _failed(text, temporary=True, timed_out=ours) from None
     except ConfigError as error:
         raise _failed(f"returned no usable token: {error.message}") from None
@@ -38,13 +39,13 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
         raise _failed(text, temporary=isinstance(error, OSError)) from None
 
 
-async def _ask(
+async def _call(
     provider: Callable[[], str] | Callable[[], Awaitable[str]],
 ) -> object:
     if inspect.iscoroutinefunction(provider):
         return await provider()
     result = await in_thread(provider, "smtpsend-token")
-    # functools.partial and callable objects show only now what they are.
+    # A functools.partial or a callable object may return an awaitable.
     return await result if inspect.isawaitable(result) else result
 
 

@@ -1,7 +1,7 @@
-"""How far one method has come, and the one place where a fault becomes a typed error.
+"""The progress of one method, and the one place where a fault becomes a typed error.
 
-`step` names the step of the session. Whatever ends the connection during it becomes the
-error, and the row of the policy table, that belong to this step.
+`step` names the step of the session. A fault that ends the connection during the step
+becomes the error, and the row of the policy table, of that step.
 """
 
 from __future__ import annotations
@@ -17,34 +17,38 @@ from smtpsend.errors import Attempt, Event, Phase, SendError
 
 @dataclass(slots=True)
 class Track:
-    """How far one method has come; the race reads its progress from it.
+    """The progress of one method, which the race watches.
 
     Attributes:
+        method: the method that is tried.
         started: seconds from the start of the call to the start of this attempt.
-        address: the IP address that got furthest.
-        moved: the time of the last progress, on the loop's clock.
+        phase: the step that runs now, or ran last.
+        address: the IP address that got furthest; None before the first.
+        last_progress: when progress was made last, on the loop's clock.
     """
 
     method: Method
     started: float
     phase: Phase = Phase.CONNECT
     address: str | None = None
-    moved: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    last_progress: float = field(
+        default_factory=lambda: asyncio.get_running_loop().time()
+    )
 
     def progress(self) -> None:
-        """Note progress: a TCP connection, a whole reply, or a TLS handshake."""
-        self.moved = asyncio.get_running_loop().time()
+        """Record progress: a TCP connection, a whole reply, or a TLS handshake."""
+        self.last_progress = asyncio.get_running_loop().time()
 
     @property
     def idle(self) -> float:
         """Seconds without progress."""
-        return asyncio.get_running_loop().time() - self.moved
+        return asyncio.get_running_loop().time() - self.last_progress
 
     def attempt(self, error: SendError | None, now: float) -> Attempt:
-        """The `Attempt` that this track came to.
+        """This method as an `Attempt` for the report.
 
         Args:
-            error: what ended it; None if it was abandoned.
+            error: the error that ended it; None if it was abandoned.
             now: seconds since the start of the call.
         """
         return Attempt(
@@ -59,10 +63,10 @@ class Track:
 
 
 class step:  # noqa: N801  # reads as a verb where it is used
-    """Run one step of the session; a fault that ends it leaves as a `SendError`.
+    """Run one step of the session; a fault during it is raised as a `SendError`.
 
-    A step of several parts moves `track.phase` on. This is a class because nine steps
-    run for each message, and a generator would cost three times as much.
+    A step of several parts sets `track.phase` for each part. This is a class because nine
+    steps run for each message, and a generator would cost three times as much.
     """
 
     __slots__ = ("_track",)
@@ -84,5 +88,5 @@ class step:  # noqa: N801  # reads as a verb where it is used
             self._track.progress()
         elif isinstance(error, FAULTS):
             timed_out = isinstance(error, TimedOut)
-            # The fault may quote the server; its text is redacted already.
+            # The fault may quote the server, but its text is redacted already.
             raise lost(self._track.phase, str(error), timed_out=timed_out) from None

@@ -1,4 +1,4 @@
-"""What a session is opened to: one server, its addresses, and what is known of it."""
+"""The target of a session: the arguments of a `Server`, with its addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a session is opened to; the arguments of `Server`, resolved."""
+    """The server that a session is opened to.
+
+    Attributes:
+        host: the host name, as given to `Server`.
+        addresses: the addresses of the host, in the order in which they are tried.
+        context: the TLS context to verify the server with.
+        fingerprint: the pinned certificate, ``sha256:...``; None to verify by `context`.
+        auth: the credentials; None to send without a login.
+        ehlo_name: our name for EHLO; None to find one (see `default_ehlo_name`).
+        policy: the methods and the time limits.
+        quirks: what earlier connections found out about the server.
+        redact: hides the secrets of the call.
+    """
 
     host: str
     addresses: Sequence[Address]
@@ -38,11 +50,11 @@ class Target:
 async def find_target(
     server: Server, context: ssl.SSLContext, quirks: Quirks, deadline: Deadline
 ) -> Target:
-    """Look up where a server is.
+    """Look up the addresses of a server, and build the target from them.
 
     Raises:
-        ConnectError: the name is unknown, or could not be looked up.
-        ConfigError: a plaintext method would lead to a public address.
+        ConnectError: the host name is unknown, or could not be looked up.
+        ConfigError: a plaintext method would connect to a public address.
     """
     limit = deadline.within(server.policy.connect_timeout)
     addresses = await resolve(server.host, limit)

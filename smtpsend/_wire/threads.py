@@ -1,7 +1,7 @@
-"""A blocking call in a thread of its own, which never outlives its use for the caller.
+"""Runs a blocking function in a daemon thread, for which nothing waits at the end.
 
-The loop's default executor would: its threads are joined when the loop or the process
-ends, so that one hung name look-up would hold both up.
+The threads of the loop's default executor are joined when the loop or the process ends,
+so that one hung name look-up would delay both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[[], T], name: str) -> T:
-    """What `function` returns or raises, called in a daemon thread."""
+    """Call `function` in a daemon thread with this name; return or raise its result."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -31,26 +31,23 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         else:
             future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
 
-    def work() -> None:
+    def call() -> None:
         result: T | None = None
         error: BaseException | None = None
         try:
             result = context.run(function)
-        except BaseException as caught:  # noqa: BLE001  # handed on to the caller
-            # A StopIteration cannot go into a future.
-            error = RuntimeError("StopIteration") if _stops(caught) else caught
-        # The loop may be closed by now: then nobody waits any more.
+        except BaseException as caught:  # noqa: BLE001  # raised in the caller
+            # A future does not accept a StopIteration.
+            stop = isinstance(caught, StopIteration)
+            error = RuntimeError("StopIteration") if stop else caught
+        # If the loop is closed by now, no caller waits any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, error)
 
-    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread = threading.Thread(target=call, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError:
-        # The interpreter is ending and starts no more threads (3.12 and newer).
+        # The interpreter is ending, and starts no more threads (3.12 and newer).
         return function()
     return await future
-
-
-def _stops(error: BaseException) -> bool:
-    return isinstance(error, StopIteration)

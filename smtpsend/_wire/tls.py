@@ -1,4 +1,4 @@
-"""The TLS context: always verifying, never weaker than TLS 1.2."""
+"""TLS contexts that verify the server, with TLS 1.2 or newer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     """The context to verify a server with.
 
     Args:
-        cafile: a PEM file of the CAs to trust in place of certifi's, or None.
-        own: the caller's context, used as it is if it verifies, or None.
+        cafile: a PEM file of the CAs to trust in place of certifi's; None for certifi's.
+        own: the caller's context, used unchanged if it verifies; None to build one.
 
     Raises:
         ConfigError: `cafile` cannot be read, or `own` does not verify.
@@ -26,8 +26,8 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     path = Path(_public_cas() if cafile is None else cafile)
     try:
         state = path.stat()
-        # Reading a bundle takes some 17 ms, so once per process and file; a file that
-        # was replaced (a renewed CA) is read again.
+        # Reading a bundle takes some 17 ms, so that each file is read once per process. A
+        # file that was replaced (a renewed CA) is read again.
         return _build(str(path), state.st_mtime_ns, state.st_size)
     except ssl.SSLError:
         raise ConfigError(f"cafile holds no PEM certificates: {path}") from None
@@ -39,7 +39,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
 
 @lru_cache(maxsize=1)
 def pinning_context() -> ssl.SSLContext:
-    """A context that takes any certificate: for `check_pin`, and for nothing else."""
+    """A context that accepts any certificate, to be used with `check_pin` only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
@@ -51,10 +51,10 @@ def pinning_context() -> ssl.SSLContext:
 def check_pin(certificate: bytes | None, fingerprint: str) -> None:
     """Refuse a certificate (DER) that is not the pinned one.
 
-    That the peer has its private key was proved by the handshake.
+    The handshake has proved that the server has the private key of the certificate.
 
     Raises:
-        CertificateError: it is another one.
+        CertificateError: the certificate has another fingerprint.
     """
     actual = "sha256:" + hashlib.sha256(certificate or b"").hexdigest()
     if not hmac.compare_digest(actual, fingerprint):
@@ -68,14 +68,14 @@ def check_pin(certificate: bytes | None, fingerprint: str) -> None:
 
 
 def _public_cas() -> str:
-    # Here, and not above: it imports more than all the rest of a send.
+    # Imported here, because it imports more than the rest of a send together.
     import certifi
 
     return certifi.where()
 
 
 def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
-    """`context`, if it verifies; looked at again at each connect, since it can change.
+    """`context`, if it verifies; called at each connection, since a context can change.
 
     Raises:
         ConfigError: it accepts any certificate, any name, or TLS older than 1.2.
@@ -101,11 +101,12 @@ def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True
-    # RFC 9525 section 2: a name stands in subjectAltName or nowhere.
+    # RFC 9525 section 2: the name of a server is in subjectAltName only.
     context.hostname_checks_common_name = False
-    # Set, not inherited: Python 3.13 made VERIFY_X509_STRICT a default, under which
-    # many private CAs fail for a missing key identifier; a file that holds just an
-    # intermediate CA or the server's own certificate is a trust anchor as it stands.
+    # The flags are set, and not inherited, because VERIFY_X509_STRICT is a default of
+    # Python 3.13, and many private CAs fail it for a missing key identifier. With
+    # PARTIAL_CHAIN, an intermediate CA or the server's own certificate in the file is a
+    # trust anchor by itself.
     context.verify_flags = (
         ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
         | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
@@ -116,5 +117,5 @@ def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
 
 
 def tls_name(host: str) -> str:
-    """The name to look for in the certificate: no root dot, no zone."""
+    """The name that the certificate must have: `host` without root dot and zone."""
     return host.removesuffix(".").partition("%")[0]

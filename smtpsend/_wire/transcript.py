@@ -1,4 +1,4 @@
-"""The transcript of a connection in the debug log, without secrets and content."""
+"""Logs the commands and replies of a connection, without secrets and content."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class Transcript:
     """Writes the commands and replies of one connection to the logger smtpsend.wire.
 
     Attributes:
-        name: of the connection, in front of each line.
-        wanted: whether the logger wanted it when `look` was called last.
+        name: the name of the connection, at the start of each line.
+        enabled: whether the logger was enabled at the last `check_enabled`.
     """
 
     def __init__(self, redact: Redactor) -> None:
         self.name = "?"
-        self.wanted = False
+        self.enabled = False
         self._redact = redact
         self._in_login = False
 
-    def look(self) -> bool:
-        """See whether the transcript is wanted."""
-        self.wanted = log.isEnabledFor(logging.DEBUG)
-        return self.wanted
+    def check_enabled(self) -> bool:
+        """Whether the logger is enabled for the level DEBUG now."""
+        self.enabled = log.isEnabledFor(logging.DEBUG)
+        return self.enabled
 
     @contextlib.contextmanager
     def login(self) -> Iterator[None]:
-        """While a login goes on, show nothing of it."""
+        """Hide all responses of the client in the body of the `with` statement."""
         self._in_login = True
         try:
             yield
@@ -42,11 +42,11 @@ class Transcript:
             self._in_login = False
 
     def received(self, reply: Reply) -> None:
-        """Show a reply; the challenge of a 334 may hold a secret, and is hidden."""
+        """Log a reply; the challenge of a 334 is hidden, since it may hold a secret."""
         self._write("<", "334 ***" if reply.code == 334 else str(reply))
 
     def sent(self, commands: bytes, content: bytes | memoryview = b"") -> None:
-        """Show commands, and how long the content after them is."""
+        """Log commands, and the length of the content after them."""
         if commands:
             self._write(">", self._shown(commands))
         if content:
@@ -60,6 +60,6 @@ class Transcript:
         return " ".join([*words[:2], "***"]) if words[0] == "AUTH" else "***"
 
     def _write(self, arrow: str, text: str) -> None:
-        # A log handler that raises must not change what becomes of a message.
+        # A log handler that raises must not change the outcome of a message.
         with contextlib.suppress(Exception):
             log.debug("%s %s %s", self.name, arrow, self._redact(text))

@@ -16,7 +16,7 @@ from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.transactions.chain import Chain
 from smtpsend._wire.transactions.transaction import BatchTransaction, Unsent
-from smtpsend._wire.transactions.window import LARGEST, Window
+from smtpsend._wire.transactions.window import LARGEST_WINDOW, Window
 from smtpsend.errors import Phase, SendError
 
 
@@ -75,7 +75,7 @@ class ConnectionBatch:
             while submission is not None:
                 rest = await self._some(submission)
                 self._open = [x for x in self._open if x in rest.transactions]
-                if rest.transactions or not session.channel.fit or session.used_up:
+                if rest.transactions or not session.channel.usable or session.used_up:
                     return rest
                 submission = None
                 more = not self._full and await dispatcher.wait_for_more(_HOLD)
@@ -155,7 +155,7 @@ class ConnectionBatch:
         inbox, deadline = dispatcher.inbox, session.deadline
         while len(transactions) < most and inbox and self.takes(submission := inbox[0]):
             size += len(submission.envelope.content)
-            if size > LARGEST or not self._harmless(submission):
+            if size > LARGEST_WINDOW or not self._harmless(submission):
                 break
             another = self._transaction(inbox.popleft(), deadline)
             if another is not None:
@@ -237,16 +237,16 @@ class ConnectionBatch:
 
     def _ended_by(self, transaction: BatchTransaction, error: Exception) -> None:
         """Tell what became of a message where a defect ended the connection."""
-        if transaction.answer is None:
-            phase = Phase.FINAL if transaction.ended else Phase.MAIL
+        if transaction.reply is None:
+            phase = Phase.FINAL if transaction.end_sent else Phase.MAIL
             transaction.error = log.unexpected(error, phase)
         self._settle(transaction)
 
     def _cancelled(self, transaction: BatchTransaction) -> None:
         """Tell what became of a message that was on its way when all was cancelled."""
-        if not transaction.ended:
+        if not transaction.end_sent:
             self._dispatcher.not_sent(transaction.submission)
-        elif transaction.answer is None:
+        elif transaction.reply is None:
             delivery = Delivery.of(transaction)
             delivery.unknown = log.log_unknown(transaction.submission.envelope.message_id)
             self._dispatcher.cancelled(transaction.submission, delivery)

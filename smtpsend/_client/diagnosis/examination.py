@@ -160,7 +160,7 @@ class _Examination:
                 method, mechanism = order.methods[0], None
             else:
                 method, mechanism = session.method, session.mechanism
-                session.channel.hang_up()
+                session.channel.quit()
         except ConfigError:
             raise
         except SendError as error:

@@ -74,8 +74,8 @@ class _NotingChannel(Channel):
         self._notes.replies.append((self._notes.track.phase, reply))
         return reply
 
-    def use(self, transport: asyncio.Transport) -> None:
-        super().use(transport)
+    def set_transport(self, transport: asyncio.Transport) -> None:
+        super().set_transport(transport)
         if (tls := transport.get_extra_info("ssl_object")) is not None:
             self._notes.tls = tls.version()
             self._notes.cipher = (tls.cipher() or (None,))[0]
@@ -127,8 +127,8 @@ async def _attempt(
     finally:
         opening.cancel()
         await asyncio.wait({opening})
-    session.channel.hang_up()
-    await session.channel.gone(_GOODBYE)
+    session.channel.quit()
+    await session.channel.wait_closed(_GOODBYE)
     return None
 
 
@@ -142,7 +142,7 @@ async def _speaks_tls(target: Target, port: int, deadline: Deadline) -> bool:
         return True
     except (SendError, TimeoutError):
         return track.phase not in (Phase.CONNECT, Phase.TLS)
-    session.channel.hang_up()
+    session.channel.quit()
     return True
 
 
@@ -224,7 +224,7 @@ async def look(target: Target, port: int, deadline: Deadline) -> Port25:
             with step(track, Phase.GREETING):
                 greeting = await channel.reply(deadline.within(_LOOK))
         finally:
-            channel.hang_up()
+            channel.quit()
     except SendError as error:
         why = error.said()
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes

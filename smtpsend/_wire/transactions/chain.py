@@ -1,9 +1,9 @@
-"""A chain: MAIL, RCPT and DATA of the next message go out with the end of the one before.
+"""A chain: after the final dot of a message, the commands of the next are pipelined.
 
-RFC 2920 section 3.1 allows it, and each message costs one round trip. The content of a
-message waits for its 354, which also shows that the replies before it are paired rightly:
-the receipt for the message before is given then. Without PIPELINING each command waits
-for the reply to the one before.
+RFC 2920 section 3.1 allows that, and each message costs one round trip. The content of a
+message waits for its 354. A 354 can only be the reply to DATA, so that it proves that all
+replies before it were paired rightly. Only then does the message before it get its
+outcome. Without PIPELINING, each command waits for the reply to the one before.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ _DOT = b".\r\n"
 
 
 class Chain:
-    """Messages on their way over one session, one after the other.
+    """Sends messages over one session, one after the other.
 
     Args:
-        more: gives the next message, or None.
-        settle: called for each message of which the fate is known.
+        session: the session; nothing else uses it meanwhile.
+        more: returns the next message; None if there is none for this session.
+        settle: called with each transaction when its outcome is known.
     """
 
     def __init__(
@@ -53,66 +54,66 @@ class Chain:
         self._session = session
         self._more = more
         self._settle = settle
-        self._following: BatchTransaction | None = (
-            None  # its commands are out, or about to be
-        )
-        self._reset = False  # RSET stands before the group that is out
-        self._held: list[BatchTransaction] = []  # answered; the count is not closed
-        self._refused = False  # a reply was negative since the count was closed
-        self._garbled = False  # a reply belongs to another command than we thought
+        # The transaction whose commands are pipelined after the content in progress.
+        self._pipelined: BatchTransaction | None = None
+        self._reset_sent = False  # RSET stands before the commands of the transaction
+        # Transactions whose reply came after the last synchronisation point.
+        self._unconfirmed: list[BatchTransaction] = []
+        self._any_negative = False  # a reply was negative since that point
+        self._miscounted = False  # a reply may belong to another command
         self._trial = PipelineTrial(session.target.quirks)
 
     async def run(self, transaction: BatchTransaction) -> Unsent:
-        """Send it, and what `more` gives, until that is None or something breaks.
+        """Send `transaction`, and those that `more` returns, until one side ends it.
 
         Returns:
-            What nobody can have taken.
+            The messages that the server cannot have accepted.
         """
         session = self._session
         try:
             rest = await self._run(transaction)
         finally:
             self._trial.end()
-        self._garbled |= session.channel.unread
-        self._release()
+        self._miscounted |= session.channel.unread
+        self._settle_unconfirmed()
         if rest.transactions or session.used_up:
             session.channel.abort()
         return rest
 
     async def _run(self, transaction: BatchTransaction) -> Unsent:
-        session, behind = self._session, False
-        if (fault := self._write(transaction)) is not None:
-            return Unsent([transaction], fault)
+        session, after_dot = self._session, False
+        if (error := self._write(transaction)) is not None:
+            return Unsent([transaction], error)
         while True:
             session.deadline = transaction.deadline
             try:
-                reply = await self._group(transaction, behind=behind)
-            except SendError as error:
+                reply = await self._exchange_commands(transaction, after_dot=after_dot)
+            except SendError as broken:
                 session.used_up = True
-                return self._stopped(transaction, error, behind=behind)
-            if behind and self._trial.in_doubt(transaction.mail_refused):
+                return self._interrupted(transaction, broken, after_dot=after_dot)
+            if after_dot and self._trial.in_doubt(transaction.mail_refused):
                 session.used_up = True
                 return Unsent([transaction])
             if reply is not None and reply.code == 354:
-                # The count is right up to here.
-                self._release()
-                if (rest := await self._content(transaction)) is not None:
+                # The synchronisation point: all replies so far were paired rightly.
+                self._settle_unconfirmed()
+                if (rest := await self._send_content(transaction)) is not None:
                     return rest
             else:
                 transaction.error = transaction.refusal()
                 if transaction.error is None and reply is not None:
                     transaction.error = refusal(Phase.DATA, reply)
-                self._held.append(transaction)
-            behind = self._following is not None
-            following = self._following or self._more()
+                self._unconfirmed.append(transaction)
+            after_dot = self._pipelined is not None
+            following = self._pipelined or self._more()
             if following is None:
                 return Unsent()
-            if not behind and (fault := self._write(following)) is not None:
-                return Unsent([following], fault)
-            transaction, self._following = following, None
+            if not after_dot and (error := self._write(following)) is not None:
+                return Unsent([following], error)
+            transaction, self._pipelined = following, None
 
     def _write(self, transaction: BatchTransaction) -> SendError | None:
-        """Write a group by itself; why it cannot be written."""
+        """Write the commands of a transaction on their own; return why that failed."""
         session = self._session
         session.track.phase = Phase.MAIL
         try:
@@ -121,114 +122,120 @@ class Chain:
                 group = transaction.commands(reset=session.needs_reset, last=_DATA)
                 session.channel.command(group)
         except FAULTS as fault:
-            session.used_up = self._garbled = True
-            late = isinstance(fault, TimedOut)
-            return lost(Phase.MAIL, str(fault), timed_out=late)
-        self._begun()
+            session.used_up = self._miscounted = True
+            timed_out = isinstance(fault, TimedOut)
+            return lost(Phase.MAIL, str(fault), timed_out=timed_out)
+        self._mark_begun()
         return None
 
-    def _begun(self) -> None:
+    def _mark_begun(self) -> None:
         session = self._session
         session.messages += 1
-        self._reset = session.needs_reset
+        self._reset_sent = session.needs_reset
         session.needs_reset, session.probed = True, False
 
-    async def _group(
-        self, transaction: BatchTransaction, *, behind: bool
+    async def _exchange_commands(
+        self, transaction: BatchTransaction, *, after_dot: bool
     ) -> Reply | None:
-        """Read the answers to a group; the one to DATA, which is 354 or a refusal.
+        """Read the replies to all commands, and return the reply to DATA.
 
-        None: it did not come so far; the transaction knows why.
+        Returns:
+            A 354 or a refusal; None if DATA was not sent, because of a refusal that the
+            transaction holds.
 
         Raises:
-            SendError: the connection broke, or what came makes no sense.
+            SendError: the connection broke, or a reply fits no command.
         """
         track = self._session.track
         clock = asyncio.get_running_loop().time
         began = clock()
-        read = self._read if self._session.pipelining else self._one_by_one
+        pipelining = self._session.pipelining
+        exchange = self._read_pipelined if pipelining else self._exchange_one_by_one
         try:
-            reply = await read(transaction, behind=behind)
+            reply = await exchange(transaction, after_dot=after_dot)
         except FAULTS as fault:
-            self._garbled = isinstance(fault, Garbage)
-            late = isinstance(fault, TimedOut)
-            raise lost(track.phase, str(fault), timed_out=late) from None
+            self._miscounted = isinstance(fault, Garbage)
+            timed_out = isinstance(fault, TimedOut)
+            raise lost(track.phase, str(fault), timed_out=timed_out) from None
         track.progress()
-        self._trial.took = clock() - began
+        self._trial.group_seconds = clock() - began
         return reply
 
-    async def _read(self, transaction: BatchTransaction, *, behind: bool) -> Reply:
-        """The answers to commands that are out."""
+    async def _read_pipelined(
+        self, transaction: BatchTransaction, *, after_dot: bool
+    ) -> Reply:
+        """Read the replies to commands that were written already."""
         track = self._session.track
-        if self._reset:
+        if self._reset_sent:
             track.phase = Phase.MAIL
-            self._took_reset(await self._next(behind=behind))
+            self._reset_reply(await self._next_reply(after_dot=after_dot))
         track.phase = Phase.MAIL
-        transaction.take_mail(await self._next(behind=behind))
+        transaction.mail_reply(await self._next_reply(after_dot=after_dot))
         track.phase = Phase.RCPT
         for address in transaction.recipients:
-            reply = await self._next(behind=behind)
+            reply = await self._next_reply(after_dot=after_dot)
             if positive(reply) and transaction.mail_refused is not None:
-                raise Garbage(f"a recipient taken after MAIL was refused: {reply}")
-            transaction.take_recipient(address, reply)
+                raise Garbage(f"a recipient was accepted after MAIL was refused: {reply}")
+            transaction.recipient_reply(address, reply)
         track.phase = Phase.DATA
-        return await self._next(behind=behind)
+        return await self._next_reply(after_dot=after_dot)
 
-    async def _one_by_one(
-        self, transaction: BatchTransaction, *, behind: bool
+    async def _exchange_one_by_one(
+        self, transaction: BatchTransaction, *, after_dot: bool
     ) -> Reply | None:
-        """Command after command, as long as none is refused that matters."""
+        """Send one command at a time, until a refusal makes the rest pointless."""
         channel, track = self._session.channel, self._session.track
         track.phase = Phase.MAIL
-        if self._reset:
+        if self._reset_sent:
             channel.command(RSET)
-            self._took_reset(await self._next(behind=behind))
+            self._reset_reply(await self._next_reply(after_dot=after_dot))
         channel.command(transaction.message.mail)
-        transaction.take_mail(await self._next(behind=behind))
+        transaction.mail_reply(await self._next_reply(after_dot=after_dot))
         if transaction.mail_refused is not None:
             return None
         for address in transaction.recipients:
             track.phase = Phase.RCPT
             channel.command(rcpt(address))
-            transaction.take_recipient(address, await self._next(behind=behind))
+            reply = await self._next_reply(after_dot=after_dot)
+            transaction.recipient_reply(address, reply)
         if transaction.refusal() is not None:
             return None
         track.phase = Phase.DATA
         channel.command(_DATA)
-        return await self._next(behind=behind)
+        return await self._next_reply(after_dot=after_dot)
 
-    def _took_reset(self, reply: Reply) -> None:
+    def _reset_reply(self, reply: Reply) -> None:
         if not positive(reply):
             raise Garbage(f"the server refused RSET: {reply}")
 
-    async def _next(self, *, behind: bool) -> Reply:
-        """The next reply of a group, if it may stand there."""
+    async def _next_reply(self, *, after_dot: bool) -> Reply:
+        """The next reply, if its code is possible for the command."""
         session = self._session
-        reply = session.channel.ready()
+        reply = session.channel.received_reply()
         if reply is None:
             timeout = session.timeout()
-            if behind:
+            if after_dot:
                 timeout = self._trial.within(timeout)
             reply = await session.channel.reply(timeout)
-        self._refused |= reply.code >= 400
+        self._any_negative |= reply.code >= 400
         phase = session.track.phase
         if reply.code == 421:
             raise closing(phase, reply)
         expected = reply.code == 354 if phase is Phase.DATA else positive(reply)
         if reply.code < 400 and (not expected or reply.code == 221):
-            self._garbled = True
+            self._miscounted = True
             raise refusal(phase, reply)
         return reply
 
-    def _stopped(
-        self, transaction: BatchTransaction, error: SendError, *, behind: bool
+    def _interrupted(
+        self, transaction: BatchTransaction, error: SendError, *, after_dot: bool
     ) -> Unsent:
-        """What is left where the answers to a group broke off."""
-        if behind and self._trial.lost():
-            # Nothing of this message is out but its envelope: it goes out as the first
-            # of a connection, and nothing behind a dot again.
+        """The outcome of a transaction if the replies to its commands broke off."""
+        if after_dot and self._trial.lost():
+            # The commands of this message were sent, but not its content. It becomes the
+            # first of another connection, and nothing is pipelined after a dot again.
             return Unsent([transaction])
-        if (refused := transaction.known_refusal()) is not None:
+        if (refused := transaction.certain_refusal()) is not None:
             error = refused
         if isinstance(error, ConnectionLost):
             return Unsent([transaction], error)
@@ -236,23 +243,28 @@ class Chain:
         self._settle(transaction)
         return Unsent()
 
-    async def _content(self, transaction: BatchTransaction) -> Unsent | None:
-        """Send the content, and the next message's commands behind it."""
+    async def _send_content(self, transaction: BatchTransaction) -> Unsent | None:
+        """Send the content, with the commands of the next message pipelined after it.
+
+        Returns:
+            None if the session goes on, else the messages that were not sent.
+        """
         session = self._session
         refused = transaction.refusal()
-        # RFC 2920 section 3.1: a server that asks for content all the same gets none.
+        # RFC 2920 section 3.1: a server that replies 354 although no recipient is to get
+        # the message gets an empty content.
         content = b"" if refused else dot_stuff(transaction.message.content)
-        behind = b""
+        commands = b""
         if session.pipelines_after_data and (found := self._more()) is not None:
-            self._following = found
-            behind = found.commands(reset=False, last=_DATA)
+            self._pipelined = found
+            commands = found.commands(reset=False, last=_DATA)
             self._trial.begin()
-        following = [self._following] if self._following is not None else []
+        following = [self._pipelined] if self._pipelined is not None else []
         try:
-            reply = await upload(session, content, _DOT, behind)
+            reply = await upload(session, content, _DOT, commands)
         except SendError as error:
             session.used_up = True
-            # It may be what stood behind the dot that the server died of.
+            # The commands after the dot may be the reason for the break.
             if following:
                 self._trial.lost()
             if isinstance(refused or error, ConnectionLost):
@@ -261,28 +273,31 @@ class Chain:
             self._settle(transaction)
             return Unsent(following)
         finally:
-            transaction.ended = session.track.phase is Phase.FINAL
-        # From here on, a connection that is dead at MAIL was a kept one.
+            transaction.end_sent = session.track.phase is Phase.FINAL
+        # Like a kept connection, this one may be closed before the next MAIL arrives.
         session.reused = True
-        transaction.answer = reply
+        transaction.reply = reply
         transaction.error = refused
         session.needs_reset = False
         if not positive(reply):
-            self._refused = True
+            self._any_negative = True
             transaction.error = refused or refusal(Phase.FINAL, reply)
         session.used_up = 300 <= reply.code < 400 or reply.code in (221, 421)
         if session.used_up or not following:
             self._settle(transaction)
             return Unsent(following) if session.used_up else None
-        self._held.append(transaction)
-        self._begun()
+        self._unconfirmed.append(transaction)
+        self._mark_begun()
         return None
 
-    def _release(self) -> None:
-        """Settle what was answered before the count was closed, or found to be wrong."""
-        for transaction in self._held:
-            if self._garbled and self._refused and transaction.ended:
+    def _settle_unconfirmed(self) -> None:
+        """Settle what has a reply, at a synchronisation point or the end of the chain.
+
+        If replies were miscounted and one was negative, the outcome is unknown.
+        """
+        for transaction in self._unconfirmed:
+            if self._miscounted and self._any_negative and transaction.end_sent:
                 transaction.mark_unknown()
             self._settle(transaction)
-        self._held.clear()
-        self._refused = False
+        self._unconfirmed.clear()
+        self._any_negative = False

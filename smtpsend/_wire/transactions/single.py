@@ -1,12 +1,14 @@
 """One message over a ready session: MAIL, RCPT, then DATA or BDAT, in groups.
 
-Where the server offers PIPELINING (RFC 2920), commands go out in groups and the replies
-are paired with them one by one. Where it offers CHUNKING (RFC 3030), too, and nothing
-speaks against it, the content goes out in the group with BDAT, and a whole message costs
-one round trip; else with DATA, whose 354 shows that the pairing is right. At each moment
-it is known how far the message got: what breaks before its end was written leaves it
-surely undelivered (`ConnectionLost`), what breaks after that leaves it open
-(`DeliveryUnknown`), unless the replies so far rule delivery out.
+If the server offers PIPELINING (RFC 2920), commands are sent in groups, and each reply is
+paired with its command by counting. If it also offers CHUNKING (RFC 3030), and nothing
+forbids it, BDAT and the content are part of the group, so that a whole message costs one
+round trip. Otherwise the content follows the 354 to DATA, which proves that the replies
+before it were paired rightly.
+
+If the connection breaks before the end of the message is written, the server cannot have
+accepted the message (`ConnectionLost`). If it breaks later, the server may have accepted
+it (`DeliveryUnknown`), unless the replies so far rule that out.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
 
-# Commands in one write: more would gain nothing, and the replies to so many take longer
-# than any round trip.
+# Commands in one write. More would gain nothing: the replies to so many take longer than
+# any round trip.
 _LARGEST_GROUP = 1000
 
 
@@ -57,29 +59,38 @@ class _Command(NamedTuple):
     address: str = ""
 
 
-# After these in answer to the lone dot, the connection is of no use.
-_NO_MORE = {421, *range(300, 400)}
+# After one of these replies to an empty content, no message may use the connection.
+_USELESS_AFTER = {421, *range(300, 400)}
 
 _DATA = _Command(Phase.DATA, b"DATA\r\n")
 
 
 @dataclass(slots=True, kw_only=True)
 class SingleTransaction(Transaction):
-    """One message on its way over one session, to as many as the server takes at once."""
+    """One message over one session, for at most as many recipients as it accepts.
+
+    Attributes:
+        session: the session; no other transaction uses it meanwhile.
+        message: the MAIL command and the content.
+        last: the connection is not needed after this transaction.
+    """
 
     session: Session
     message: Negotiated
-    last: bool  # the connection is not needed after this one
-    _closing: SendError | None = None  # a 421 was the last that was read
-    _hung_up: SendError | None = None  # a 421 was read
+    last: bool
+    _last_reply_421: SendError | None = None  # of a 421, if it was read last
+    _any_reply_421: SendError | None = None  # of the last 421 that was read
 
     async def run(self) -> Reply:
-        """The server's 2yz to the end of the message, for `accepted`.
+        """Send the message.
+
+        Returns:
+            The 2yz reply to the end of the message, which is valid for `accepted`.
 
         Raises:
-            Rejected: refused.
-            ConnectionLost: the end of the message never went out.
-            DeliveryUnknown: it did, and no answer came.
+            Rejected: the server refused the sender, the recipients or the message.
+            ConnectionLost: the connection broke before the end of the message was sent.
+            DeliveryUnknown: it broke after that, or the replies cannot be understood.
         """
         session = self.session
         commands = self._commands(reset=session.needs_reset)
@@ -90,13 +101,14 @@ class SingleTransaction(Transaction):
             last = group[-1].address == self.recipients[-1]
             if last and session.pipelining and not self.require_all:
                 if self._may_pipeline_content():
-                    return self._end(await self._together([*group, self._bdat()]))
-                return await self._data(await self._ask([*group, _DATA]))
-            await self._ask(group)
+                    reply = await self._exchange_with_content([*group, self._bdat()])
+                    return self._accepted_reply(reply)
+                return await self._send_content(await self._exchange([*group, _DATA]))
+            await self._exchange(group)
             if self.mail_refused is not None:
                 break
-        self._stop_if_refused()
-        return await self._data(await self._ask([_DATA]))
+        self._raise_if_refused()
+        return await self._send_content(await self._exchange([_DATA]))
 
     def _commands(self, *, reset: bool) -> Iterator[_Command]:
         if reset:
@@ -106,42 +118,65 @@ class SingleTransaction(Transaction):
             yield _Command(Phase.RCPT, rcpt(address), address)
 
     def _may_pipeline_content(self) -> bool:
-        """Whether the content may go out before the recipients are accepted.
+        """Whether the content may be sent before the recipients are accepted.
 
-        Only where QUIT can follow it (farewell.py). A connection that is kept may have
-        died without our knowing, and nobody could say then whether the message arrived.
+        Only where QUIT can follow it (synchronisation.py). A kept connection may be dead
+        without our knowledge; whether the message arrived would be unknown then.
         """
         return self.last and self.session.may_pipeline_content(self.message.content)
 
     def _bdat(self) -> _Command:
-        # RFC 3030 section 2; the content goes out as it is.
+        # RFC 3030 section 2: the content is sent without dot-stuffing.
         line = f"BDAT {len(self.message.content)} LAST\r\n"
         return _Command(Phase.FINAL, line.encode())
 
-    async def _ask(self, group: list[_Command]) -> Reply:
-        """Write a group, and read a reply for each of its steps; the last command's."""
+    def _write(self, group: list[_Command], content: bytes = b"") -> None:
+        with step(self.session.track, group[0].phase):
+            self.session.deadline.raise_if_over()
+            self.session.channel.command(b"".join(c.line for c in group), content)
+
+    async def _exchange(self, group: list[_Command]) -> Reply:
+        """Write a group and read the reply to each command; return the last reply."""
         self._write(group)
         *others, last = group
         try:
             with step(self.session.track, group[0].phase):
                 for command in others:
-                    await self._answer(command)
-                return await self._answer(last)
+                    await self._read_reply(command)
+                return await self._read_reply(last)
         except ConnectionLost:
-            if (error := self.known_refusal()) is not None:
+            if (error := self.certain_refusal()) is not None:
                 raise error from None
             raise
 
-    async def _answer(self, command: _Command) -> Reply:
+    async def _read_reply(self, command: _Command) -> Reply:
         self.session.track.phase = command.phase
         reply = await self.session.channel.reply(self.session.timeout())
-        self._take(command, reply)
+        self._record(command, reply)
         return reply
 
-    async def _together(self, group: list[_Command]) -> Reply:
-        """The same for a group with BDAT, the content and QUIT behind it.
+    def _record(self, command: _Command, reply: Reply) -> None:
+        """Record the reply to a command; raise if the transaction ends with it."""
+        if command.phase is Phase.FINAL or (command is _DATA and reply.code != 421):
+            return
+        if reply.code == 421:
+            raise closing(command.phase, reply)
+        if 300 <= reply.code < 400:
+            raise refusal(command.phase, reply)
+        if command.address:
+            self.recipient_reply(command.address, reply)
+        elif not positive(reply):
+            if command.line == RSET:
+                raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
+            # No transaction began, so that there is nothing to reset.
+            self.mail_refused = refusal(Phase.MAIL, reply)
+            self.session.needs_reset = False
 
-        A loss leaves the delivery open, unless the replies before it rule it out.
+    async def _exchange_with_content(self, group: list[_Command]) -> Reply:
+        """Write a group that ends with BDAT, the content and QUIT; return BDAT's reply.
+
+        If the connection breaks after that, the delivery is unknown, unless the replies
+        before the break rule it out.
         """
         session = self.session
         self._write(group, self.message.content + QUIT)
@@ -150,98 +185,79 @@ class SingleTransaction(Transaction):
         try:
             with step(session.track, Phase.FINAL):
                 for command in others:
-                    await self._answer_together(command, session.timeout())
-                reply = await self._answer_together(last, session.final_timeout())
+                    await self._read_reply_with_content(command, session.timeout())
+                reply = await self._read_reply_with_content(last, session.final_timeout())
         except DeliveryUnknown:
-            if (error := self._closing or self.known_refusal()) is not None:
+            if (error := self._last_reply_421 or self.certain_refusal()) is not None:
                 raise error from None
             session.target.quirks.no_content_in_group = True
             raise
         session.accepted = positive(reply)
         with step(session.track, Phase.FINAL):
-            sure = not self.refused and self.mail_refused is None and positive(reply)
-            reply = await synchronise(session, reply, sure=sure)
-        if self._hung_up is not None and not positive(reply):
-            raise self._hung_up
+            mail_accepted = self.mail_refused is None
+            all_positive = not self.refused and mail_accepted and positive(reply)
+            reply = await synchronise(session, reply, all_positive=all_positive)
+        if self._any_reply_421 is not None and not positive(reply):
+            raise self._any_reply_421
         return reply
 
-    async def _answer_together(self, command: _Command, timeout: float) -> Reply:
+    async def _read_reply_with_content(self, command: _Command, timeout: float) -> Reply:
         reply = await self.session.channel.reply(timeout)
-        self._closing = None
-        self._take_together(command, reply)
+        self._last_reply_421 = None
+        self._record_with_content(command, reply)
         return reply
 
-    def _write(self, group: list[_Command], content: bytes = b"") -> None:
-        with step(self.session.track, group[0].phase):
-            self.session.deadline.raise_if_over()
-            self.session.channel.command(b"".join(s.line for s in group), content)
+    def _record_with_content(self, command: _Command, reply: Reply) -> None:
+        """Record a reply that came after the content was sent: nothing is sent again.
 
-    def _take_together(self, command: _Command, reply: Reply) -> None:
-        """The same where the content is out already: nothing may be sent again.
-
-        A server that hangs up right behind a 421 did not take the message (RFC 5321
-        section 3.8). One that goes on may have.
+        A server that closes the connection right after a 421 did not accept the message
+        (RFC 5321 section 3.8). A server that goes on may have accepted it.
         """
         final = command.phase is Phase.FINAL
         if reply.code == 221 or (300 <= reply.code < 400 and not final):
             raise Garbage(f"a reply out of place: {reply}")
         if reply.code == 421 and not final:
-            self._closing = self._hung_up = closing(command.phase, reply)
+            self._last_reply_421 = self._any_reply_421 = closing(command.phase, reply)
             if command.address:
                 self.refused[command.address] = reply
             else:
-                self.mail_refused = self._closing
+                self.mail_refused = self._last_reply_421
             return
         if final and self.mail_refused is not None and positive(reply) and self.accepted:
             self.mail_refused = None
-            raise Garbage(f"the message was taken after MAIL was refused: {reply}")
-        self._take(command, reply)
+            raise Garbage(f"the message was accepted after MAIL was refused: {reply}")
+        self._record(command, reply)
 
-    def _take(self, command: _Command, reply: Reply) -> None:
-        """Note what the reply to one command of a group means."""
-        if command.phase is Phase.FINAL or (command is _DATA and reply.code != 421):
-            return
-        if reply.code == 421:
-            raise closing(command.phase, reply)
-        if 300 <= reply.code < 400:
-            raise refusal(command.phase, reply)
-        if command.address:
-            self.take_recipient(command.address, reply)
-        elif not positive(reply):
-            if command.line == RSET:
-                raise lost(Phase.MAIL, f"the server refused RSET: {reply}")
-            # No transaction began, so that there is nothing to reset.
-            self.mail_refused = refusal(Phase.MAIL, reply)
-            self.session.needs_reset = False
-
-    def _stop_if_refused(self) -> None:
+    def _raise_if_refused(self) -> None:
         if (error := self.refusal()) is not None:
             raise error
 
-    async def _data(self, reply: Reply) -> Reply:
-        """What follows the answer to DATA."""
+    async def _send_content(self, data_reply: Reply) -> Reply:
+        """Send the content if the reply to DATA is a 354; return the final reply."""
         session = self.session
-        if reply.code != 354:
-            session.used_up = reply.code < 400
-            self._stop_if_refused()
-            raise refusal(Phase.DATA, reply)
+        if data_reply.code != 354:
+            session.used_up = data_reply.code < 400
+            self._raise_if_refused()
+            raise refusal(Phase.DATA, data_reply)
         if (error := self.refusal()) is not None:
-            # RFC 2920 section 3.1: a server that asks for content all the same gets
-            # none; whatever it answers, there is nobody whom it could go to.
+            # RFC 2920 section 3.1: a server that replies 354 although it refused MAIL or
+            # every recipient gets an empty content. Its reply to that changes nothing,
+            # because there is no recipient to deliver to.
             session.used_up = True
             with suppress(SendError):
-                answer = await upload(session, b"", b".\r\n")
-                session.used_up, session.needs_reset = answer.code in _NO_MORE, False
+                reply = await upload(session, b"", b".\r\n")
+                session.used_up = reply.code in _USELESS_AFTER
+                session.needs_reset = False
             raise error
         content = dot_stuff(self.message.content)
-        return self._end(await upload(session, content, b".\r\n"))
+        return self._accepted_reply(await upload(session, content, b".\r\n"))
 
-    def _end(self, reply: Reply) -> Reply:
-        """What the answer to the end of the message means."""
-        # Taken or refused, the transaction is over (RFC 5321 section 4.1.1.4).
+    def _accepted_reply(self, reply: Reply) -> Reply:
+        """The reply to the end of the message if it is positive; else raise its error."""
+        # Accepted or refused, the transaction is over (RFC 5321 section 4.1.1.4).
         session = self.session
         session.needs_reset = False
-        self._stop_if_refused()
+        self._raise_if_refused()
         if positive(reply):
             return reply
         if session.channel.quit_sent and no_bdat(reply):

@@ -1,10 +1,10 @@
-"""QUIT behind the content: its reply shows whose answer the one before it was.
+"""QUIT, pipelined after the content, as the synchronisation point of a transaction.
 
-Replies are paired with commands by counting. In a group with DATA the 354 shows that
-the count is right; with BDAT every reply is a 250, and a server that says one too many
-would make the answer to a recipient look like that to the message. The 221 to QUIT
-(RFC 5321 section 4.1.1.10), or the end of the connection, closes the count, in the same
-round trip.
+Replies are paired with commands by counting. In a group with DATA, the 354 proves that
+the count is right. With BDAT every reply is a 250, so that one extra reply would make the
+reply to a recipient look like the reply to the content. The 221 to QUIT (RFC 5321 section
+4.1.1.10), or the end of the connection, proves in the same round trip that the reply
+before it was the reply to the content.
 """
 
 from __future__ import annotations
@@ -20,32 +20,39 @@ if TYPE_CHECKING:
 
 QUIT = b"QUIT\r\n"
 
-# How long to wait for the 221, whose place is right behind the answer to the message.
-_QUIT_PATIENCE = 1.0
-# How many replies too many to look at.
-_MOST = 8
+# Seconds to wait for the 221, which a server sends right after the reply to the content.
+_QUIT_TIMEOUT = 1.0
+# How many replies to read until the 221.
+_MOST_REPLIES = 8
 
 
-async def synchronise(session: Session, answer: Reply, *, sure: bool) -> Reply:
-    """The answer to the end of the message, when the 221 behind it is there.
+async def synchronise(session: Session, final: Reply, *, all_positive: bool) -> Reply:
+    """Read up to the 221 to QUIT, and return the reply to the end of the message.
 
-    Replies too many do no harm where all replies are positive (`sure`, so far): then
-    everything was accepted, whichever belongs to what. Nor do refusals behind a refusal:
-    a server may take the chunk that it refused for commands.
+    Extra replies do no harm if all replies are positive: then the server accepted
+    everything, whichever reply belongs to which command. Nor do negative replies after a
+    negative reply: the server may read the chunk that it refused as commands.
+
+    Args:
+        session: the session, over which QUIT was sent.
+        final: the reply that was paired with the end of the message.
+        all_positive: no reply so far was negative.
 
     Raises:
-        Garbage: it cannot be told what the server accepted.
+        Garbage: the replies do not show what the server accepted.
     """
     session.used_up = True
     try:
-        for _ in range(_MOST):
-            reply = await session.channel.reply(session.deadline.within(_QUIT_PATIENCE))
+        for _ in range(_MOST_REPLIES):
+            reply = await session.channel.reply(session.deadline.within(_QUIT_TIMEOUT))
             if reply.code == 221:
-                return answer
-            if positive(reply) != positive(answer) or (positive(reply) and not sure):
-                raise Garbage(f"a reply too many, and not all accept: {reply}")
-            answer = reply if positive(reply) else answer
+                return final
+            if positive(reply) != positive(final) or (
+                positive(reply) and not all_positive
+            ):
+                raise Garbage(f"an extra reply, and not all are positive: {reply}")
+            final = reply if positive(reply) else final
         raise Garbage("replies without end")
     except (Lost, TimedOut):
-        # No more will come, or it is too late to count.
-        return answer
+        # No more replies will come, or the deadline leaves no time to synchronise.
+        return final

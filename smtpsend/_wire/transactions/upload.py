@@ -1,10 +1,11 @@
-"""The content on its way: in pieces, at the server's pace, watching for early answers."""
+"""Writes the content in pieces, at the pace of the server, until an early reply."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from smtpsend._protocol.failures import closing, positive, refusal
+from smtpsend._protocol.ordering import LONGEST_WRITE
 from smtpsend._wire.progress import step
 from smtpsend.errors import DeliveryUnknown, Event, Phase, Reply
 
@@ -13,21 +14,25 @@ if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
 
-LONGEST_WRITE = 65536
-
-
 async def upload(
-    session: Session, content: bytes, end: bytes, behind: bytes = b""
+    session: Session, content: bytes, end: bytes, commands: bytes = b""
 ) -> Reply:
-    """Write `content` and `end`, and commands `behind` it, and wait for the answer.
+    """Write the content, its end and `commands`; return the reply to the end.
 
-    The last write is the one after which the message may have been taken; nothing is
-    waited for between the last look for an early answer and it.
+    Once the last write is made, the server may accept the message. There is no await
+    between the last check for an early reply and that write.
+
+    Args:
+        session: the session, after its 354.
+        content: the content, dot-stuffed.
+        end: what ends the content.
+        commands: the commands of the next message, pipelined after the end.
 
     Raises:
-        Rejected: the server refused in the middle.
-        ConnectionLost: the end of the message never went out.
-        DeliveryUnknown: it did, and no answer came, or one came before it.
+        Rejected: the server refused the message before its end was written.
+        ConnectionLost: the connection broke before the end of the message was written.
+        DeliveryUnknown: it broke after that, before the reply; or a positive reply came
+            before the end was written.
     """
     channel, deadline = session.channel, session.deadline
     with step(session.track, Phase.CONTENT):
@@ -39,19 +44,19 @@ async def upload(
             starts = range(0, len(view), LONGEST_WRITE)
             last = bytes(view[starts[-1] :]) + end
             for start in starts[:-1]:
-                _stop_if_answered(session)
+                _raise_if_early_reply(session)
                 channel.write(view[start : start + LONGEST_WRITE])
-                await channel.drained(session.target.policy.reply_timeout, deadline)
-        _stop_if_answered(session)
+                await channel.drain(session.target.policy.reply_timeout, deadline)
+        _raise_if_early_reply(session)
         deadline.raise_if_over()
-        channel.write(last, behind)
+        channel.write(last, commands)
     with step(session.track, Phase.FINAL):
         return await channel.reply(session.final_timeout())
 
 
-def _stop_if_answered(session: Session) -> None:
-    """Raise if the server answered before the end of the message."""
-    reply = session.channel.early()
+def _raise_if_early_reply(session: Session) -> None:
+    """Raise the error of a reply that came before the end of the message was written."""
+    reply = session.channel.early_reply()
     if reply is None:
         return
     if positive(reply):

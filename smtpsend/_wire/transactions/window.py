@@ -1,12 +1,13 @@
 """A window: several messages in one write, by BDAT (RFC 3030 with RFC 2920).
 
-All replies to MAIL, RCPT and BDAT look alike, and are paired by counting. EHLO stands
-last: it may come at any time (RFC 5321 section 4.1.1.1), has to be the last of a group
-(RFC 2920 section 3.1), and its answer of several lines is like no other. Where it comes
-in its place, each reply before it is that of its command; before it came, no receipt is
-given. It also shows that the server means to go on.
+The replies to MAIL, RCPT and BDAT look alike, and are paired with their commands by
+counting. EHLO is the last command: it may be sent at any time (RFC 5321 section 4.1.1.1),
+has to be the last of a group (RFC 2920 section 3.1), and its reply has several lines like
+no other. If the EHLO reply arrives where expected, every reply before it belongs to the
+command that it was paired with, and the server goes on with the session. No receipt is
+issued before that.
 
-Between two messages stands RSET: after a refused BDAT the state of the transaction is
+RSET stands between two messages: after a refused BDAT, the state of the transaction is
 indeterminate (RFC 3030 section 2), and the next message must not go to its recipients.
 """
 
@@ -34,21 +35,28 @@ from smtpsend.errors import ConnectionLost, Event, Phase, Reply, SendError
 if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
-# Bytes of a window: what waits in the transport is counted as gone out.
-LARGEST = 131072
+# Octets of content in one window. More would wait in the transport, and what waits there
+# already counts as sent.
+LARGEST_WINDOW = 131072
 
-# How long to wait for what should be there already.
-_EHLO_PATIENCE = 1.0
-# How many replies too many to look at.
-_MOST = 8
+# Seconds to wait for a reply that should follow at once.
+_EHLO_TIMEOUT = 1.0
+# How many extra replies to read until the reply to EHLO.
+_MOST_EXTRA_REPLIES = 8
 
 
 class _Miscount(Garbage):
-    """A reply belongs to another command than we thought."""
+    """A reply belongs to another command than the one that it was paired with."""
 
 
 class Window:
-    """Some messages on their way in one write."""
+    """Sends several messages over one session, in one write.
+
+    Args:
+        session: the session; nothing else uses it meanwhile.
+        transactions: the messages, in order.
+        settle: called with each transaction whose outcome is known.
+    """
 
     def __init__(
         self,
@@ -60,14 +68,14 @@ class Window:
         self._channel = session.channel
         self._transactions = transactions
         self._settle = settle
-        self._refused = False  # a reply was negative
-        self._hung_up: SendError | None = None  # the last reply was a 421
+        self._any_negative = False  # a reply was negative
+        self._last_reply_421: SendError | None = None  # of a 421, if it was read last
 
     async def run(self) -> Unsent:
-        """Send them; `settle` is called for each of which the fate is known.
+        """Send the messages.
 
         Returns:
-            The others, none of which the server can have taken.
+            The messages that the server cannot have accepted; the others are settled.
         """
         session, transactions = self._session, self._transactions
         pieces, reset = [], session.needs_reset
@@ -77,62 +85,61 @@ class Window:
             pieces.append((transaction.commands(reset=reset, last=bdat), content))
             reset = True
         pieces.append((session.ehlo_line, b""))
-        first = session.needs_reset
+        reset_first = session.needs_reset
         session.track.phase = Phase.MAIL
         try:
             session.deadline.raise_if_over()
             session.channel.commands(pieces)
         except FAULTS as fault:
             session.channel.abort()
-            late = isinstance(fault, TimedOut)
-            return Unsent(transactions, lost(Phase.MAIL, str(fault), timed_out=late))
+            timed_out = isinstance(fault, TimedOut)
+            error = lost(Phase.MAIL, str(fault), timed_out=timed_out)
+            return Unsent(transactions, error)
         session.messages += len(transactions)
         session.needs_reset, session.probed = True, False
         session.track.phase = Phase.FINAL
         for transaction in transactions:
-            transaction.ended = True
+            transaction.end_sent = True
         try:
             for transaction in transactions:
-                await self._answers(
-                    transaction, reset=first or transaction is not transactions[0]
-                )
-            await self._count()
+                reset = reset_first or transaction is not transactions[0]
+                await self._read_replies(transaction, reset=reset)
+            await self._synchronise()
         except FAULTS as fault:
             session.channel.abort()
-            return self._broken(fault)
+            return self._interrupted(fault)
         session.needs_reset, session.probed = False, not session.used_up
         session.reused = True
         session.track.progress()
-        return self._settled(transactions)
+        return self._settle_all(transactions)
 
-    async def _next(self, timeout: Callable[[], float]) -> Reply:
-        reply = self._channel.ready()
+    async def _next_reply(self, timeout: Callable[[], float]) -> Reply:
+        reply = self._channel.received_reply()
         if reply is None:
             reply = await self._channel.reply(timeout())
-        self._hung_up = None
+        self._last_reply_421 = None
         if reply.code >= 400:
-            self._refused = True
+            self._any_negative = True
             if reply.code == 421:
-                self._hung_up = closing(Phase.MAIL, reply)
+                self._last_reply_421 = closing(Phase.MAIL, reply)
         return reply
 
-    async def _answers(self, transaction: BatchTransaction, *, reset: bool) -> None:
-        """Read what the server answers to one message."""
+    async def _read_replies(self, transaction: BatchTransaction, *, reset: bool) -> None:
+        """Read the replies to the commands of one message."""
         session = self._session
         if reset:
-            reply = await self._next(session.timeout)
+            reply = await self._next_reply(session.timeout)
             if not positive(reply) and reply.code != 421:
                 raise _Miscount(f"the server refused RSET: {reply}")
-        transaction.take_mail(self._known(await self._next(session.timeout)))
+        transaction.mail_reply(await self._next_envelope_reply())
         for address in transaction.recipients:
-            reply = self._known(await self._next(session.timeout))
-            transaction.take_recipient(address, reply)
-        reply = await self._next(session.final_timeout)
+            transaction.recipient_reply(address, await self._next_envelope_reply())
+        reply = await self._next_reply(session.final_timeout)
         if reply.code == 221 or (
             positive(reply) and transaction.mail_refused is not None
         ):
-            raise _Miscount(f"the message was taken after MAIL was refused: {reply}")
-        transaction.answer = reply
+            raise _Miscount(f"the message was accepted after MAIL was refused: {reply}")
+        transaction.reply = reply
         transaction.error = transaction.refusal()
         if transaction.error is None and not positive(reply):
             transaction.error = refusal(Phase.FINAL, reply)
@@ -141,43 +148,45 @@ class Window:
                 transaction.error = without_bdat(reply)
             session.used_up |= reply.code < 400 or reply.code == 421
 
-    def _known(self, reply: Reply) -> Reply:
+    async def _next_envelope_reply(self) -> Reply:
+        """The next reply, which is to MAIL or RCPT."""
+        reply = await self._next_reply(self._session.timeout)
         if reply.code < 400 and (reply.code == 221 or not positive(reply)):
             raise _Miscount(f"a reply out of place: {reply}")
         if reply.code == 421:
             self._session.used_up = True
         return reply
 
-    async def _count(self) -> None:
-        """See whether the answer to EHLO comes in its place.
+    async def _synchronise(self) -> None:
+        """Read the reply to EHLO, the synchronisation point of the window.
 
-        Replies too many do no harm where all accept: then everything was accepted,
-        whichever belongs to what.
+        Extra replies do no harm if all replies are positive: then the server accepted
+        everything, whichever reply belongs to which command.
 
         Raises:
-            _Miscount: it does not, and something was refused.
+            _Miscount: the reply to EHLO is not where expected, and something was refused.
         """
         session = self._session
-        patience = self._at_most(_EHLO_PATIENCE)
-        refused_before = self._refused
-        reply = await self._next(self._at_most(10 * _EHLO_PATIENCE))
+        timeout = self._at_most(_EHLO_TIMEOUT)
+        negative_before = self._any_negative
+        reply = await self._next_reply(self._at_most(10 * _EHLO_TIMEOUT))
         if _is_ehlo(reply):
             return
         session.used_up = True
         if not positive(reply):
-            # EHLO is refused, it seems; or this is the answer to the last message.
+            # Either the server refuses EHLO, or this is the reply to the last BDAT.
             if reply.code != 421:
                 session.target.quirks.no_window = True
             try:
-                behind = await self._next(patience)
+                extra = await self._next_reply(timeout)
             except (Lost, TimedOut):
                 return
-            raise _Miscount(f"a reply too many: {behind}")
-        for _ in range(_MOST):
-            if refused_before or self._refused:
-                raise _Miscount(f"a reply too many, and not all accept: {reply}")
+            raise _Miscount(f"an extra reply: {extra}")
+        for _ in range(_MOST_EXTRA_REPLIES):
+            if negative_before or self._any_negative:
+                raise _Miscount(f"an extra reply, and not all are positive: {reply}")
             try:
-                reply = await self._next(patience)
+                reply = await self._next_reply(timeout)
             except (Lost, TimedOut):
                 return
             if _is_ehlo(reply):
@@ -185,39 +194,43 @@ class Window:
         raise _Miscount("replies without end")
 
     def _at_most(self, seconds: float) -> Callable[[], float]:
-        """How long one reply may take now, and no longer than `seconds`."""
+        """The time limit of one reply, and `seconds` if that is less."""
         return lambda: min(seconds, self._session.timeout())
 
-    def _broken(self, fault: Exception) -> Unsent:
-        """What can be said where the connection ended, or made no sense."""
-        transactions, late = self._transactions, isinstance(fault, TimedOut)
-        if isinstance(fault, _Miscount) and self._refused:
+    def _interrupted(self, fault: Exception) -> Unsent:
+        """The outcome of each message if the connection ended or replies fit nothing."""
+        transactions, timed_out = self._transactions, isinstance(fault, TimedOut)
+        if isinstance(fault, _Miscount) and self._any_negative:
             self._session.target.quirks.no_content_in_group = True
             for transaction in transactions:
                 transaction.mark_unknown()
-            return self._settled(transactions)
-        still = [
-            transaction for transaction in transactions if transaction.answer is None
+            return self._settle_all(transactions)
+        without_reply = [
+            transaction for transaction in transactions if transaction.reply is None
         ]
-        if self._hung_up is not None or self._knows_no_bdat():
-            # A server that hangs up right behind a 421 did not take what followed
-            # (RFC 5321 section 3.8), nor one that does not know BDAT.
-            for transaction in still:
-                transaction.error = self._hung_up or transactions[0].error
-            return self._settled(transactions)
-        for transaction in still:
-            refused = transaction.known_refusal() if transaction is still[0] else None
-            transaction.error = refused or lost(Phase.FINAL, str(fault), timed_out=late)
-        if still:
+        if self._last_reply_421 is not None or self._first_shows_no_bdat():
+            # A server that closes the connection right after a 421 did not accept what
+            # followed (RFC 5321 section 3.8), nor did a server that does not know BDAT.
+            for transaction in without_reply:
+                transaction.error = self._last_reply_421 or transactions[0].error
+            return self._settle_all(transactions)
+        for transaction in without_reply:
+            refused = None
+            if transaction is without_reply[0]:
+                refused = transaction.certain_refusal()
+            transaction.error = refused or lost(
+                Phase.FINAL, str(fault), timed_out=timed_out
+            )
+        if without_reply:
             self._session.target.quirks.no_content_in_group = True
-        return self._settled(transactions)
+        return self._settle_all(transactions)
 
-    def _knows_no_bdat(self) -> bool:
+    def _first_shows_no_bdat(self) -> bool:
         error = self._transactions[0].error
         return error is not None and error.event is Event.NO_BDAT
 
-    def _settled(self, transactions: list[BatchTransaction]) -> Unsent:
-        """Settle what is known; the others may be sent again."""
+    def _settle_all(self, transactions: list[BatchTransaction]) -> Unsent:
+        """Settle the messages whose outcome is known; return those not accepted."""
         rest = [x for x in transactions if isinstance(x.error, ConnectionLost)]
         for transaction in transactions:
             if not isinstance(transaction.error, ConnectionLost):
