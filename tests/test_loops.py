@@ -19,7 +19,7 @@ from scripted.actions import Action
 from sending import RECIPIENT, SENDER, envelope, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt, send, send_async
-from smtpsend._client.bulk import send_many as many
+from smtpsend._client.bulk import handoff
 from smtpsend.errors import (
     ConfigError,
     ConnectError,
@@ -319,12 +319,12 @@ def test_a_client_in_use_in_another_running_loop_is_refused() -> None:
 def test_an_outcome_that_comes_before_it_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody waits for it then, and a bad message behind it has its outcome, too."""
+    """The caller does not wait for it; a bad message after it has its outcome, too."""
     there = threading.Event()
 
-    class Seen(many.Bulk):
-        def _tell(self, order: Any, outcome: Outcome) -> None:
-            super()._tell(order, outcome)
+    class Seen(handoff.Dispatcher):
+        def _add_outcome(self, submission: Any, outcome: Outcome) -> None:
+            super()._add_outcome(submission, outcome)
             there.set()
 
     def late() -> concurrent.futures.Future[None]:
@@ -333,8 +333,8 @@ def test_an_outcome_that_comes_before_it_is_waited_for(
         return concurrent.futures.Future()
 
     futures = SimpleNamespace(Future=late, wait=concurrent.futures.wait)
-    monkeypatch.setattr(many, "concurrent", SimpleNamespace(futures=futures))
-    monkeypatch.setattr(many, "Bulk", Seen)
+    monkeypatch.setattr(handoff, "concurrent", SimpleNamespace(futures=futures))
+    monkeypatch.setattr(handoff, "Dispatcher", Seen)
     items = [item(1), item(2, "no address"), item(3)]
     with (
         one_port() as scripted,

@@ -1,4 +1,4 @@
-"""The async face: `send_async` and `AsyncClient`."""
+"""The public interface for async code: `send_async` and `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -27,32 +27,39 @@ async def send_async(
     require_all: bool = False,
     timeout: float | None = None,
 ) -> Receipt:
-    """Send one message to a submission server (RFC 6409), and hang up; as `send` does.
+    """Send one message to a submission server (RFC 6409), then close the connection.
 
-    A cancellation ends it at once. If the end of the message had gone out by then, a
-    warning in the log says that delivery is unknown, with the Message-ID.
+    This coroutine function does what `send` does. A cancellation ends the send at once.
+    If the end of the message has been sent by then without a reply, a warning in the log
+    names the Message-ID and says that delivery is unknown.
 
     Args:
-        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
+        message: an `EmailMessage`, a `Message` or a `Prepared`; or bytes or an ASCII str,
             which need `sender` and `recipients`.
         server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        sender: the envelope sender, by default Sender, else From; ``""`` is the null
-            sender.
-        recipients: the envelope recipients, by default To, Cc and Bcc.
-        require_all: send to nobody unless the server accepts every recipient.
-        timeout: seconds for the whole call, in place of ``policy.deadline``.
+        sender: the envelope sender; by default the Sender field, else From. ``""`` is
+            the null reverse-path (RFC 5321 section 4.5.5).
+        recipients: the envelope recipients; by default those of To, Cc and Bcc.
+        require_all: if True, send to no recipient unless the server accepts all of them.
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
     Returns:
-        What the server took, for whom, and what was tried before.
+        The recipients that the server accepted and refused, its reply, and the
+        attempts that failed before.
 
     Raises:
-        ConfigError: message, address or server cannot be used; nothing was connected.
-        ConnectError: no method gave a session (`CertificateError`, `TLSError`).
-        AuthError: the login was refused, or is not offered.
-        Rejected: the server refused the sender or the message, or (`RecipientsRefused`)
-            every recipient.
-        ConnectionLost: the connection ended before the end of the message.
-        DeliveryUnknown: it ended after that; the message may have been delivered.
+        ConfigError: a message, address or server cannot be used; no connection was
+            opened.
+        ConnectError: no method gave a verified session. `CertificateError` and
+            `TLSError` are kinds of it.
+        AuthError: the server refused the login, or offers no mechanism that fits the
+            credentials (RFC 4954).
+        Rejected: the server refused the sender or the message, lacks an extension that
+            the message needs, or refused every recipient (`RecipientsRefused`).
+        ConnectionLost: the connection ended before the end of the message was sent; the
+            message cannot have been delivered.
+        DeliveryUnknown: the end of the message was sent, and no valid reply to it came;
+            the message may have been delivered.
     """
     where = server_of(server)
     submission = submission_of(
@@ -62,28 +69,31 @@ async def send_async(
 
 
 class AsyncClient:
-    """Verified connections to one server, kept between sends: `Client` for async code.
+    """Verified connections to one server, kept open between sends, for async code.
 
-    An async context manager. It belongs to the event loop that uses it first, where many
-    tasks can use it at once.
+    A client is an async context manager. It belongs to the event loop that uses it first,
+    and many tasks of that loop can use it at once.
 
     Args:
-        server: a `Server`, a host name, or a URL.
-        max_connections: how many connections are open at once.
-        max_messages: how many messages a connection is used for.
-        idle_timeout: seconds that an unused connection is kept; 0 keeps none.
-        max_age: seconds that a connection is used at most.
-        window: how many messages of `send_many` may be on their way over a connection
-            before the server answers.
-        max_rate: messages a second that may begin, over all connections; None: as many
-            as go.
-        on_attempt: called with each `Attempt` that failed or was abandoned.
-        on_outcome: called with the `Outcome` of each message, also of a cancelled one
-            that became unknown. Both are called in the event loop and must not block;
-            what they raise is logged and changes nothing.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        max_connections: how many connections may be open at once (4). If all are in use,
+            a send waits for one, and the wait counts against its deadline.
+        max_messages: how many messages are sent over one connection (100).
+        idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
+        max_age: seconds after which a connection is not used again (300).
+        window: how many messages `send_many` sends over a connection before it has the
+            reply to the first of them (16); see `Client`.
+        max_rate: how many messages may be started per second, over all connections; None
+            (the default) sets no limit. A send waits for its turn, and the wait counts
+            against its deadline.
+        on_attempt: a function, called with each `Attempt` that failed or was abandoned.
+        on_outcome: a function, called with the `Outcome` of each message, including one
+            whose send was cancelled and whose delivery is unknown. Both functions run in
+            the event loop and must not block. An exception that they raise is logged and
+            has no other effect.
 
     Raises:
-        ConfigError: one of these cannot be used.
+        ConfigError: one of the arguments cannot be used.
     """
 
     def __init__(
@@ -132,24 +142,25 @@ class AsyncClient:
     ) -> Receipt:
         """Send one message over a kept connection, as `Client.send` does.
 
-        A cancellation ends it at once, as that of `send_async`.
+        A cancellation ends the send at once, as for `send_async`.
 
         Args:
-            message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
-                which need `sender` and `recipients`.
-            sender: the envelope sender, by default Sender, else From; ``""`` is the null
-                sender.
-            recipients: the envelope recipients, by default To, Cc and Bcc.
-            require_all: send to nobody unless the server accepts every recipient.
-            timeout: seconds for the whole call, in place of ``policy.deadline``; waiting
-                for a connection, or for `max_rate`, counts.
+            message: an `EmailMessage`, a `Message` or a `Prepared`; or bytes or an ASCII
+                str, which need `sender` and `recipients`.
+            sender: the envelope sender; by default the Sender field, else From. ``""`` is
+                the null reverse-path (RFC 5321 section 4.5.5).
+            recipients: the envelope recipients; by default those of To, Cc and Bcc.
+            require_all: if True, send to no recipient unless the server accepts all.
+            timeout: seconds for the whole call, including the wait for a connection and
+                for `max_rate`; by default ``policy.deadline`` (900).
 
         Returns:
-            What the server took, for whom, and what was tried before.
+            The recipients that the server accepted and refused, its reply, and the
+            attempts that failed before.
 
         Raises:
-            SendError: as of `send_async`; a `ConfigError` also where the client is closed
-                or in use in another running event loop.
+            SendError: the same errors as `send_async`; a `ConfigError` also if the client
+                is closed or in use in another running event loop.
         """
         server = self._pool.server
         submission = submission_of(
@@ -164,35 +175,42 @@ class AsyncClient:
         require_all: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Outcome]:
-        """Send many messages, and yield an `Outcome` for each as it comes.
+        """Send many messages, and yield the `Outcome` of each as soon as it is known.
 
-        The same as `Client.send_many`, for an async iterable, too. A cancellation ends
-        what is in flight.
+        This method does what `Client.send_many` does. A cancellation also ends the sends
+        in flight.
 
         Args:
             messages: messages, or tuples of (message, sender, recipients), in an iterable
                 or an async iterable.
-            require_all: send a message to nobody unless all its recipients are accepted.
-            timeout: seconds for each message, in place of ``policy.deadline``.
+            require_all: if True, send a message to no recipient unless the server accepts
+                all of its recipients.
+            timeout: seconds for each message; by default ``policy.deadline`` (900).
 
         Returns:
-            An async iterator with an `Outcome` for each message: whatever ends its send
-            is in there. It raises only what `messages` raises, and that at the end.
+            An async iterator that yields one `Outcome` for each message. An error that
+            ends the send of a message is in its outcome, and is not raised. An exception
+            of `messages` is raised after the last outcome.
         """
         return outcomes(messages, Terms(self._pool, require_all, timeout))
 
     async def check(self, *, timeout: float | None = None) -> None:
-        """Connect, verify and log in the way `send` would; send nothing.
+        """Connect, verify the server and log in as `send` would, without a message.
+
+        The connection is kept for the next send.
 
         Args:
-            timeout: seconds for all of it, in place of ``policy.deadline``.
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
         Raises:
-            SendError: what `send` would raise.
+            SendError: the error that `send` would raise at this point.
         """
         server = self._pool.server
         await check(server, checked_timeout(server, timeout), self._pool)
 
     async def aclose(self) -> None:
-        """Let running sends finish, and hang up; no send begins after this."""
+        """Let running sends finish, then close all connections.
+
+        A send after this raises a `ConfigError`.
+        """
         await self._pool.close()

@@ -1,4 +1,4 @@
-"""One message to all its recipients, in as many transactions as the server needs."""
+"""Deliver one message to all recipients, in as many transactions as the server needs."""
 
 from __future__ import annotations
 
@@ -21,33 +21,46 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Delivery:
-    """What became of each recipient so far, whatever happened to the connections."""
+    """The state of each recipient of a message, over all transactions and connections.
+
+    Attributes:
+        reply: the reply to the end of the message, in the last transaction that the
+            server accepted; None before there is one.
+        unknown: the error of a cancelled transaction whose delivery is unknown.
+    """
 
     envelope: Envelope
     require_all: bool
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
     reply: Reply | None = None
-    unknown: DeliveryUnknown | None = None  # where a cancellation left it open
-    _left: deque[str] = field(default_factory=deque)
-    _limit: int = sys.maxsize  # recipients in a transaction
+    unknown: DeliveryUnknown | None = None
+    _remaining: deque[str] = field(default_factory=deque)
+    _max_recipients: int = sys.maxsize  # in one transaction
 
     def __post_init__(self) -> None:
-        self._left.extend(self.envelope.recipients)
+        self._remaining.extend(self.envelope.recipients)
 
     async def run(self, session: Session, *, last: bool) -> Reply | None:
-        """The server's answer to the last transaction, when no recipient is left.
+        """Run transactions over `session` until no recipient is left.
 
-        None where recipients are left that need a fresh connection: QUIT is out, or the
-        server takes no more messages on this one. A break leaves the recipients of its
-        transaction for the next session.
+        If the connection breaks, the recipients of that transaction stay for the next
+        session.
+
+        Args:
+            last: whether the connection is closed after the message.
+
+        Returns:
+            The reply to the end of the message in the last transaction; None if
+            recipients are left that need a fresh connection, since QUIT has been sent or
+            the server accepts no more messages on this connection.
 
         Raises:
-            SendError: what ended it.
+            SendError: a transaction failed, or the server refused every recipient.
         """
         message = negotiate(self.envelope, session.extensions)
         self._check_limit(session)
-        while self._left:
+        while self._remaining:
             if session.at_message_limit or session.channel.quit_sent:
                 return None
             await self._one_transaction(session, message, last=last)
@@ -56,27 +69,27 @@ class Delivery:
         return self.reply
 
     def _check_limit(self, session: Session) -> None:
-        said, count = session.extensions.recipient_limit, len(self.envelope.recipients)
-        if said and self.require_all and count > said:
+        limit, count = session.extensions.recipient_limit, len(self.envelope.recipients)
+        if limit and self.require_all and count > limit:
             raise unsupported(
-                f"the server takes at most {said} recipients in one transaction, and "
+                f"the server accepts at most {limit} recipients in one transaction, and "
                 f"require_all=True needs all {count} in one",
                 "send to fewer recipients, or without require_all",
             )
-        if said:
-            self._limit = min(said, self._limit)
+        if limit:
+            self._max_recipients = min(limit, self._max_recipients)
 
     async def _one_transaction(
         self, session: Session, message: Negotiated, *, last: bool
     ) -> None:
-        count = min(self._limit, len(self._left))
-        part = [self._left.popleft() for _ in range(count)]
+        count = min(self._max_recipients, len(self._remaining))
+        part = [self._remaining.popleft() for _ in range(count)]
         transaction = SingleTransaction(
             session=session,
             message=message,
             recipients=part,
             require_all=self.require_all,
-            last=last and not self._left,
+            last=last and not self._remaining,
         )
         try:
             self.reply = await transaction.run()
@@ -85,22 +98,26 @@ class Delivery:
                 raise
             self.refused |= error.refused
         except BaseException:
-            self._left.extendleft(reversed(part))
+            self._remaining.extendleft(reversed(part))
             raise
         else:
             self.accepted += transaction.accepted
             self.refused |= transaction.refused
         if deferred := transaction.deferred:
-            self._left.extendleft(reversed(deferred))
-            # As many as it answered before the first that was too many.
-            self._limit = max(1, len(part) - len(deferred))
+            self._remaining.extendleft(reversed(deferred))
+            # The server accepted or refused this many before it refused one as too many.
+            self._max_recipients = max(1, len(part) - len(deferred))
             if session.channel.quit_sent:
-                # What was to be the last was not: see to it that it is not again.
+                # QUIT was pipelined although recipients are left. If the content is not
+                # pipelined after RCPT, the client knows of them before it sends QUIT.
                 session.target.quirks.no_content_in_group = True
 
     @classmethod
-    def of(cls, transaction: BatchTransaction) -> Delivery:
-        """What a batch came to; where it was taken, those that were put off are left."""
+    def after_batch(cls, transaction: BatchTransaction) -> Delivery:
+        """Build the state of a message after its transaction in a batch.
+
+        If the server accepted the message, the deferred recipients remain.
+        """
         delivery = cls(
             transaction.submission.envelope, transaction.submission.require_all
         )
@@ -110,16 +127,16 @@ class Delivery:
                 transaction.refused,
             )
             delivery.reply = transaction.reply
-            delivery._left = deque(transaction.deferred)
-            delivery._limit = max(
+            delivery._remaining = deque(transaction.deferred)
+            delivery._max_recipients = max(
                 1, len(transaction.recipients) - len(transaction.deferred)
             )
         return delivery
 
-    def close(self, error: SendError) -> SendError:
-        """`error`, with who has the message all the same."""
+    def complete_error(self, error: SendError) -> SendError:
+        """Add the Message-ID and the accepted recipients to `error`, and return it."""
         error.message_id = self.envelope.message_id
         if self.accepted:
-            # Sending the same message again would repeat it to them.
+            # Sending the same message again would repeat it to the accepted recipients.
             error.accepted, error.temporary = tuple(self.accepted), False
         return error

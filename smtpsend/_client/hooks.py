@@ -1,4 +1,4 @@
-"""What a client tells its owner while it works."""
+"""The hooks of a client: functions of its user, called while it sends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ log = logging.getLogger("smtpsend")
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Functions of the caller's; what they raise is logged, and changes nothing.
+    """The user's functions; an exception that they raise is logged and suppressed.
 
     Args:
         on_attempt: called with each `Attempt` that failed or was abandoned.
-        on_outcome: called with the `Outcome` of each message, a cancelled one that became
-            unknown among them (with a `DeliveryUnknown`).
+        on_outcome: called with the `Outcome` of each message, including one whose send
+            was cancelled and whose delivery is unknown (a `DeliveryUnknown`).
+
+    Raises:
+        ConfigError: one of them is not callable.
     """
 
     on_attempt: Callable[[Attempt], object] | None = None
@@ -34,21 +37,21 @@ class Hooks:
                 raise ConfigError(f"{name} must be a function with one parameter")
 
     def attempt(self, attempt: Attempt) -> None:
-        """Tell of an attempt."""
+        """Call `on_attempt`."""
         _call("on_attempt", self.on_attempt, attempt)
 
     def outcome(self, outcome: Outcome) -> None:
-        """Tell of an outcome."""
+        """Call `on_outcome`."""
         _call("on_outcome", self.on_outcome, outcome)
 
 
 def _call(
-    name: str, hook: Callable[[Any], object] | None, fact: Attempt | Outcome
+    name: str, hook: Callable[[Any], object] | None, event: Attempt | Outcome
 ) -> None:
     if hook is None:
         return
     try:
-        hook(fact)
-    except Exception as error:  # noqa: BLE001  # a message's fate must not hang on it
-        # Not its text: nobody knows what it holds.
+        hook(event)
+    except Exception as error:  # noqa: BLE001  # no message may depend on a hook
+        # The text of `error` is left out, since it may hold a secret.
         log.error("the hook %s raised %s", name, type(error).__name__)  # noqa: TRY400

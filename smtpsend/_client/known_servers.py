@@ -1,7 +1,7 @@
-"""What the process remembers of a server: the method that worked, and its quirks.
+"""The servers that this process has used: the method that worked, and their quirks.
 
-Keyed by host and methods, never by an object or by credentials, so that one-shot sends
-and clients share it.
+The keys are host and methods, never an object or credentials, so that one-shot sends and
+clients share the entries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._protocol.quirks import Quirks
 
 
-_MOST = 1000
+_MAX_SERVERS = 1000
 
 _Key = tuple[str, tuple[Method, ...]]
 _worked: OrderedDict[_Key, tuple[Method, float]] = OrderedDict()
@@ -22,7 +22,7 @@ _quirks: OrderedDict[_Key, Quirks] = OrderedDict()
 
 
 def preferred_order(host: str, policy: Policy) -> Policy:
-    """`policy` with the method that worked last for `host` in front."""
+    """Return `policy` with the method that last worked for `host` as the first one."""
     found = _worked.get((host, policy.methods))
     if found is None or not policy.remember:
         return policy
@@ -34,23 +34,23 @@ def preferred_order(host: str, policy: Policy) -> Policy:
 
 
 def remember(host: str, policy: Policy, method: Method) -> None:
-    """Remember that `method` led to a session that the server let in."""
+    """Remember that `method` gave an authenticated session."""
     if policy.remember:
         _worked[host, policy.methods] = (method, time.monotonic())
-        if len(_worked) > _MOST:
+        if len(_worked) > _MAX_SERVERS:
             _worked.popitem(last=False)
 
 
 def forget(host: str, policy: Policy, method: Method) -> None:
-    """Forget `method` at once if it is the remembered one."""
+    """Forget `method` if it is the remembered one."""
     key = (host, policy.methods)
     if (found := _worked.get(key)) is not None and found[0] == method:
         _worked.pop(key, None)
 
 
 def quirks(host: str, policy: Policy) -> Quirks:
-    """What is known of the server; what a session adds to it is known from then on."""
+    """Return the quirks of a server; its sessions share this object and add to it."""
     found = _quirks.setdefault((host, policy.methods), Quirks())
-    if len(_quirks) > _MOST:
+    if len(_quirks) > _MAX_SERVERS:
         _quirks.popitem(last=False)
     return found

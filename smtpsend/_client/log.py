@@ -1,6 +1,7 @@
-"""What the log says: one line a send, a warning for a fallback and for what is unknown.
+"""The log: one line for each send, a warning for a fallback and an unknown delivery.
 
-Nothing here raises: a message that was taken stays taken, whatever a log handler does.
+These functions suppress the exceptions of log handlers: an accepted message stays
+accepted, whatever a handler does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ log = logging.getLogger("smtpsend")
 
 
 def success(receipt: Receipt, host: str) -> None:
-    """Log that the server took a message."""
+    """Log that the server accepted a message."""
     with contextlib.suppress(Exception):
         if not (receipt.attempts or log.isEnabledFor(logging.INFO)):
             return
@@ -52,7 +53,7 @@ def _fallback(receipt: Receipt, host: str) -> None:
 
 
 def failure(error: SendError, host: str, envelope: Envelope) -> None:
-    """Log that a message was not sent, or that nobody knows."""
+    """Log that a message was not sent, or that its delivery is unknown."""
     with contextlib.suppress(Exception):
         unknown = isinstance(error, DeliveryUnknown)
         log.log(
@@ -68,10 +69,11 @@ def failure(error: SendError, host: str, envelope: Envelope) -> None:
 
 
 def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | None:
-    """Log what became of a message whose send was cancelled after its end went out.
+    """Log the state of a message whose send was cancelled.
 
     Returns:
-        The error that says so; None where the server refused it.
+        The error to report if the end of the message had been sent and the server did
+        not refuse it; otherwise None.
     """
     if session.track.phase is not Phase.FINAL:
         return None
@@ -82,40 +84,44 @@ def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | Non
         return log_unknown(message_id)
     if session.accepted or (reply is not None and positive(reply)):
         name = message_id or "a message"
-        _warn("delivered all the same: %s was cancelled after the answer", name)
+        _warn("delivered nevertheless: %s was cancelled after the reply", name)
         return DeliveryUnknown(
-            "cancelled after the server took the message",
+            "cancelled after the server accepted the message",
             phase=Phase.FINAL,
             event=Event.UNKNOWN,
             reply=reply,
             message_id=message_id,
-            hint="it was delivered: do not send it again",
+            hint="the message was delivered: do not send it again",
         )
     return None
 
 
 def log_unknown(message_id: str | None) -> DeliveryUnknown:
-    """Log that a message was cancelled after its end went out, unanswered."""
+    """Log that a send was cancelled after the end of its message, before the reply."""
     _warn(
-        "unknown whether delivered: %s (cancelled before the server answered the end "
+        "unknown whether delivered: %s (cancelled before the server replied to the end "
         "of the message)",
         message_id or "a message",
     )
     return DeliveryUnknown(
-        "cancelled before the server answered the end of the message",
+        "cancelled before the server replied to the end of the message",
         phase=Phase.FINAL,
         event=Event.UNKNOWN,
         message_id=message_id,
     )
 
 
-def left(*, to_some: bool) -> ConnectError:
-    """The error of a message that was not sent, or not to all, when a batch was left."""
+def stopped(*, partly_sent: bool) -> ConnectError:
+    """Build the error of a message that a stopped `send_many` did not send to all.
+
+    Args:
+        partly_sent: whether the server accepted the message for some recipients.
+    """
     return ConnectError(
-        "send_many was left before this message had gone out",
+        "send_many was stopped before this message was sent",
         phase=Phase.CONNECT,
         temporary=True,
-        hint="" if to_some else "nothing was delivered: it is safe to send again",
+        hint="" if partly_sent else "nothing was delivered: it is safe to send again",
     )
 
 
@@ -125,10 +131,12 @@ def _warn(text: str, *facts: object) -> None:
 
 
 def unexpected(error: Exception, phase: Phase) -> SendError:
-    """A typed error for one that should not be: a defect of ours or of a library."""
+    """Log and build a typed error for a defect of this library or of one it uses."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
-    # Not the text of `error`: nobody knows what it holds.
+    place = (
+        f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"
+    )
+    # The text of `error` is left out, since it may hold a secret.
     typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
     typed.hint = "please report this as a defect of smtpsend"
     with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""What became of a submission: built in one place, logged, and reported to the hooks."""
+"""The end of a submission: build its receipt or error, log it, and call the hooks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def receipt_of(
     started: float,
     elapsed: float,
 ) -> Receipt:
-    """The receipt for a message that the server accepted.
+    """Build the receipt for a message that the server accepted.
 
     Args:
-        attempts: what was tried before for this message.
-        started: seconds from the start of the call to that of the session's method.
+        attempts: the attempts that failed before for this message.
+        started: seconds from the start of the call to the start of the session's method.
         elapsed: seconds since the start of the call.
     """
     assert delivery.reply is not None  # noqa: S101  # it was accepted
@@ -50,7 +50,7 @@ def receipt_of(
 def conclude(
     server: Server, submission: Submission, receipt: Receipt, hooks: Hooks
 ) -> Outcome:
-    """Tell everybody that a message was taken."""
+    """Log and report that the server accepted a message."""
     log.success(receipt, server.host)
     outcome = Outcome(submission.index, submission.message, receipt, None)
     hooks.outcome(outcome)
@@ -64,18 +64,22 @@ def conclude_failure(
     hooks: Hooks,
     error: Exception,
 ) -> SendError:
-    """Tell everybody that a message was not taken, or may have been; as a typed error."""
+    """Log and report that a message was not accepted, or may have been.
+
+    Returns:
+        `error`, or a typed error in its place.
+    """
     if isinstance(error, SendError):
-        typed = delivery.close(error)
+        typed = delivery.complete_error(error)
         log.failure(typed, server.host, submission.envelope)
     else:
-        typed = delivery.close(log.unexpected(error, Phase.CONNECT))
+        typed = delivery.complete_error(log.unexpected(error, Phase.CONNECT))
     hooks.outcome(Outcome(submission.index, submission.message, None, typed))
     return typed
 
 
 def conclude_cancelled(submission: Submission, delivery: Delivery, hooks: Hooks) -> None:
-    """Tell that a message may have been taken when its send was cancelled, if so."""
+    """Report a message whose send was cancelled, if its delivery is unknown."""
     if delivery.unknown is not None:
-        unknown = delivery.close(delivery.unknown)
+        unknown = delivery.complete_error(delivery.unknown)
         hooks.outcome(Outcome(submission.index, submission.message, None, unknown))

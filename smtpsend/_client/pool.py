@@ -1,7 +1,7 @@
-"""Idle sessions kept for the next message: how many, how long, how often.
+"""The connections of a client: how many are in use, and which are kept idle.
 
-A pool belongs to one event loop and one process. What it kept in a loop that has ended,
-or in the process that this one was forked from, is forgotten.
+A pool belongs to one event loop and one process. It forgets the connections of an event
+loop that has ended, and those of the process that this one was forked from.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from smtpsend._wire.progress import Track
 from smtpsend.errors import ConfigError, Phase
 
 
-# How long `close` waits for its connections to be gone; QUIT is not waited for.
-_GOODBYE = 1.0
+# Seconds for which `close` waits until the sockets are closed. It does not wait for the
+# replies to QUIT.
+_CLOSE_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many connections, and how long each is kept; see `Client`."""
+    """The limits of a client: its connections, their age, and its rate; see `Client`."""
 
     max_connections: int = 4
     max_messages: int = 100
@@ -58,68 +59,69 @@ class _Idle:
 
 
 class Pool:
-    """The connections of one client."""
+    """The connections of one client, in use and idle."""
 
     def __init__(self, server: Server, limits: Limits, hooks: Hooks) -> None:
         self.server = server
         self.hooks = hooks
         self.limits = limits
         self.throttle = Throttle(limits.max_rate)
-        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._closed = False
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._idle: list[_Idle] = []
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._drained: asyncio.Future[None] | None = None
 
-    def _enter(self) -> None:
-        """Bind to the running loop, or see that it is the one we are bound to.
+    def _bind(self) -> None:
+        """Bind the pool to the running loop, unless it is bound to it already.
 
         Raises:
-            ConfigError: the client is closed, or another running loop has it.
+            ConfigError: the client is closed, or is bound to another running loop.
         """
         if self._closed:
             raise ConfigError("the client is closed")
         here = (os.getpid(), running_loop())
-        if self._home == here:
+        if self._owner == here:
             return
-        if self._home is not None:
-            pid, loop = self._home
+        if self._owner is not None:
+            pid, loop = self._owner
             if pid == here[0] and loop.is_running():
                 raise ConfigError(
                     "the client is in use in another event loop",
                     hint="make one AsyncClient for each event loop",
                 )
             for idle in self._idle:
-                # Their loop will never close them; after a fork the hook has.
+                # Their loop no longer runs and cannot close them. (After a fork, the
+                # portal has closed them already.)
                 idle.session.close_socket()
-        self._forget()
-        self._home = here
+        self._reset()
+        self._owner = here
 
     @property
     def has_waiters(self) -> bool:
-        """Whether somebody waits for a connection."""
+        """Whether a call waits for a slot."""
         return bool(self._waiting)
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
-        """The right to use one connection; waits for it while all are in use.
+        """Hold the right to use one connection; wait for it while all are in use.
 
         Raises:
-            ConnectError: none became free before the deadline.
-            ConfigError: the client is closed.
+            ConnectError: no slot became free before the deadline.
+            ConfigError: the client is closed, or is bound to another running loop.
         """
-        self._enter()
-        await self._wait(deadline)
+        self._bind()
+        await self._wait_for_slot(deadline)
         try:
             yield
         finally:
-            self._leave()
+            self._release_slot()
 
-    async def _wait(self, deadline: Deadline) -> None:
+    async def _wait_for_slot(self, deadline: Deadline) -> None:
         if self._busy < self.limits.max_connections and not self._waiting:
             self._busy += 1
             return
@@ -130,9 +132,9 @@ class Pool:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._leave()
+                self._release_slot()
             else:
-                # (It is gone already if a turn came up in the same moment.)
+                # `turn` is no longer in the queue if `_release_slot` came first.
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
@@ -142,8 +144,8 @@ class Pool:
                 raise late from None
             raise
 
-    def _leave(self) -> None:
-        """Hand the right on to who waits longest."""
+    def _release_slot(self) -> None:
+        """Pass the slot to the call that has waited longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -153,13 +155,13 @@ class Pool:
         if not self._busy and self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    def take(self, deadline: Deadline) -> Session | None:
-        """The healthy idle session that was used last; None if there is none."""
+    def take_idle(self, deadline: Deadline) -> Session | None:
+        """Remove and return the usable idle session that was used last, if any."""
         while self._idle:
             idle = self._idle.pop()
             idle.timer.cancel()
             session = idle.session
-            if self._good(session):
+            if self._usable(session):
                 track = Track(session.method, deadline.elapsed)
                 track.address = session.track.address
                 session.track, session.deadline = track, deadline
@@ -169,21 +171,21 @@ class Pool:
         return None
 
     def make_room(self) -> None:
-        """Hang up what is idle beyond the limit, for who opens a connection anew."""
+        """Close idle connections until one more connection is within the limit."""
         while self._idle and len(self._idle) + self._busy > self.limits.max_connections:
             idle = self._idle.pop(0)
             idle.timer.cancel()
             idle.session.channel.quit()
 
-    def _good(self, session: Session) -> bool:
+    def _usable(self, session: Session) -> bool:
         return session.channel.usable and session.age < self.limits.max_age
 
-    def give(self, session: Session) -> None:
-        """Keep a session for the next message, or hang up."""
+    def give_back(self, session: Session) -> None:
+        """Keep a session for the next message, or close it if it cannot be used again."""
         limits = self.limits
         used_up = session.used_up or session.at_message_limit
         full = used_up or session.messages >= limits.max_messages
-        if self._closed or full or not limits.idle_timeout or not self._good(session):
+        if self._closed or full or not limits.idle_timeout or not self._usable(session):
             session.channel.quit()
             return
         loop = asyncio.get_running_loop()
@@ -196,15 +198,15 @@ class Pool:
         session.channel.quit()
 
     async def close(self) -> None:
-        """Let what is running finish, and hang up; no send begins after this."""
+        """Let running sends finish, then close all connections; refuse later sends."""
         if self._closed:
             return
         here = (os.getpid(), running_loop())
         self._closed = True
-        if self._home != here:
+        if self._owner != here:
             for idle in self._idle:
                 idle.session.close_socket()
-            self._forget()
+            self._reset()
             return
         if self._busy:
             self._drained = asyncio.get_running_loop().create_future()
@@ -214,4 +216,4 @@ class Pool:
             one.timer.cancel()
             one.session.channel.quit()
         for one in kept:
-            await one.session.channel.wait_closed(_GOODBYE)
+            await one.session.channel.wait_closed(_CLOSE_TIMEOUT)

@@ -1,7 +1,8 @@
-"""The race over methods: start, wait, stop as `decide` says; the first ready wins.
+"""The race over methods: `decide` starts them, and the first ready session wins.
 
-Nothing secret leaves in the race: the sessions come as far as an EHLO over verified TLS
-with a shared mechanism. The others are aborted before the winner sees credentials.
+A session is ready when the server has accepted EHLO over verified TLS and offers a
+mechanism that fits the credentials. No secret is sent during the race: the other sessions
+are aborted before the client logs in to the winner.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from smtpsend._model.server.server import Server
     from smtpsend._wire.deadline import Deadline
 
-# Where every method failed, the error of the one that got furthest is raised.
+# If every method failed, the error of the method that got furthest is raised; the first
+# class here stands for the furthest.
 _FURTHEST = (CertificateError, AuthError, ConnectionLost, TLSError, ConnectError)
 
-# What a server says of a message or a login says nothing against the method.
+# A server that refused a login or a message was reached: its method worked, and stays
+# remembered.
 _METHOD_WORKED = {
     Event.AUTH_REFUSED,
     Event.REFUSED,
@@ -52,14 +55,14 @@ _METHOD_WORKED = {
 
 @dataclass(slots=True)
 class Race:
-    """What one call has tried, and what is running for it."""
+    """The methods that one call has tried and is trying."""
 
     server: Server
     context: ssl.SSLContext
     deadline: Deadline
     hooks: Hooks
     attempts: list[Attempt] = field(default_factory=list)
-    _order: Policy = field(init=False)  # the remembered method in front
+    _order: Policy = field(init=False)  # with the remembered method first
     _target: Target | None = None
     _errors: list[tuple[Method, SendError]] = field(default_factory=list)
     _running: dict[asyncio.Task[Session], Track] = field(default_factory=dict)
@@ -69,10 +72,10 @@ class Race:
         self._order = known_servers.preferred_order(self.server.host, self.server.policy)
 
     async def ready(self) -> Session:
-        """The first session that is ready, by any method that is still to be tried.
+        """Return the first ready session of the methods that are still to be tried.
 
         Raises:
-            SendError: the policy has nothing more to try, or the time is over.
+            SendError: no method is left to be tried, or the deadline has passed.
         """
         try:
             while True:
@@ -80,12 +83,12 @@ class Race:
                     case Stop():
                         raise self.failure()
                     case Try(method):
-                        self._start(method, await self._found())
+                        self._start(method, await self._find_target())
                     case Wait(seconds):
                         if (session := await self._next(seconds)) is not None:
                             return session
         finally:
-            # No await here: it could be cancelled, and the winner's connection with it.
+            # There is no await here: its cancellation would lose the winner's session.
             self._abandon()
 
     def _decide(self) -> Try | Wait | Stop:
@@ -95,8 +98,8 @@ class Race:
             return Wait(None) if running else Stop()
         return choice
 
-    async def _found(self) -> Target:
-        """Where the server is: looked up once, when a connection is needed."""
+    async def _find_target(self) -> Target:
+        """Look the server up, once a call and only when a connection is needed."""
         if self._target is None:
             server = self.server
             quirks = known_servers.quirks(server.host, server.policy)
@@ -115,7 +118,7 @@ class Race:
         self._running[task] = track
 
     async def _next(self, seconds: float | None) -> Session | None:
-        """Wait until something ends; the session, if one is ready and may be used."""
+        """Wait until a method fails or is ready; return a session that may be used."""
         done, _ = await asyncio.wait(
             self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
@@ -129,15 +132,15 @@ class Race:
             if not isinstance(error, SendError) or error.event is None:
                 raise error
             self.record(error, track)
-        # A certificate refused in the same moment stops all the same.
+        # A certificate that was refused in the same loop turn stops the race, too.
         if not ready or isinstance(self._decide(), Stop):
             return None
         self._running.pop(ready[0])
         return ready[0].result()
 
     def record(self, error: SendError, track: Track) -> None:
-        """Add what ended on one method to what was tried."""
-        assert error.event is not None  # noqa: S101  # each error of the wire has its row
+        """Note the error that ended the attempt of `track`."""
+        assert error.event is not None  # noqa: S101  # each error of _wire has its row
         if error.event not in _METHOD_WORKED:
             known_servers.forget(self.server.host, self.server.policy, track.method)
         self._errors.append((track.method, error))
@@ -148,7 +151,7 @@ class Race:
         self.hooks.attempt(attempt)
 
     def _abandon(self) -> None:
-        """Abort what still runs, and note how far it came."""
+        """Abort the methods that still run, and note how far they came."""
         for task, track in self._running.items():
             task.add_done_callback(_abort_late)
             task.cancel()
@@ -157,14 +160,14 @@ class Race:
         self._running.clear()
 
     async def settle(self) -> None:
-        """Wait until what was aborted is gone: a loop turn or two."""
+        """Wait until the aborted methods have ended; this takes a loop turn or two."""
         if alive := {task for task in self._abandoned if not task.done()}:
             await asyncio.wait(alive)
 
     def failure(self) -> SendError:
-        """The error to raise, now that nothing more is tried."""
+        """Return the error of the whole race, once no other method is tried."""
         last = self._errors[-1][1]
-        assert last.event is not None  # noqa: S101  # `record` let in no other
+        assert last.event is not None  # noqa: S101  # `record` asserts it
         if follows(last.event, self._order.on_certificate_error) is Then.STOP:
             last.attempts = tuple(self.attempts)
             return last
@@ -184,6 +187,6 @@ def _rank(error: SendError) -> int:
 
 
 def _abort_late(task: asyncio.Task[Session]) -> None:
-    """End a session that became ready when another had won."""
+    """Abort a session that became ready after another had won."""
     if not task.cancelled() and task.exception() is None:
         task.result().channel.abort()

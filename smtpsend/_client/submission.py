@@ -1,4 +1,4 @@
-"""What the arguments of a send come to."""
+"""A submission: the validated arguments of a send (RFC 6409)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """What to send, and how."""
+    """The validated arguments of a send.
+
+    Attributes:
+        timeout: seconds for the whole send.
+        index: the position of the message in the iterable of `send_many`, from 0.
+        not_commands: whether no server can read a line of the content as a command; None
+            until this has been checked.
+    """
 
     message: object
     envelope: Envelope
     require_all: bool
     timeout: float
     index: int = 0
-    shares: bool | None = None  # may go out before MAIL is answered; once looked at
+    not_commands: bool | None = None
 
 
 def submission_of(
@@ -39,23 +46,23 @@ def submission_of(
     timeout: float | None,
     index: int = 0,
 ) -> Submission:
-    """What the arguments of a send come to.
+    """Validate the arguments of a send.
 
     Raises:
-        ConfigError: they cannot be used.
+        ConfigError: one of the arguments cannot be used.
     """
     seconds = checked_timeout(server, timeout)
-    made = envelope(message, sender, recipients)
+    validated = envelope(message, sender, recipients)
     if server.redirect_to is not None:
-        made = redirected(made, server.redirect_to)
-    return Submission(message, made, bool(require_all), seconds, index)
+        validated = redirected(validated, server.redirect_to)
+    return Submission(message, validated, bool(require_all), seconds, index)
 
 
 def checked_timeout(server: Server, timeout: float | None) -> float:
-    """The seconds that a call may take.
+    """Return how many seconds a call may last: `timeout`, or the policy's deadline.
 
     Raises:
-        ConfigError: `timeout` is no usable number of seconds.
+        ConfigError: `timeout` is not a usable number of seconds.
     """
     if timeout is None:
         return server.policy.deadline
@@ -65,14 +72,14 @@ def checked_timeout(server: Server, timeout: float | None) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What goes for each message of a `send_many`."""
+    """The arguments that a `send_many` applies to each of its messages."""
 
     pool: Pool
     require_all: bool
     timeout: float | None
 
     def submission(self, index: int, item: Any) -> Submission | Outcome:
-        """One item of the iterable as an order; a bad one has its outcome at once."""
+        """Validate one item of the iterable; return its outcome if it cannot be used."""
         message, sender, recipients = item, None, None
         if isinstance(item, tuple) and len(item) == 3:
             message, sender, recipients = item

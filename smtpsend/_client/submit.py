@@ -1,8 +1,9 @@
-"""The one send algorithm, for one-shot sends and clients, sync and async.
+"""The send algorithm, the same for one-shot sends and clients, sync and async.
 
-Look the name up once, race the methods to a ready session, log in, run the transaction;
-where that breaks, ask the policy whether to go on. Whatever happens, the caller gets a
-receipt or a typed error, and no connection is left in doubt.
+It looks the host name up once, races the methods to a ready session, logs in, and runs
+the transaction. If one of these steps fails, the policy decides whether another method is
+tried. The caller always gets a receipt or a typed error, and a connection whose state is
+in doubt is always aborted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from smtpsend._client.pool import Pool
     from smtpsend._model.server.server import Server
 
-# After these the two sides may not agree on what was said: nothing more goes out.
+# After these events client and server may disagree about the state of the session, so
+# the connection is aborted without QUIT.
 _IN_DOUBT = {
     Event.AUTH_LOST,
     Event.LOST,
@@ -47,21 +49,21 @@ _IN_DOUBT = {
 async def submit(
     server: Server, submission: Submission, pool: Pool | None = None
 ) -> Receipt:
-    """Send one message, over a connection of `pool` or one of its own.
+    """Send one message over a connection of `pool`, or over one of its own.
 
     Raises:
-        SendError: it was not sent, or it is unknown whether it was.
+        SendError: the message was not sent, or its delivery is unknown.
     """
     hooks = pool.hooks if pool is not None else Hooks()
     delivery = Delivery(submission.envelope, submission.require_all)
     deadline = Deadline(submission.timeout)
     try:
         if pool is None:
-            receipt = await _carry(server, submission, delivery, deadline, None)
+            receipt = await _deliver(server, submission, delivery, deadline, None)
         else:
             await pool.throttle.wait_turn(deadline)
             async with pool.slot(deadline):
-                receipt = await _carry(server, submission, delivery, deadline, pool)
+                receipt = await _deliver(server, submission, delivery, deadline, pool)
     except Exception as error:  # P3: nothing untyped escapes
         typed = conclude_failure(server, submission, delivery, hooks, error)
         if typed is error:
@@ -74,7 +76,7 @@ async def submit(
     return receipt
 
 
-async def _carry(
+async def _deliver(
     server: Server,
     submission: Submission,
     delivery: Delivery,
@@ -84,25 +86,26 @@ async def _carry(
     hooks = pool.hooks if pool is not None else Hooks()
     if transport.replacement is not None:
         return await transport.replacement.send(server, submission, hooks)
-    return await carry(race_for(server, deadline, hooks), delivery, pool)
+    return await deliver(race_for(server, deadline, hooks), delivery, pool)
 
 
 def race_for(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
-    """The race that a call runs.
+    """Build the race of a call.
 
     Raises:
-        ConfigError: the CA file or the context cannot be used.
+        ConfigError: the CA file or the TLS context cannot be used.
     """
-    # Reads files and looks at the caller's context: before any network.
+    # The race is built before any connection, so that an unusable CA file or context is
+    # refused first.
     cafile = None if server.cafile is None else str(server.cafile)
     return Race(server, context_for(cafile, server.ssl_context), deadline, hooks)
 
 
 async def check(server: Server, timeout: float, pool: Pool) -> None:
-    """Come as far as a login, as `submit` would, and keep the connection.
+    """Connect and log in as `submit` would, and keep the connection in `pool`.
 
     Raises:
-        SendError: what a send would raise.
+        SendError: the error that a send would raise.
     """
     deadline = Deadline(timeout)
     async with pool.slot(deadline):
@@ -112,62 +115,71 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
         race = race_for(server, deadline, pool.hooks)
         pool.make_room()
         try:
-            pool.give(await logged_in(race))
+            pool.give_back(await authenticated_session(race))
         finally:
             await race.settle()
 
 
-async def carry(
+async def deliver(
     race: Race, delivery: Delivery, pool: Pool | None, session: Session | None = None
 ) -> Receipt:
-    """Send one message over `session`, a kept one, or one that the race gives.
+    """Send one message over `session`, a kept session, or a session of the race.
 
     Raises:
-        SendError: what ended it.
+        SendError: the message was not sent, or its delivery is unknown.
     """
     try:
         if pool is not None and session is None:
-            # One turn of the loop: it may have stood still since the last send, and what
-            # came meanwhile (an end, a 421) is not seen before it looks at the sockets.
+            # The loop may not have run since the last send. One turn lets it read the
+            # sockets, so that a connection that ended or got a 421 is not used.
             await asyncio.sleep(0)
-            session = pool.take(race.deadline)
+            session = pool.take_idle(race.deadline)
         while True:
             if session is None:
-                session = await logged_in(race)
+                session = await authenticated_session(race)
             kept = session.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
                 if receipt is not None:
                     return receipt
             except SendError as error:
-                # Found dead before anything was said: replaced in silence.
-                if not (kept and is_dead(error) and race.deadline.left):
-                    # What follows, if anything does, is decided by the race.
+                # A kept connection that was lost before the reply to MAIL is replaced,
+                # and `attempts` does not list it.
+                if not (kept and lost_before_mail(error) and race.deadline.left):
+                    # With this error noted, the race decides whether anything follows.
                     race.record(error, session.track)
                     kept = False
-            session = pool.take(race.deadline) if kept and pool is not None else None
+            session = pool.take_idle(race.deadline) if kept and pool is not None else None
     finally:
         await race.settle()
 
 
-def is_dead(error: SendError) -> bool:
-    """Whether a connection was found lost before anything was said on it."""
+def lost_before_mail(error: SendError) -> bool:
+    """Whether the connection was lost before the server replied to MAIL."""
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def logged_in(race: Race, gate: LoginGate | None = None) -> Session:
-    """A session that the server let in, by the methods that are still to be tried."""
+async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Session:
+    """Race the methods that are still to be tried, and log in to the winner's session.
+
+    Args:
+        gate: where the connections of a batch log in one at a time; None for any other.
+
+    Raises:
+        SendError: no method is left to be tried.
+    """
     while True:
         session = await race.ready()
         try:
-            # Here, and not after the message is taken, when nothing may be awaited.
+            # This is awaited before the message is sent, since nothing may be awaited
+            # between its acceptance and the receipt.
             await race.settle()
             if gate is None:
                 await login(session)
             else:
                 await gate.login(session)
         except SendError as error:
-            _hang_up(session, error)
+            _end_connection(session, error)
             race.record(error, session.track)
         except BaseException:
             session.channel.abort()
@@ -178,7 +190,7 @@ async def logged_in(race: Race, gate: LoginGate | None = None) -> Session:
             return session
 
 
-def _hang_up(session: Session, error: SendError) -> None:
+def _end_connection(session: Session, error: SendError) -> None:
     if error.event in _IN_DOUBT or error.phase is Phase.CONTENT:
         session.channel.abort()
     else:
@@ -188,19 +200,23 @@ def _hang_up(session: Session, error: SendError) -> None:
 async def _send_over(
     session: Session, race: Race, delivery: Delivery, pool: Pool | None
 ) -> Receipt | None:
-    """Run the transactions; however they end, the connection ends well.
+    """Run the transactions, then keep, close or abort the connection as they ended.
 
-    None where recipients are left that need a fresh connection.
+    Returns:
+        The receipt; None if recipients are left that need a fresh connection.
+
+    Raises:
+        SendError: the message was not sent, or its delivery is unknown.
     """
     try:
         reply = await delivery.run(session, last=pool is None)
     except SendError as error:
         if pool is None or error.event is not Event.REFUSED:
-            _hang_up(session, error)
+            _end_connection(session, error)
         elif error.phase is Phase.CONTENT:
             session.channel.abort()
         else:
-            pool.give(session)
+            pool.give_back(session)
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
         session.channel.abort()
@@ -209,11 +225,11 @@ async def _send_over(
         delivery.unknown = log.cancelled(session, delivery.envelope.message_id)
         session.channel.abort()
         raise
-    # P8: the server has the message, and nothing below here raises.
+    # P8: the server has accepted the message, and nothing after this line raises.
     if pool is None:
         session.channel.quit()
     else:
-        pool.give(session)
+        pool.give_back(session)
     if reply is None:
         return None
     return receipt_of(

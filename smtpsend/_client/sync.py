@@ -1,4 +1,4 @@
-"""The sync face: `send` and `Client`."""
+"""The public interface for sync code: `send` and `Client`."""
 
 from __future__ import annotations
 
@@ -28,35 +28,42 @@ def send(
     require_all: bool = False,
     timeout: float | None = None,
 ) -> Receipt:
-    """Send one message to a submission server (RFC 6409), and hang up.
+    """Send one message to a submission server (RFC 6409), then close the connection.
 
-    The methods of the server's policy are tried until one gives a verified session; the
-    message goes out once at most. Works inside a running event loop, too, but blocks it:
-    use `send_async` there. Ctrl-C aborts the send.
+    The methods of the server's policy are tried until one gives a verified session. The
+    message is sent at most once. In a thread that runs an event loop, this function
+    works but blocks the loop: use `send_async` there. Ctrl-C aborts the send.
 
     Args:
-        message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
-            which go out as they are and need `sender` and `recipients`. Missing
-            Message-ID and Date are added on the wire; Bcc never leaves.
+        message: an `EmailMessage`, a `Message` or a `Prepared`, which is sent with a
+            Message-ID and a Date even if it has none; or bytes or an ASCII str, to which
+            nothing is added, and which need `sender` and `recipients`. A Bcc field is
+            never sent.
         server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        sender: the envelope sender, by default Sender, else From. ``""`` is the null
-            sender.
-        recipients: the envelope recipients, by default To, Cc and Bcc.
-        require_all: send to nobody unless the server accepts every recipient.
-        timeout: seconds for the whole call, in place of ``policy.deadline``.
+        sender: the envelope sender; by default the Sender field, else From. ``""`` is
+            the null reverse-path (RFC 5321 section 4.5.5).
+        recipients: the envelope recipients; by default those of To, Cc and Bcc.
+        require_all: if True, send to no recipient unless the server accepts all of them.
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
     Returns:
-        What the server took, for whom, and what was tried before. Refused recipients
-        are in ``refused``, if at least one was accepted.
+        The recipients that the server accepted the message for, its reply, and the
+        attempts that failed before. If the server refused only some of the recipients,
+        these are in ``refused``.
 
     Raises:
-        ConfigError: message, address or server cannot be used; nothing was connected.
-        ConnectError: no method gave a session (`CertificateError`, `TLSError`).
-        AuthError: the login was refused, or is not offered.
-        Rejected: the server refused the sender or the message, or (`RecipientsRefused`)
-            every recipient.
-        ConnectionLost: the connection ended before the end of the message.
-        DeliveryUnknown: it ended after that; the message may have been delivered.
+        ConfigError: a message, address or server cannot be used; no connection was
+            opened.
+        ConnectError: no method gave a verified session. `CertificateError` and
+            `TLSError` are kinds of it.
+        AuthError: the server refused the login, or offers no mechanism that fits the
+            credentials (RFC 4954).
+        Rejected: the server refused the sender or the message, lacks an extension that
+            the message needs, or refused every recipient (`RecipientsRefused`).
+        ConnectionLost: the connection ended before the end of the message was sent; the
+            message cannot have been delivered.
+        DeliveryUnknown: the end of the message was sent, and no valid reply to it came;
+            the message may have been delivered.
     """
     where = server_of(server)
     submission = submission_of(
@@ -66,30 +73,33 @@ def send(
 
 
 class Client:
-    """Verified connections to one server, kept between sends.
+    """Verified connections to one server, kept open between sends.
 
-    A context manager; it can be used from many threads at once, and in a forked child,
-    which opens connections of its own.
+    A client is a context manager. Many threads can use it at once. A forked child can
+    use it as well, and opens connections of its own.
 
     Args:
-        server: a `Server`, a host name, or a URL.
-        max_connections: how many connections are open at once; a send that finds all in
-            use waits, which counts against its deadline.
-        max_messages: how many messages a connection is used for.
-        idle_timeout: seconds that an unused connection is kept; 0 keeps none.
-        max_age: seconds that a connection is used at most.
-        window: how many messages of `send_many` may be on their way over a connection
-            before the server answers, where it offers CHUNKING (RFC 3030) and PIPELINING
-            (RFC 2920). If the connection dies, so many are unknown at most.
-        max_rate: messages a second that may begin, over all connections; None: as many
-            as go. A send waits for its turn, which counts against its deadline.
-        on_attempt: called with each `Attempt` that failed or was abandoned.
-        on_outcome: called with the `Outcome` of each message, also of a cancelled one
-            that became unknown. Both are called in the background thread and must not
-            block; what they raise is logged and changes nothing.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        max_connections: how many connections may be open at once (4). If all are in use,
+            a send waits for one, and the wait counts against its deadline.
+        max_messages: how many messages are sent over one connection (100).
+        idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
+        max_age: seconds after which a connection is not used again (300).
+        window: how many messages `send_many` sends over a connection before it has the
+            reply to the first of them (16), if the server offers CHUNKING (RFC 3030) and
+            PIPELINING (RFC 2920). If the connection is lost, delivery is unknown for at
+            most this many messages.
+        max_rate: how many messages may be started per second, over all connections; None
+            (the default) sets no limit. A send waits for its turn, and the wait counts
+            against its deadline.
+        on_attempt: a function, called with each `Attempt` that failed or was abandoned.
+        on_outcome: a function, called with the `Outcome` of each message, including one
+            whose send was cancelled and whose delivery is unknown. Both functions run in
+            the background thread and must not block. An exception that they raise is
+            logged and has no other effect.
 
     Raises:
-        ConfigError: one of these cannot be used.
+        ConfigError: one of the arguments cannot be used.
     """
 
     def __init__(
@@ -138,24 +148,27 @@ class Client:
     ) -> Receipt:
         """Send one message over a kept connection.
 
-        A kept connection that turns out to be dead before anything was said is replaced
-        in silence.
+        If a kept connection was lost before the server replied to a command of this
+        message, the message is sent over another connection, and the lost one is not in
+        ``attempts``.
 
         Args:
-            message: an `EmailMessage`, `Message` or `Prepared`; or bytes or an ASCII str,
-                which need `sender` and `recipients`.
-            sender: the envelope sender, by default Sender, else From; ``""`` is the null
-                sender.
-            recipients: the envelope recipients, by default To, Cc and Bcc.
-            require_all: send to nobody unless the server accepts every recipient.
-            timeout: seconds for the whole call, in place of ``policy.deadline``; waiting
-                for a connection, or for `max_rate`, counts.
+            message: an `EmailMessage`, a `Message` or a `Prepared`; or bytes or an ASCII
+                str, which need `sender` and `recipients`.
+            sender: the envelope sender; by default the Sender field, else From. ``""`` is
+                the null reverse-path (RFC 5321 section 4.5.5).
+            recipients: the envelope recipients; by default those of To, Cc and Bcc.
+            require_all: if True, send to no recipient unless the server accepts all.
+            timeout: seconds for the whole call, including the wait for a connection and
+                for `max_rate`; by default ``policy.deadline`` (900).
 
         Returns:
-            What the server took, for whom, and what was tried before.
+            The recipients that the server accepted and refused, its reply, and the
+            attempts that failed before.
 
         Raises:
-            SendError: as of `send`; a `ConfigError` also where the client is closed.
+            SendError: the same errors as `send`; a `ConfigError` also if the client is
+                closed.
         """
         server = self._pool.server
         submission = submission_of(
@@ -170,44 +183,54 @@ class Client:
         require_all: bool = False,
         timeout: float | None = None,
     ) -> Iterator[Outcome]:
-        """Send many messages, and yield an `Outcome` for each as it comes.
+        """Send many messages, and yield the `Outcome` of each as soon as it is known.
 
-        One bad message never stops the rest. Messages are taken from the iterable as
-        there is room for them, so that a generator of any length will do. If the caller
-        leaves early, what is in flight is finished, and nothing more is begun;
-        `on_outcome` is told of both. Where the server refuses the login, nobody tries
-        again: each message that is left has the `AuthError`. What the iterable raises is
-        raised when all that it gave before has its outcome.
+        A message that fails does not stop the others. Only a bounded number of messages
+        is read from the iterable ahead of the outcomes, so a generator of any length can
+        be given. If the iterable raises an exception, it is raised here after the
+        outcomes of all messages that were read before.
 
-        Where the server offers PIPELINING, the next message's commands go out with the
-        end of the one before (RFC 2920 section 3.1); with CHUNKING, too, a window of
-        messages goes out at once (RFC 3030). A server that asks to slow down by a 421 or
-        4yz reply is sent messages more slowly until it takes them again.
+        If the caller stops iterating, the messages in flight are finished and no other
+        message is started; `on_outcome` is called for all of them. If the server
+        permanently refuses the login, it is not tried again, and every remaining message
+        has this `AuthError`.
+
+        If the server offers PIPELINING, the commands of the next message are sent
+        together with the end of a message (RFC 2920 section 3.1). If it offers CHUNKING
+        as well, a window of messages is sent at once (RFC 3030). If a 421 or another 4yz
+        reply asks to slow down, messages are started less often until the server accepts
+        them again.
 
         Args:
             messages: messages, or tuples of (message, sender, recipients).
-            require_all: send a message to nobody unless all its recipients are accepted.
-            timeout: seconds for each message, in place of ``policy.deadline``.
+            require_all: if True, send a message to no recipient unless the server accepts
+                all of its recipients.
+            timeout: seconds for each message; by default ``policy.deadline`` (900).
 
         Returns:
-            An iterator with an `Outcome` for each message: whatever ends its send is in
-            there.
+            An iterator that yields one `Outcome` for each message. An error that ends the
+            send of a message is in its outcome, and is not raised.
         """
         return outcomes_sync(messages, Terms(self._pool, require_all, timeout))
 
     def check(self, *, timeout: float | None = None) -> None:
-        """Connect, verify and log in the way `send` would; send nothing.
+        """Connect, verify the server and log in as `send` would, without a message.
+
+        The connection is kept for the next send.
 
         Args:
-            timeout: seconds for all of it, in place of ``policy.deadline``.
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
         Raises:
-            SendError: what `send` would raise.
+            SendError: the error that `send` would raise at this point.
         """
         server = self._pool.server
         seconds = checked_timeout(server, timeout)
         portal.run(lambda: check(server, seconds, self._pool))
 
     def close(self) -> None:
-        """Let running sends finish, and hang up; no send begins after this."""
+        """Let running sends finish, then close all connections.
+
+        A send after this raises a `ConfigError`.
+        """
         portal.run(self._pool.close)

@@ -1,4 +1,4 @@
-"""What takes the place of the network while a program is tested."""
+"""The interface of the transport that replaces the network while a program is tested."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Transport(Protocol):
     """Accepts submissions in place of a server; see `smtpsend.testing`."""
 
     async def send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
-        """Accept or refuse a submission, as the network would."""
+        """Return a receipt for a submission, or raise the `SendError` of a server."""
         ...
 
     async def check(self, server: Server, hooks: Hooks) -> None:
-        """Do what a check of the server would do."""
+        """Return, or raise the `SendError` that a check of the server would raise."""
         ...
 
 
 replacement: Transport | None = None
-"""Set by smtpsend.testing while mail is captured; None is the network."""
+"""Set by smtpsend.testing while mail is captured; None means the network."""

@@ -1,8 +1,9 @@
-"""Beside gevent's monkey-patching: what works, and what is refused.
+"""Compatibility with the monkey-patching of gevent.
 
-With everything patched before the library is imported, the background "thread" is a
-greenlet, and all works together. Patched later, or in part, asyncio's loop and its thread
-no longer fit each other, and a call would hang for ever.
+If gevent patches all modules before the library is imported, the background "thread" is a
+greenlet, and the library works. If gevent patches later, or only some modules, the event
+loop and its thread are of different kinds, and a call would hang forever; so the call is
+refused.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from collections.abc import Iterable
 from smtpsend.errors import ConfigError
 
 
-_PARTS = ("socket", "select", "threading")
+_MODULES = ("socket", "select", "threading")
 _HINT = "call gevent.monkey.patch_all() before smtpsend is imported"
 
 
 def _patched() -> tuple[bool, ...]:
     monkey = sys.modules.get("gevent.monkey")
-    return tuple(monkey is not None and monkey.is_module_patched(p) for p in _PARTS)
+    return tuple(monkey is not None and monkey.is_module_patched(p) for p in _MODULES)
 
 
 def _native_thread() -> int:
@@ -31,40 +32,42 @@ def _native_thread() -> int:
     return int(monkey.get_original("_thread", "get_ident")())
 
 
-_AT_IMPORT, _HOME = _patched(), _native_thread()
+_AT_IMPORT, _IMPORTING_THREAD = _patched(), _native_thread()
 
 
 def refuse_partial_patching() -> None:
-    """Refuse what would hang.
+    """Refuse a call that would hang forever because of gevent.
 
     Raises:
-        ConfigError: gevent patched in part, or too late, or this is its thread pool.
+        ConfigError: gevent patched only some modules, or patched them after the import
+            of the library, or the call comes from gevent's thread pool.
     """
     if "gevent.monkey" not in sys.modules:
         return
     now = _patched()
     if any(now) and not all(now):
         raise ConfigError(
-            "gevent has replaced some of socket, select and threading, and not all",
+            "gevent has patched some of socket, select and threading, but not all",
             hint=_HINT,
         )
     if now != _AT_IMPORT:
         raise ConfigError(
-            "gevent has replaced parts of Python after smtpsend was imported", hint=_HINT
+            "gevent has patched Python modules after smtpsend was imported", hint=_HINT
         )
-    if any(now) and _native_thread() != _HOME:
+    if any(now) and _native_thread() != _IMPORTING_THREAD:
         raise ConfigError(
-            "with gevent, smtpsend works in the thread of the main hub only",
+            "with gevent, smtpsend works only in the thread that imported it",
             hint="do not send from gevent's thread pool",
         )
 
 
 def forget(sockets: Iterable[socket.socket]) -> None:
-    """Let a forked child go of its copies of the parent's sockets.
+    """Close a forked child's copies of the parent's sockets.
 
-    Under gevent the greenlets survive a fork, and the loop among them: closing its
-    descriptors would end the process, and leaving them would let it speak on the
-    parent's connections. So each becomes a socket whose peer is gone.
+    Under gevent, greenlets survive a fork, the event loop of the library included. If its
+    file descriptors were closed, the loop would end the process; if they stayed open, the
+    loop would write to the parent's connections. So each descriptor is replaced by a
+    socket whose peer has closed the connection.
     """
     for sock in sockets:
         if sock.fileno() < 0:

@@ -1,9 +1,9 @@
 """Async code for sync callers: one event loop in a daemon thread of the process.
 
-It starts when first used, is shared by all threads, and is made anew in a forked child,
-where the parent's loop is forgotten, never closed: closing would unregister sockets
-from an epoll set that parent and child share, and say goodbye on the parent's
-connections.
+The loop is started when it is first used, and all threads share it. A forked child starts
+a loop of its own and never closes the parent's: closing would unregister sockets from an
+epoll set that parent and child share, and would end the parent's TLS connections with a
+close_notify.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from smtpsend.errors import ConfigError
 
 T = TypeVar("T")
 
-# How long an interrupted caller waits for its send to be aborted.
+# Seconds for which an interrupted caller waits until its send is aborted.
 _GRACE = 5.0
 
 
 class _Portal:
-    """The loop of this process."""
+    """The background event loop of one process, and its thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,10 +36,10 @@ class _Portal:
         self._inline: asyncio.AbstractEventLoop | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop, started if need be.
+        """Return the running loop; start it if it does not run yet.
 
         Raises:
-            RuntimeError: the interpreter is ending and starts no more threads.
+            RuntimeError: the interpreter is shutting down and starts no more threads.
         """
         with self._lock:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
@@ -56,18 +56,18 @@ class _Portal:
             return self._loop
 
     def running(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, if its thread runs."""
+        """Return the loop if its thread runs."""
         alive = self._thread is not None and self._thread.is_alive()
         return self._loop if alive else None
 
     def inside(self) -> bool:
-        """Whether the caller is the loop's own thread."""
+        """Whether the current thread is the loop's own thread."""
         return self._thread is threading.current_thread()
 
     def inline(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in this thread, where no other can be started any more.
+        """Run a coroutine in the current thread, since no other can be started any more.
 
-        One loop for all such calls, so that a client can keep its connections.
+        All such calls share one loop, so that a client can keep its connections.
         """
         with self._lock:
             if self._inline is None:
@@ -80,7 +80,7 @@ _forgotten: list[_Portal] = []
 
 
 class Call(Generic[T]):
-    """A coroutine that runs on the process's loop; nothing runs before `start`."""
+    """A coroutine that `start` runs on the background loop."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -90,10 +90,11 @@ class Call(Generic[T]):
         self._cancelled = False
 
     def start(self) -> None:
-        """Start it.
+        """Start the coroutine on the background loop.
 
         Raises:
-            ConfigError: called from the loop's own thread, which would wait for itself.
+            ConfigError: the current thread is the loop's own and would wait for itself,
+                or gevent is patched in a way that would make the call hang.
         """
         gevent.refuse_partial_patching()
         if _portal.inside():
@@ -105,24 +106,24 @@ class Call(Generic[T]):
         try:
             self._loop = _portal.loop()
         except RuntimeError:
-            # The interpreter is ending.
+            # The interpreter is shutting down.
             self.future.set_result(_portal.inline(self._make))
         else:
-            self._loop.call_soon_threadsafe(self._begin)
+            self._loop.call_soon_threadsafe(self._create_task)
 
-    def soon(self, what: Callable[[], object]) -> None:
-        """Let the loop call something; it was started."""
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Let the loop of a started call run `callback`."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(what)
+            self._loop.call_soon_threadsafe(callback)
 
-    def _begin(self) -> None:
+    def _create_task(self) -> None:
         if self._cancelled:
             self._settle_cancelled()
             return
         self._task = asyncio.get_running_loop().create_task(self._make())
-        self._task.add_done_callback(self._done)
+        self._task.add_done_callback(self._task_done)
 
-    def _done(self, task: asyncio.Task[T]) -> None:
+    def _task_done(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
             self._settle_cancelled()
         elif (error := task.exception()) is not None:
@@ -134,23 +135,23 @@ class Call(Generic[T]):
         self.future.cancel()
         self.future.set_running_or_notify_cancel()
 
-    def _stop(self) -> None:
+    def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def cancel(self) -> None:
-        """Cancel it, and wait for its end, so that nothing goes out behind our back."""
+        """Cancel the coroutine and wait for its end; it sends nothing afterwards."""
         self._cancelled = True
         if self._loop is not None and not self.future.done():
-            self._loop.call_soon_threadsafe(self._stop)
+            self._loop.call_soon_threadsafe(self._cancel_task)
             concurrent.futures.wait([self.future], _GRACE)
 
 
-def threaded() -> bool:
-    """Whether there is a background thread, or can be one.
+def has_thread() -> bool:
+    """Start the background thread if it does not run; return whether it runs.
 
     Raises:
-        ConfigError: gevent stands in the way.
+        ConfigError: gevent is patched in a way that would make a call hang.
     """
     gevent.refuse_partial_patching()
     try:
@@ -161,17 +162,18 @@ def threaded() -> bool:
 
 
 def inside() -> bool:
-    """Whether the caller is the background thread itself."""
+    """Whether the current thread is the background thread."""
     return _portal.inside()
 
 
 def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, run on the process's loop.
+    """Run a coroutine on the background loop, and return its result.
 
-    If waiting is interrupted (Ctrl-C), the coroutine is cancelled.
+    If the wait is interrupted (Ctrl-C), the coroutine is cancelled.
 
     Raises:
-        ConfigError: called from the loop's own thread, which would wait for itself.
+        ConfigError: the current thread is the loop's own and would wait for itself, or
+            gevent is patched in a way that would make the call hang.
     """
     call = Call(make)
     try:
@@ -183,18 +185,18 @@ def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 class _Pause:
-    """Holds the background thread between two callbacks while the process forks.
+    """Blocks the background thread between two callbacks while the process forks.
 
-    A fork in the middle of a TLS handshake would copy OpenSSL's locks as they are at
-    that moment, and the child would wait for ever for a thread that it does not have.
+    A fork during a TLS handshake would copy OpenSSL's locks in their locked state, and
+    the child would wait forever for a thread that it does not have.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._paused, self._resumed = threading.Event(), threading.Event()
-        loop.call_soon_threadsafe(self._hold)
+        loop.call_soon_threadsafe(self._block)
         self._paused.wait(_GRACE)
 
-    def _hold(self) -> None:
+    def _block(self) -> None:
         self._paused.set()
         self._resumed.wait(_GRACE)
 
@@ -215,13 +217,13 @@ def _after_fork_in_parent() -> None:
         pause.end()
 
 
-def _after_fork() -> None:
+def _after_fork_in_child() -> None:
     global _portal
     _pauses.clear()
     _forgotten.append(_portal)
     _portal = _Portal()
-    # Only the child's copies: as long as they are open, the server would not see the
-    # parent hang up.
+    # This closes only the child's copies. As long as they were open, the server would not
+    # see the parent close a connection.
     gevent.forget(list(OPEN))
     OPEN.clear()
 
@@ -230,5 +232,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork,
+        after_in_child=_after_fork_in_child,
     )

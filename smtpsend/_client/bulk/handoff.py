@@ -19,98 +19,113 @@ from smtpsend._client.submission import Terms
 from smtpsend._model.receipt import Outcome
 
 
-# Seconds that an outcome may wait for others before a sync caller is woken.
-_TOGETHER = 0.002
+# Seconds for which outcomes are collected before the caller is woken.
+_COLLECT_OUTCOMES = 0.002
 
 
 class Handoff:
-    """The caller's side of a `Dispatcher` that runs on the background thread."""
+    """The caller's side of a `Dispatcher` that runs on the background thread.
+
+    Attributes:
+        call: the run of the dispatcher.
+        raised: the exception that the caller's iterable raised, if any.
+    """
 
     def __init__(self, source: Iterator[tuple[int, Any]], terms: Terms) -> None:
         self._source = source
         self._terms = terms
-        self._more = True
-        self._bell: concurrent.futures.Future[None] | None = None
-        self._rings: asyncio.Handle | None = None  # is about to
-        self._waking = False  # the workers are told soon
-        self._dispatcher = Dispatcher(terms.pool, work, self._ring)
+        self._has_input = True  # the iterable has not ended
+        self._waiter: concurrent.futures.Future[None] | None = None
+        self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
+        self._wake_scheduled = False  # `_wake_workers` will run soon
+        self._dispatcher = Dispatcher(terms.pool, work, self._notify)
         self.call = portal.Call(self._dispatcher.run)
-        self.call.future.add_done_callback(lambda _: self._wake())
-        self.raised: Exception | None = None  # by the iterable
+        self.call.future.add_done_callback(lambda _: self._wake_caller())
+        self.raised: Exception | None = None
 
     def next(self) -> Outcome | None:
-        """The next outcome; takes messages while there is none. None: it was the last."""
+        """Return the next outcome, and read messages until there is one.
+
+        Returns:
+            None after the last outcome.
+        """
         dispatcher = self._dispatcher
         while True:
             if dispatcher.outcomes:
                 return dispatcher.get()
-            if self._more and dispatcher.room:
-                self._take()
+            if self._has_input and dispatcher.has_room:
+                self._put_next()
             elif self.call.future.done():
-                # Its last act was to add an outcome, perhaps.
+                # The dispatcher may have added an outcome just before it ended.
                 if not dispatcher.outcomes:
                     self.call.future.result()
                     return None
             else:
                 self._wait()
 
-    def _take(self) -> None:
-        """Take one message from the caller."""
+    def _put_next(self) -> None:
+        """Read one message from the iterable and give it to the dispatcher."""
         try:
             pair = next(self._source, None)
-        except Exception as error:  # noqa: BLE001  # raised when the others are done
+        except Exception as error:  # noqa: BLE001  # raised after the last outcome
             pair, self.raised = None, error
         if pair is None:
-            self._more = False
-            self.call.soon(self._dispatcher.end)
+            self._has_input = False
+            self.call.call_soon(self._dispatcher.end_input)
             return
         self._dispatcher.put(self._terms.submission(*pair))
-        if self._dispatcher.has_idle_worker and not self._waking:
-            self._waking = True
-            self.call.soon(self._feed)
+        if self._dispatcher.needs_wake and not self._wake_scheduled:
+            self._wake_scheduled = True
+            self.call.call_soon(self._wake_workers)
 
-    def _feed(self) -> None:
-        """Let the workers see what was put: called in the background thread."""
-        # First: what is put from here on asks again.
-        self._waking = False
+    def _wake_workers(self) -> None:
+        """Let the workers see the new messages; runs on the background thread."""
+        # This comes first, so that a message that is put from now on schedules a wake-up
+        # again.
+        self._wake_scheduled = False
         self._dispatcher.wake()
 
     def _wait(self) -> None:
-        """Wait for what is new."""
-        bell = self._bell = concurrent.futures.Future()
+        """Wait for an outcome, for room for a message, or for the end."""
+        waiter = self._waiter = concurrent.futures.Future()
         dispatcher = self._dispatcher
         try:
-            # It may have come before there was a bell to ring.
-            come = dispatcher.outcomes or (self._more and dispatcher.room)
-            if not (come or self.call.future.done()):
-                bell.result()
+            # The change may have come before `_notify` could see the waiter.
+            changed = dispatcher.outcomes or (self._has_input and dispatcher.has_room)
+            if not (changed or self.call.future.done()):
+                waiter.result()
         finally:
-            self._bell = None
+            self._waiter = None
 
-    def _ring(self) -> None:
-        """Something is new: called in the background thread, if anybody waits.
+    def _notify(self) -> None:
+        """Wake the waiting caller, if any; runs on the background thread.
 
-        To wake the caller for each outcome would cost more than to send a message: where
-        no connection waits for what it would do then, a few outcomes come together.
+        A wake-up costs more than sending a message, so outcomes are collected for 2 ms,
+        unless a connection may be idle until the caller supplies the next message.
         """
-        if self._bell is None or self._rings is not None:
+        if self._waiter is None or self._wake_handle is not None:
             return
         loop = asyncio.get_running_loop()
-        if self._dispatcher.nearly_empty:
-            # Not before what goes on now has gone out.
-            self._rings = loop.call_soon(self._wake)
+        if self._dispatcher.queue_is_short:
+            # Not at once: the callbacks that are ready now write to their connections
+            # before the caller's thread competes for the interpreter.
+            self._wake_handle = loop.call_soon(self._wake_caller)
         else:
-            self._rings = loop.call_later(_TOGETHER, self._wake)
+            self._wake_handle = loop.call_later(_COLLECT_OUTCOMES, self._wake_caller)
 
-    def _wake(self) -> None:
-        self._rings = None
-        bell = self._bell
-        if bell is not None and not bell.done():
-            bell.set_result(None)
+    def _wake_caller(self) -> None:
+        self._wake_handle = None
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    def leave(self, *, wait: bool) -> None:
-        """Begin nothing more; wait for what is in flight."""
-        self.call.soon(self._dispatcher.leave)
+    def stop(self, *, wait: bool) -> None:
+        """Start no further message.
+
+        Args:
+            wait: whether to wait until the messages in flight are finished.
+        """
+        self.call.call_soon(self._dispatcher.stop)
         if not wait:
             return
         try:

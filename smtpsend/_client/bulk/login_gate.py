@@ -1,4 +1,4 @@
-"""The login of the connections of a batch: one after the other, until one is refused."""
+"""The login of the connections of a batch: one at a time, until one is refused."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class LoginGate:
-    """What several connections log in through; belongs to one event loop.
+    """Lets the connections of a batch log in one at a time; belongs to one event loop.
 
     Attributes:
-        refused: the server's word that nobody is let in, or None.
+        refused: the permanent `AuthError` after which no login is tried, or None.
     """
 
     def __init__(self) -> None:
         self.refused: AuthError | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def login(self, session: Session) -> None:
-        """Log in, unless it is known that nobody is let in.
+        """Log in, unless the server has permanently refused an earlier login.
 
         Raises:
-            AuthError: the server refused this one, or one before.
+            AuthError: the server refused this login or an earlier one.
         """
-        async with self._turn:
+        async with self._lock:
             if self.refused is not None:
                 raise copy.copy(self.refused)
             try:

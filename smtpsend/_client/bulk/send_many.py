@@ -1,7 +1,8 @@
 """`send_many`, for async and for sync callers: messages in, outcomes out.
 
-Messages are taken as there is room for them, so that a generator of any length will do.
-The caller's iterable runs where the caller is: in its thread, or in its event loop.
+A message is read from the caller's iterable only when the dispatcher has room for it, so
+that a generator of any length can be given. The iterable runs in the caller's thread or
+event loop.
 """
 
 from __future__ import annotations
@@ -28,35 +29,34 @@ from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import SendError
 
 
-# Seconds for which the caller's messages may be taken in a row, before the loop goes on.
-_SLICE = 0.002
-# Seconds that an outcome may wait for others before a sync caller is woken.
-_TOGETHER = 0.002
+# Seconds for which messages are read in a row before other tasks of the loop may run.
+_READ_SLICE = 0.002
 
 
 async def outcomes(
     items: Iterable[Any] | AsyncIterable[Any], terms: Terms
 ) -> AsyncIterator[Outcome]:
-    """An outcome for each item as it comes.
+    """Yield an outcome for each item, as soon as it is known.
 
-    If the caller leaves early, what is in flight is finished; a cancellation ends it.
-    What the iterable raises is raised when all that it gave has its outcome.
+    If the caller stops iterating, the messages in flight are finished; a cancellation
+    ends them. If the iterable raises an exception, it is raised after the outcomes of all
+    messages that were read before.
     """
-    running_loop()
-    news, room = asyncio.Event(), asyncio.Event()
+    running_loop()  # without one, as under trio, this raises a `ConfigError`
+    changed, room = asyncio.Event(), asyncio.Event()
 
-    def ring() -> None:
-        news.set()
+    def notify() -> None:
+        changed.set()
         room.set()
 
-    dispatcher = Dispatcher(terms.pool, work, ring)
+    dispatcher = Dispatcher(terms.pool, work, notify)
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
-    feeder.add_done_callback(lambda _: news.set())
+    feeder.add_done_callback(lambda _: changed.set())
     try:
-        while not (feeder.done() and dispatcher.idle and not dispatcher.outcomes):
-            news.clear()
+        while not (feeder.done() and dispatcher.is_idle and not dispatcher.outcomes):
+            changed.clear()
             if not dispatcher.outcomes:
-                await news.wait()
+                await changed.wait()
             while dispatcher.outcomes:
                 outcome = dispatcher.get()
                 room.set()
@@ -67,8 +67,8 @@ async def outcomes(
         raise
     finally:
         feeder.cancel()
-        dispatcher.leave()
-        await dispatcher.finished()
+        dispatcher.stop()
+        await dispatcher.wait_finished()
         await asyncio.gather(feeder, return_exceptions=True)
 
 
@@ -78,14 +78,15 @@ async def _feed(
     terms: Terms,
     room: asyncio.Event,
 ) -> None:
-    """Take messages from the caller as there is room for them."""
+    """Read messages from the caller whenever the dispatcher has room for one."""
     clock = asyncio.get_running_loop().time
     began = clock()
     try:
-        # Closed here, and not by the garbage collector in a task of its own.
+        # The generator is closed here; the garbage collector would close it in a task of
+        # its own.
         async with aclosing(_numbered(items)) as source:
             while True:
-                while not dispatcher.room:
+                while not dispatcher.has_room:
                     room.clear()
                     await room.wait()
                     began = clock()
@@ -95,11 +96,11 @@ async def _feed(
                     return
                 dispatcher.put(terms.submission(index, item))
                 dispatcher.wake()
-                if clock() - began > _SLICE:
+                if clock() - began > _READ_SLICE:
                     await asyncio.sleep(0)
                     began = clock()
     finally:
-        dispatcher.end()
+        dispatcher.end_input()
 
 
 async def _numbered(
@@ -117,11 +118,12 @@ async def _numbered(
 
 
 def outcomes_sync(items: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
-    """The same for sync callers: the iterable runs in the caller's thread."""
+    """Do what `outcomes` does, for sync callers; the iterable runs in their thread."""
     source = enumerate(items)
-    if not portal.threaded():
-        # The interpreter is ending: one after the other, in this thread.
-        yield from (_alone(terms, index, item) for index, item in source)
+    if not portal.has_thread():
+        # The interpreter is shutting down, and starts no more threads: the messages are
+        # sent one at a time in this one.
+        yield from (_send_one(terms, index, item) for index, item in source)
         return
     handoff = Handoff(source, terms)
     handoff.call.start()
@@ -129,9 +131,9 @@ def outcomes_sync(items: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
         while (outcome := handoff.next()) is not None:
             yield outcome
     except (Exception, GeneratorExit):
-        # The garbage collector may close a generator anywhere, on the background thread,
-        # too, which must not wait for itself; what is in flight finishes all the same.
-        handoff.leave(wait=not portal.inside())
+        # The garbage collector may close this generator on the background thread, which
+        # must not wait for itself. The messages in flight are finished in any case.
+        handoff.stop(wait=not portal.inside())
         raise
     except BaseException:
         handoff.call.cancel()
@@ -140,7 +142,7 @@ def outcomes_sync(items: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
         raise handoff.raised
 
 
-def _alone(terms: Terms, index: int, item: Any) -> Outcome:
+def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
     submission = terms.submission(index, item)
     if isinstance(submission, Outcome):
         return submission

@@ -1,8 +1,8 @@
-"""How fast messages may begin: by the caller's word, and by the server's.
+"""How often messages may be started: limits of the caller and of the server.
 
-What the caller allows (`max_rate`) is kept to always. Where a server asks to slow down,
-messages begin half as often as they did; each one that it takes lets the next begin a
-little sooner, until it is as before.
+The caller's limit (`max_rate`) always applies. If the server asks to slow down, messages
+are started half as often as before. Each accepted message shortens the interval a little,
+until it is as short as before.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from smtpsend.errors import ConfigError, ConnectError, Phase, SendError
 if TYPE_CHECKING:
     from smtpsend._wire.deadline import Deadline
 
-# Seconds between two messages, at most, however often the server asks.
-_SLOWEST = 5.0
-# And at least, where it asks.
-_LEAST = 0.02
-# What a message that was taken does to that time.
-_EASE = 0.93
+# The longest interval between two messages, in seconds, however often the server asks to
+# slow down, and the shortest after its first request.
+_MAX_SERVER_INTERVAL = 5.0
+_MIN_SERVER_INTERVAL = 0.02
+# Each accepted message multiplies the server's interval by this.
+_RECOVERY = 0.93
 
-# RFC 3463 sections 3.4 and 3.5: the system takes no messages now (X.3.2), or is
-# congested (X.4.5); X.7.28, "mail flood detected", is of the registry of RFC 5248.
-_BUSY = {"4.3.2", "4.4.5", "4.7.28"}
-_WORDS = re.compile(
+# RFC 3463 sections 3.4 and 3.5: the system accepts no messages now (X.3.2), or is
+# congested (X.4.5). X.7.28, "mail flood detected", is in the registry of RFC 5248.
+_SLOW_DOWN_CODES = {"4.3.2", "4.4.5", "4.7.28"}
+_SLOW_DOWN_TEXT = re.compile(
     r"\b(too (many|much|fast|quick|frequent)|slow down|throttl|(rate|sending) limit|"
     r"(limit|rate|quota) exceeded|(server|system|service)[a-z ]* busy|overload|"
     r"high load)",
@@ -37,67 +37,72 @@ _WORDS = re.compile(
 
 
 def check_rate(rate: float) -> None:
-    """Refuse what is no rate.
+    """Validate a number of messages per second.
 
     Raises:
-        ConfigError: it is not a number above 0.
+        ConfigError: `rate` is not a finite number above 0.
     """
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not number or not 0 < rate < float("inf"):
         raise ConfigError(
-            "max_rate must be a number of messages a second, above 0, or None"
+            "max_rate must be a number of messages per second, above 0, or None"
         )
 
 
 def asks_to_slow_down(error: SendError) -> bool:
-    """Whether a server said that this is too much, or too fast."""
+    """Whether a server refused a message because messages come too often."""
     reply = error.reply
-    # How many connections there are is another matter.
+    # A `ConnectError` is about the number of connections, not of messages.
     if reply is None or isinstance(error, ConnectError) or not 400 <= reply.code < 500:
         return False
     return (
         reply.code in (421, 432)
-        or reply.enhanced in _BUSY
-        or _WORDS.search(reply.text) is not None
+        or reply.enhanced in _SLOW_DOWN_CODES
+        or _SLOW_DOWN_TEXT.search(reply.text) is not None
     )
 
 
 class Throttle:
-    """When the next message may begin."""
+    """Decides when the next message may be started; intervals are in seconds."""
 
     def __init__(self, max_rate: float | None) -> None:
-        self._gap = 1 / max_rate if max_rate else 0.0
-        self._extra = 0.0  # the same, as the server wants it
-        self._before = 0.0  # how it was before the server asked
-        self._usual = 0.0  # between the last messages, on average
-        self._next = self._braked = float("-inf")
-        self._last: float | None = None  # when a message was taken
+        self._rate_interval = 1 / max_rate if max_rate else 0.0
+        self._server_interval = 0.0  # the interval since a request to slow down
+        self._normal_interval = 0.0  # the interval before that request
+        self._mean_interval = 0.0  # between the last accepted messages
+        # Times on the loop's clock.
+        self._next_start = self._slowed_at = float("-inf")
+        self._last_accepted: float | None = None
 
     @property
     def slowed(self) -> bool:
-        """Whether the server asked to slow down, and all is not well again."""
-        return self._extra > 0
+        """Whether messages are started less often since the server asked for it."""
+        return self._server_interval > 0
 
     def allowed(self, count: int) -> int:
-        """How many of `count` messages may begin at once."""
+        """Return how many of `count` messages may be started at once."""
         if self.slowed:
             return 1
-        return max(1, min(count, int(0.1 / self._gap))) if self._gap else count
+        return (
+            max(1, min(count, int(0.1 / self._rate_interval)))
+            if self._rate_interval
+            else count
+        )
 
     async def wait_turn(
         self, deadline: Deadline | None = None, stop: asyncio.Future[None] | None = None
     ) -> None:
-        """Wait until a message may begin, or `stop` is done.
+        """Wait until a message may be started, or until `stop` is done.
 
         Raises:
-            ConnectError: that is not before the deadline.
+            ConnectError: no message may be started before the deadline.
         """
         now = asyncio.get_running_loop().time()
-        wait = self._next - now
+        wait = self._next_start - now
         if deadline is not None and wait > deadline.left:
-            by_server = self._extra > self._gap
-            whose = "the server asked to slow down, which" if by_server else "max_rate"
-            why = f"{whose} allows no message before the deadline"
+            by_server = self._server_interval > self._rate_interval
+            limit = "the server asked to slow down, which" if by_server else "max_rate"
+            why = f"{limit} allows no message before the deadline"
             late = lost(Phase.CONNECT, why, timed_out=True)
             advice = "give the send a longer timeout"
             late.hint = advice if by_server else f"raise max_rate, or {advice}"
@@ -110,34 +115,41 @@ class Throttle:
 
     @property
     def ready(self) -> bool:
-        """Whether a message may begin now."""
-        return self._next <= asyncio.get_running_loop().time()
+        """Whether a message may be started now."""
+        return self._next_start <= asyncio.get_running_loop().time()
 
     def started(self, count: int) -> None:
-        """Note that so many messages begin, now or when it is their turn."""
+        """Note that `count` messages are started, now or after `wait_turn`."""
         now = asyncio.get_running_loop().time()
-        self._next = max(now, self._next) + count * max(self._gap, self._extra)
+        self._next_start = max(now, self._next_start) + count * max(
+            self._rate_interval, self._server_interval
+        )
 
-    def taken(self) -> None:
-        """A message was taken."""
+    def accepted(self) -> None:
+        """Note that the server accepted a message."""
         now = asyncio.get_running_loop().time()
-        if self._last is not None:
-            self._usual = 0.9 * self._usual + 0.1 * min(1.0, now - self._last)
-        self._last = now
-        if self._extra:
-            self._extra *= _EASE
-            if self._extra < self._before:
-                self._extra = 0.0
+        if self._last_accepted is not None:
+            self._mean_interval = 0.9 * self._mean_interval + 0.1 * min(
+                1.0, now - self._last_accepted
+            )
+        self._last_accepted = now
+        if self._server_interval:
+            self._server_interval *= _RECOVERY
+            if self._server_interval < self._normal_interval:
+                self._server_interval = 0.0
 
     def failed(self, error: SendError) -> None:
-        """A message was not taken; slow down if the server asks to."""
+        """Note the error of a message; slow down if it is a request to do so."""
         if not asks_to_slow_down(error):
             return
         now = asyncio.get_running_loop().time()
-        if now - self._braked < self._extra:
-            return  # the answers to what was on its way already
-        self._braked = now
-        if not self._extra:
-            self._before = max(_LEAST / 4, self._usual)
-        self._extra = min(_SLOWEST, 2 * max(self._extra, self._usual, _LEAST / 2))
-        self._next = max(self._next, now + self._extra)
+        if now - self._slowed_at < self._server_interval:
+            return  # a reply to a message that was sent before the last slowdown
+        self._slowed_at = now
+        if not self._server_interval:
+            self._normal_interval = max(_MIN_SERVER_INTERVAL / 4, self._mean_interval)
+        self._server_interval = min(
+            _MAX_SERVER_INTERVAL,
+            2 * max(self._server_interval, self._mean_interval, _MIN_SERVER_INTERVAL / 2),
+        )
+        self._next_start = max(self._next_start, now + self._server_interval)

@@ -1,4 +1,4 @@
-"""A worker of a batch: one connection at a time, and what the server takes over it."""
+"""A worker of a batch: it sends queued messages over one connection at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smtpsend._client import log, submit, transport
 from smtpsend._client.bulk.connection_batch import ConnectionBatch
 from smtpsend._client.delivery import Delivery
-from smtpsend._client.submit import carry, logged_in, race_for
+from smtpsend._client.submit import authenticated_session, deliver, race_for
 from smtpsend._wire.deadline import Deadline
 from smtpsend.errors import ConnectError, Phase, SendError
 
@@ -23,136 +23,151 @@ if TYPE_CHECKING:
 
 
 async def work(dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
-    """Send what is in the inbox of a dispatcher, until it is empty or `stop` is done."""
+    """Send the messages of the queue until it is empty, or `stop` is done."""
     await Worker(dispatcher, stop).run()
 
 
 class Worker:
-    """Sends what is in the inbox of a `Dispatcher`, until it is empty.
+    """Sends the messages in the queue of a `Dispatcher` until it is empty.
 
     Args:
-        stop: done when nothing more is to begin.
+        stop: a future that is done when no further message is to be started.
     """
 
     def __init__(self, dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
         self._dispatcher = dispatcher
         self._pool = dispatcher.pool
         self._stop = stop
-        self._told = False  # the message has its outcome, or who sends it sees to that
+        # Whether the message has its outcome, or a `ConnectionBatch` will report it.
+        self._reported = False
 
     async def run(self) -> None:
-        """Work; each message that is begun has its outcome."""
+        """Send messages; each message that is started gets its outcome."""
         dispatcher, pool = self._dispatcher, self._pool
-        while dispatcher.inbox:
-            if dispatcher.gate.refused is not None:
-                dispatcher.refuse_all()
+        while dispatcher.queue:
+            if dispatcher.login_gate.refused is not None:
+                dispatcher.fail_queue()
                 return
             await pool.throttle.wait_turn(stop=self._stop)
-            if not dispatcher.inbox:
+            if not dispatcher.queue:
                 return
-            submission, self._told = dispatcher.inbox.popleft(), False
+            submission, self._reported = dispatcher.queue.popleft(), False
             deadline = Deadline(submission.timeout)
             delivery = Delivery(submission.envelope, submission.require_all)
             try:
                 async with pool.slot(deadline):
-                    if not await self._serve(submission, deadline, delivery):
+                    if not await self._send(submission, deadline, delivery):
                         return
             except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-                if self._told:
+                if self._reported:
                     log.unexpected(error, Phase.CONNECT)
                 else:
                     dispatcher.failed(submission, delivery, error)
             except BaseException:
-                if not self._told:
+                if not self._reported:
                     dispatcher.cancelled(submission, delivery)
                 raise
 
-    async def _serve(
+    async def _send(
         self, submission: Submission, deadline: Deadline, delivery: Delivery
     ) -> bool:
-        """See to one message, and those that go with it; whether to go on."""
+        """Send a message, and those that follow it over the same connection.
+
+        Returns:
+            Whether this worker may go on with the next message.
+        """
         dispatcher, pool = self._dispatcher, self._pool
         if transport.replacement is not None:
-            sent = await transport.replacement.send(pool.server, submission, pool.hooks)
-            self._told = True
-            dispatcher.taken(submission, sent)
+            receipt = await transport.replacement.send(
+                pool.server, submission, pool.hooks
+            )
+            self._reported = True
+            dispatcher.accepted(submission, receipt)
             return True
         race = race_for(pool.server, deadline, pool.hooks)
-        # See `submit.carry`.
+        # `submit.deliver` says why.
         await asyncio.sleep(0)
-        session = pool.take(deadline)
+        session = pool.take_idle(deadline)
         if session is None:
             try:
-                session = await logged_in(race, dispatcher.gate)
+                session = await authenticated_session(race, dispatcher.login_gate)
             except ConnectError as error:
-                if not dispatcher.connected:
+                if not dispatcher.connected_workers:
                     raise
-                # The server wants no more connections, it seems: another does the work.
-                dispatcher.put_back([submission])
-                self._told = True
-                policy = pool.server.policy
-                dispatcher.refused_one(policy.connect_timeout if error.timed_out else 0.0)
+                # The server probably accepts no more connections: a worker that has one
+                # sends this message.
+                dispatcher.requeue([submission])
+                self._reported = True
+                timeout = pool.server.policy.connect_timeout
+                dispatcher.connection_refused(timeout if error.timed_out else 0.0)
                 return False
             finally:
                 await race.settle()
-            dispatcher.opened(deadline.elapsed)
-        dispatcher.connected += 1
+            dispatcher.connection_opened(deadline.elapsed)
+        dispatcher.connected_workers += 1
         try:
-            await self._over(session, race, submission, delivery)
+            await self._send_over(session, race, submission, delivery)
         finally:
-            dispatcher.connected -= 1
+            dispatcher.connected_workers -= 1
         return True
 
-    async def _over(
+    async def _send_over(
         self, session: Session, race: Race, submission: Submission, delivery: Delivery
     ) -> None:
-        """Send over a connection what it takes, and see to what is left of it."""
+        """Send messages over `session`, and resume those that it did not complete."""
         dispatcher, pool = self._dispatcher, self._pool
         batch = ConnectionBatch(dispatcher, session, race)
-        if not batch.takes(submission):
-            receipt = await carry(race, delivery, pool, session)
-            self._told = True
-            dispatcher.taken(submission, receipt)
+        if not batch.can_send(submission):
+            receipt = await deliver(race, delivery, pool, session)
+            self._reported = True
+            dispatcher.accepted(submission, receipt)
             return
         try:
-            if dispatcher.set_unit(batch.unit):
-                await dispatcher.wait_for_many()
-            self._told = True
-            rest = await batch.run(submission)
+            if dispatcher.set_window(batch.window):
+                await dispatcher.wait_for_first_window()
+            self._reported = True
+            unsent = await batch.run(submission)
         finally:
-            pool.give(session)
-        again: deque[tuple[BatchTransaction, SendError | None]]
-        again = deque((transaction, None) for transaction in batch.partial)
-        cause, transactions = rest.cause, rest.transactions
-        if cause is not None and not (session.reused and submit.is_dead(cause)):
-            again.append((transactions.pop(0), cause))
-        dispatcher.put_back([transaction.submission for transaction in transactions])
+            pool.give_back(session)
+        incomplete: deque[tuple[BatchTransaction, SendError | None]]
+        incomplete = deque((transaction, None) for transaction in batch.partly_accepted)
+        cause, transactions = unsent.cause, unsent.transactions
+        if cause is not None and not (session.reused and submit.lost_before_mail(cause)):
+            incomplete.append((transactions.pop(0), cause))
+        dispatcher.requeue([transaction.submission for transaction in transactions])
         try:
-            while again:
-                transaction, cause = again.popleft()
-                await self._go_on(transaction, session, cause)
+            while incomplete:
+                transaction, cause = incomplete.popleft()
+                await self._resume(transaction, session, cause)
         finally:
-            for transaction, _ in again:
-                dispatcher.cancelled(transaction.submission, Delivery.of(transaction))
+            for transaction, _ in incomplete:
+                dispatcher.cancelled(
+                    transaction.submission, Delivery.after_batch(transaction)
+                )
 
-    async def _go_on(
+    async def _resume(
         self, transaction: BatchTransaction, session: Session, cause: SendError | None
     ) -> None:
-        """Send a message to those who do not have it yet, as the policy says."""
+        """Send a message to its remaining recipients over a connection of the policy.
+
+        Args:
+            cause: the error that ended its transaction; None if the server accepted the
+                message for some recipients and deferred the others.
+        """
         submission, pool, delivery = (
             transaction.submission,
             self._pool,
-            Delivery.of(transaction),
+            Delivery.after_batch(transaction),
         )
         try:
             race = race_for(pool.server, transaction.deadline, pool.hooks)
             if cause is not None:
                 race.record(cause, session.track)
-            receipt = await carry(race, delivery, pool)
+            receipt = await deliver(race, delivery, pool)
         except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
             self._dispatcher.failed(submission, delivery, error)
         except BaseException:
             self._dispatcher.cancelled(submission, delivery)
             raise
         else:
-            self._dispatcher.taken(submission, receipt)
+            self._dispatcher.accepted(submission, receipt)

@@ -1,4 +1,4 @@
-"""Examine a server without sending: every method of its policy, and what to change."""
+"""Examine a server without sending: try every method, log in once, and advise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from smtpsend._client import known_servers, submit, transport
 from smtpsend._client.background import portal
-from smtpsend._client.diagnosis.probe import look, probe
+from smtpsend._client.diagnosis.probe import probe, read_greeting
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.race import Race
@@ -26,26 +26,27 @@ from smtpsend._wire.tls import context_for
 from smtpsend.errors import Attempt, ConfigError, Event, SendError
 
 
-_RELAY = 25
+# Port 25 is for mail between servers; it is examined too, but never used for a send.
+_RELAY_PORT = 25
 _AT_LOGIN = (Event.AUTH_REFUSED, Event.AUTH_LOST)
 
 
 def diagnose(server: Server | str, *, timeout: float | None = None) -> Report:
-    """Try every method of a server's policy, side by side, without sending.
+    """Try every method of a server's policy at the same time, without sending a message.
 
-    With credentials there is one login, on the method that a send would use. Nothing
-    secret leaves but by that login, inside verified TLS.
+    If `server` has credentials, there is one login, by the method that a send would use.
+    Secrets are sent only in this login, inside verified TLS.
 
     Args:
         server: a `Server`, a host name, or a URL, as for `send`.
-        timeout: seconds for all of it, in place of ``policy.deadline``.
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
     Returns:
-        The facts for each method, what a send would do, and what to change.
+        A report with the facts about each method, the method that a send would use, and
+        advice on what to change. It also holds every error but a `ConfigError`.
 
     Raises:
-        ConfigError: the server cannot be used; nothing was connected. All else that
-            goes wrong is in the report.
+        ConfigError: the server or the timeout cannot be used; no connection was opened.
     """
     return portal.run(lambda: diagnose_async(server, timeout=timeout))
 
@@ -55,13 +56,14 @@ async def diagnose_async(server: Server | str, *, timeout: float | None = None) 
 
     Args:
         server: a `Server`, a host name, or a URL, as for `send`.
-        timeout: seconds for all of it, in place of ``policy.deadline``.
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
     Returns:
-        The facts for each method, what a send would do, and what to change.
+        A report with the facts about each method, the method that a send would use, and
+        advice on what to change. It also holds every error but a `ConfigError`.
 
     Raises:
-        ConfigError: the server cannot be used; nothing was connected.
+        ConfigError: the server or the timeout cannot be used; no connection was opened.
     """
     where = server_of(server)
     deadline = Deadline(checked_timeout(where, timeout))
@@ -72,7 +74,7 @@ async def diagnose_async(server: Server | str, *, timeout: float | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a send would do now."""
+    """The method and the login, or the error, that a send would have now."""
 
     chosen: Method | None = None
     login: Login | None = None
@@ -82,17 +84,16 @@ class _Plan:
 
 @dataclass(slots=True)
 class _Examination:
-    """One check: the server, and the race that keeps count of what failed."""
+    """One examination; its race records the methods that failed."""
 
     server: Server
     deadline: Deadline
     race: Race
 
     async def run(self) -> Report:
-        if (
-            transport.replacement is not None
-        ):  # a test captures mail: nothing is connected
-            return self._report((), (), None, await self._rehearse())
+        if transport.replacement is not None:
+            # A test captures mail: no connection is opened.
+            return self._report((), (), None, await self._connect_and_log_in())
         try:
             target = await find_target(
                 self.server,
@@ -111,18 +112,20 @@ class _Examination:
             for method in methods
         ]
         tasks: list[asyncio.Task[Any]] = [*probes]
-        aside = None
+        port25_task = None
         if methods == DEFAULT_METHODS:
-            aside = asyncio.create_task(look(target, _RELAY, self.deadline))
-            tasks.append(aside)
+            port25_task = asyncio.create_task(
+                read_greeting(target, _RELAY_PORT, self.deadline)
+            )
+            tasks.append(port25_task)
         try:
             if await self._first_ready(probes):
-                plan = await self._rehearse()
+                plan = await self._connect_and_log_in()
             else:
                 failure = self.race.failure()
                 plan = _Plan(attempts=failure.attempts, error=failure)
             found = tuple([await task for task in probes])
-            port25 = None if aside is None else await aside
+            port25 = None if port25_task is None else await port25_task
         finally:
             for task in tasks:
                 task.cancel()
@@ -130,7 +133,7 @@ class _Examination:
         return self._report(addresses, found, port25, plan)
 
     async def _first_ready(self, probes: Sequence[asyncio.Task[MethodReport]]) -> bool:
-        """Wait until a method is ready (True), or all have failed (False)."""
+        """Return True once a method is ready, or False once all have failed."""
         pending = set(probes)
         while pending:
             done, pending = await asyncio.wait(
@@ -140,20 +143,21 @@ class _Examination:
                 if report.error is None:
                     return True
                 if report.error.event is None:
-                    raise report.error  # a ConfigError: there is nothing to look at
+                    raise report.error  # a ConfigError, which is not for the report
                 track = Track(report.method, self.deadline.elapsed - report.elapsed)
                 track.address = report.address
                 self.race.record(report.error, track)
         return False
 
-    async def _rehearse(self) -> _Plan:
-        """Connect by the policy and log in, exactly as a send would."""
+    async def _connect_and_log_in(self) -> _Plan:
+        """Connect by the policy and log in, exactly as a send would, then close."""
         pool = Pool(self.server, Limits(max_connections=1), Hooks())
-        begun = self.deadline.elapsed
+        started = self.deadline.elapsed
         try:
             await submit.check(self.server, self.deadline.left, pool)
-            session = pool.take(self.deadline)
-            if session is None:  # captured by a test, or gone again already
+            session = pool.take_idle(self.deadline)
+            if session is None:
+                # A test captures mail, or the server has closed the connection already.
                 order = known_servers.preferred_order(
                     self.server.host, self.server.policy
                 )
@@ -164,15 +168,15 @@ class _Examination:
         except ConfigError:
             raise
         except SendError as error:
-            login = self._login(begun, None, None, error)
+            login = self._login(started, None, None, error)
             return _Plan(None, login, error.attempts, error)
         finally:
             await pool.close()
-        return _Plan(method, self._login(begun, method, mechanism, None))
+        return _Plan(method, self._login(started, method, mechanism, None))
 
     def _login(
         self,
-        begun: float,
+        started: float,
         method: Method | None,
         mechanism: str | None,
         error: SendError | None,
@@ -182,8 +186,8 @@ class _Examination:
             return None
         if error is not None and error.attempts:
             method = error.attempts[-1].method
-        spent = self.deadline.elapsed - begun
-        return Login(shown_name(auth), method, mechanism, spent, error)
+        seconds = self.deadline.elapsed - started
+        return Login(shown_name(auth), method, mechanism, seconds, error)
 
     def _report(
         self,

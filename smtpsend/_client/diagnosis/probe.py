@@ -1,7 +1,7 @@
-"""One method of a policy tried for a check: everything that a send would do, but send.
+"""Probe one method of a policy as far as a send would go before the login.
 
-The handshake is the library's own; what is added is a channel that notes what the server
-said, so that there is something to show where the handshake fails, too.
+The probe opens a session as a send does, over a channel that records the replies of the
+server, so that the report can show them even if the session does not become ready.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from smtpsend._wire.target import Target
 from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError
 
 
-# After this silence it is worth a look whether the port waits for TLS; in seconds.
-_QUIET = 2.0
-# How long a second look at a port may take, and a goodbye.
-_LOOK = 5.0
-_GOODBYE = 0.5
-# No certificate has it: the handshake ends, and everything with it.
-_NOBODY = "sha256:" + "0" * 64
+# Seconds without a greeting after which the probe tries whether the port speaks TLS.
+_SILENCE = 2.0
+# Seconds that a second connection to a port may take.
+_SECOND_TIMEOUT = 5.0
+# Seconds for which the probe waits until the socket is closed.
+_CLOSE_TIMEOUT = 0.5
+# No certificate has this fingerprint, so the handshake always fails.
+_IMPOSSIBLE_FINGERPRINT = "sha256:" + "0" * 64
 
 
 @dataclass(slots=True)
 class _StepTrack(Track):
-    """A track that notes how long each step took."""
+    """A track that records how long each step took."""
 
     steps: list[Step] = field(default_factory=list)
 
@@ -48,8 +49,8 @@ class _StepTrack(Track):
 
 
 @dataclass(slots=True)
-class _Notes:
-    """What the server said on one connection."""
+class _Record:
+    """The replies, the TLS parameters and the certificate of one connection."""
 
     track: Track
     replies: list[tuple[Phase, Reply]] = field(default_factory=list)
@@ -58,41 +59,42 @@ class _Notes:
     der: bytes | None = None
 
     def channel(self, redact: Redactor) -> Channel:
-        return _NotingChannel(redact, self)
+        return _RecordingChannel(redact, self)
 
     def at(self, phase: Phase) -> list[Reply]:
         return [reply for when, reply in self.replies if when is phase]
 
 
-class _NotingChannel(Channel):
-    def __init__(self, redact: Redactor, notes: _Notes) -> None:
+class _RecordingChannel(Channel):
+    def __init__(self, redact: Redactor, record: _Record) -> None:
         super().__init__(redact)
-        self._notes = notes
+        self._record = record
 
     async def reply(self, timeout: float) -> Reply:
         reply = await super().reply(timeout)
-        self._notes.replies.append((self._notes.track.phase, reply))
+        self._record.replies.append((self._record.track.phase, reply))
         return reply
 
     def set_transport(self, transport: asyncio.Transport) -> None:
         super().set_transport(transport)
         if (tls := transport.get_extra_info("ssl_object")) is not None:
-            self._notes.tls = tls.version()
-            self._notes.cipher = (tls.cipher() or (None,))[0]
-            self._notes.der = tls.getpeercert(binary_form=True)
+            self._record.tls = tls.version()
+            self._record.cipher = (tls.cipher() or (None,))[0]
+            self._record.der = tls.getpeercert(binary_form=True)
 
 
 async def probe(target: Target, method: Method, deadline: Deadline) -> MethodReport:
-    """Try `method` as far as a ready session, and hang up.
+    """Try `method` until its session is ready, then close the connection.
 
-    Never raises a `SendError`: it is in the report.
+    Returns:
+        The report of the method, which also holds the error if there is one.
     """
     track = _StepTrack(method, deadline.elapsed)
-    notes = _Notes(track)
+    record = _Record(track)
     speaks: Security | None = None
     error: SendError | None = None
     try:
-        speaks = await _attempt(target, track, notes, deadline)
+        speaks = await _attempt(target, track, record, deadline)
     except SendError as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001  # P3: nothing untyped escapes
@@ -101,42 +103,49 @@ async def probe(target: Target, method: Method, deadline: Deadline) -> MethodRep
     if speaks is not None:
         error = lost(Phase.GREETING, "the port waits for TLS from the first byte")
         error.temporary = False
-    elif error is not None and _plain_where_tls_was_meant(method, error):
-        seen = await look(target, method.port, deadline)
+    elif error is not None and _failed_implicit_tls(method, error):
+        seen = await read_greeting(target, method.port, deadline)
         speaks = "starttls" if seen.greeting is not None else None
-    certificate = _shown(notes.der, verified=True)
+    certificate = _read(record.der, verified=True)
     if isinstance(error, CertificateError):
-        certificate = await _refused(target, method, deadline)
-    return _report(notes, elapsed, error, speaks, certificate)
+        certificate = await _refused_certificate(target, method, deadline)
+    return _report(record, elapsed, error, speaks, certificate)
 
 
 async def _attempt(
-    target: Target, track: _StepTrack, notes: _Notes, deadline: Deadline
+    target: Target, track: _StepTrack, record: _Record, deadline: Deadline
 ) -> Security | None:
-    """Come as far as a ready session; what else the port speaks, if it is silent."""
-    opening = asyncio.create_task(open_session(target, track, deadline, notes.channel))
+    """Open a session and close it.
+
+    Returns:
+        "implicit" if the port waits for TLS although the method is STARTTLS, else None.
+
+    Raises:
+        SendError: the session did not become ready.
+    """
+    opening = asyncio.create_task(open_session(target, track, deadline, record.channel))
     try:
-        quiet = min(_QUIET, deadline.left / 3)
-        await asyncio.wait({opening}, timeout=quiet)
+        silence = min(_SILENCE, deadline.left / 3)
+        await asyncio.wait({opening}, timeout=silence)
         port, security = track.method.port, track.method.security
         silent = not opening.done() and track.phase is Phase.GREETING
-        meant = silent and security == "starttls"
-        if meant and await _speaks_tls(target, port, deadline):
+        expects_greeting = silent and security == "starttls"
+        if expects_greeting and await _speaks_tls(target, port, deadline):
             return "implicit"
         session = await opening
     finally:
         opening.cancel()
         await asyncio.wait({opening})
     session.channel.quit()
-    await session.channel.wait_closed(_GOODBYE)
+    await session.channel.wait_closed(_CLOSE_TIMEOUT)
     return None
 
 
 async def _speaks_tls(target: Target, port: int, deadline: Deadline) -> bool:
-    """Whether a port that says nothing answers a TLS handshake."""
+    """Whether a port that sends no greeting replies to a TLS handshake."""
     track = Track(Method(port, "implicit"), deadline.elapsed)
     try:
-        async with asyncio.timeout(min(_LOOK, deadline.left / 2)):
+        async with asyncio.timeout(min(_SECOND_TIMEOUT, deadline.left / 2)):
             session = await open_session(target, track, deadline)
     except CertificateError:
         return True
@@ -146,47 +155,47 @@ async def _speaks_tls(target: Target, port: int, deadline: Deadline) -> bool:
     return True
 
 
-def _plain_where_tls_was_meant(method: Method, error: SendError) -> bool:
+def _failed_implicit_tls(method: Method, error: SendError) -> bool:
     return method.security == "implicit" and error.event is Event.HANDSHAKE
 
 
-async def _refused(
+async def _refused_certificate(
     target: Target, method: Method, deadline: Deadline
 ) -> Certificate | None:
-    """The certificate that was refused, to be shown to a person.
+    """Read the certificate that was refused, so that a person can look at it.
 
-    A second connection with a fingerprint that no certificate has: it ends with the
-    handshake, before a byte of anything else can go out inside TLS.
+    A second connection pins a fingerprint that no certificate has. It ends with the
+    handshake, before anything else can be sent inside TLS.
     """
-    pinned = replace(target, fingerprint=_NOBODY)
+    pinned = replace(target, fingerprint=_IMPOSSIBLE_FINGERPRINT)
     track = Track(method, deadline.elapsed)
-    notes = _Notes(track)
+    record = _Record(track)
     try:
-        async with asyncio.timeout(min(_LOOK, deadline.left)):
-            session = await open_session(pinned, track, deadline, notes.channel)
+        async with asyncio.timeout(min(_SECOND_TIMEOUT, deadline.left)):
+            session = await open_session(pinned, track, deadline, record.channel)
     except (SendError, TimeoutError):
-        return _shown(notes.der, verified=False)
+        return _read(record.der, verified=False)
     session.channel.abort()
     return None
 
 
-def _shown(der: bytes | None, *, verified: bool) -> Certificate | None:
+def _read(der: bytes | None, *, verified: bool) -> Certificate | None:
     if der is None:
         return None
     return read_certificate(der, datetime.now(UTC), verified=verified)
 
 
 def _report(
-    notes: _Notes,
+    record: _Record,
     elapsed: float,
     error: SendError | None,
     speaks: Security | None,
     certificate: Certificate | None,
 ) -> MethodReport:
-    track = notes.track
+    track = record.track
     steps = track.steps if isinstance(track, _StepTrack) else []
-    greetings, starttls = notes.at(Phase.GREETING), None
-    ehlos = [reply for reply in notes.at(Phase.EHLO) if positive(reply)]
+    greetings, starttls = record.at(Phase.GREETING), None
+    ehlos = [reply for reply in record.at(Phase.EHLO) if positive(reply)]
     if track.method.security == "starttls" and ehlos:
         starttls = "STARTTLS" in parse_extensions(ehlos[0].text)
     extensions = parse_extensions(ehlos[-1].text if ehlos else "")
@@ -196,8 +205,8 @@ def _report(
         connected=any(step.phase is Phase.CONNECT for step in steps),
         greeting=greetings[0] if greetings else None,
         starttls=starttls,
-        tls=notes.tls,
-        cipher=notes.cipher,
+        tls=record.tls,
+        cipher=record.cipher,
         certificate=certificate,
         mechanisms=extensions.mechanisms,
         extensions=extensions.lines,
@@ -209,8 +218,8 @@ def _report(
     )
 
 
-async def look(target: Target, port: int, deadline: Deadline) -> Port25:
-    """Connect, read the greeting, and hang up; nothing else is said."""
+async def read_greeting(target: Target, port: int, deadline: Deadline) -> Port25:
+    """Connect, read the greeting and close the connection, without a command but QUIT."""
     track = _StepTrack(Method(port, "starttls"), deadline.elapsed)
     greeting, why = None, None
     make: Callable[[], Channel] = lambda: Channel(target.redact)  # noqa: E731
@@ -222,7 +231,7 @@ async def look(target: Target, port: int, deadline: Deadline) -> Port25:
         _, channel = await loop.create_connection(make, sock=sock)
         try:
             with step(track, Phase.GREETING):
-                greeting = await channel.reply(deadline.within(_LOOK))
+                greeting = await channel.reply(deadline.within(_SECOND_TIMEOUT))
         finally:
             channel.quit()
     except SendError as error:
