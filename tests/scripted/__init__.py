@@ -1,21 +1,21 @@
-"""A submission server that follows a script: every bug can be written as one.
+"""A submission server that follows a script: any fault of a server can be scripted.
 
-A script says at which moment which action stands in for the correct behaviour; all else
-is a correct server. `scripted.script.MOMENTS` lists the moments, `scripted.actions` the
-actions. How to write a new bug:
+A script maps moments to actions. At each of these moments the server does the action in
+place of the correct behaviour; otherwise it is a correct server. The moments are listed
+in `scripted.script.MOMENTS`, the actions in `scripted.actions`. How to write a new fault:
 
-1.  "The server takes RCPT twice, then says 421 and hangs up." On one port::
+1.  "The server accepts two RCPT commands, then sends 421 and closes." On one port::
 
         with ScriptedServer(starttls={"rcpt:3": reply(421, "4.3.2", "bye") + close()}):
 
 2.  "587 is blocked, and 465 resets the first connection after it has read 200 bytes of
-    the message; the second one works." A port can be special, and a list holds one script
-    for each connection in turn, the last one for all others::
+    the message; the second one works." A port can be one of `Special`. A list holds one
+    script for each connection in turn; the last one is for all others::
 
         with ScriptedServer(starttls="refused", implicit=[{"content:200": rst()}, {}]):
 
 3.  "A server with PIPELINING, with a certificate for another host, on every port; it
-    says two things at once to EHLO." What it offers and shows is in a `Script`::
+    sends two replies to EHLO." Extensions and certificate are set in a `Script`::
 
         bug = Script(
             {"ehlo2": normal() + say(b"250 stray\\r\\n")},
@@ -28,11 +28,11 @@ actions. How to write a new bug:
         server.assert_clean()
         assert [m.content for m in server.accepted] == [...]
 
-`scripted.client.RawClient` is a client that can be wrong on purpose. The other modules:
-`script` (moments), `actions`, `server` (ports and threads), `conversation` (the correct
-server), `rules` (which MAIL and RCPT it takes), `talk` (how a script interrupts it),
-`stream` (lines, contents, marks in bytes), `wire` (one socket and its TLS), `sasl`,
-`records` (what was seen), `judge`.
+`scripted.client.RawClient` is a client that can break the protocol on purpose. The other
+modules: `script` (moments), `actions`, `server` (ports and threads), `conversation` (the
+correct server), `rules` (which MAIL and RCPT it accepts), `talk` (how a script interrupts
+the conversation), `stream` (lines, contents, marks in bytes), `wire` (one socket and its
+TLS), `sasl`, `records` (what the server received and sent), `judge`.
 """
 
 from scripted.actions import (

@@ -1,6 +1,6 @@
-"""What the server can do at a moment, in place of the normal thing.
+"""The actions that a server can do at a moment, in place of the correct behaviour.
 
-Actions are put together with `+` or `then(...)`: `say(b"250 ok\\r\\n") + rst()`. A
+Actions are combined with `+` or `then(...)`: `say(b"250 ok\\r\\n") + rst()`. The
 conversation goes on after an action, unless the action ends it.
 """
 
@@ -23,7 +23,7 @@ GARBAGE = b"\x00\xff\xfe\x15 banana\r\n"
 
 @dataclass(frozen=True)
 class Action:
-    """A name to print in a failing test, and what to do with the conversation."""
+    """A name to print in a failing test, and a function that acts on the conversation."""
 
     name: str
     run: Callable[[Talk], object] = field(repr=False)
@@ -33,7 +33,7 @@ class Action:
 
 
 def then(*actions: Action) -> Action:
-    """One after the other."""
+    """Do the actions one after the other."""
 
     def run(talk: Talk) -> None:
         for action in actions:
@@ -43,22 +43,22 @@ def then(*actions: Action) -> Action:
 
 
 def normal() -> Action:
-    """What a correct server does: for `say(b"250 stray\\r\\n") + normal()`."""
+    """Do the correct behaviour, as in `say(b"250 stray\\r\\n") + normal()`."""
     return Action("normal()", lambda c: c.do_normal())
 
 
 def nothing() -> Action:
-    """The normal thing without its reply: one reply is missing, or was said early."""
+    """Do the correct behaviour without its reply, which is missing or was sent early."""
     return Action("nothing()", lambda c: c.keep_quiet())
 
 
 def say(data: bytes) -> Action:
-    """These bytes, in one segment; what the last whole reply in them says counts."""
+    """Send these bytes in one segment; the last whole reply in them counts."""
     return Action(f"say({data!r})", lambda c: c.say(data))
 
 
 def reply(code: int, enhanced: str, *lines: str) -> Action:
-    """A reply, of several lines if there are several texts; `enhanced` may be ""."""
+    """Send a reply, with one line for each text; `enhanced` may be ""."""
     texts = [f"{enhanced} {line}".strip() for line in lines or ("",)]
     marks = ["-"] * (len(texts) - 1) + [" "]
     whole = "".join(
@@ -68,12 +68,12 @@ def reply(code: int, enhanced: str, *lines: str) -> Action:
 
 
 def inject(after: bytes = b"220 2.0.0 go\r\n", extra: bytes = b"250 x\r\n") -> Action:
-    """Plaintext behind the 220 to STARTTLS, in the same segment."""
+    """Send plaintext after the 220 to STARTTLS, in the same segment."""
     return Action(f"inject(extra={extra!r})", lambda c: c.say(after + extra))
 
 
 def split(data: bytes) -> Action:
-    """One byte per segment, or per TLS record."""
+    """Send one byte per segment, or per TLS record."""
 
     def run(talk: Talk) -> None:
         for n in range(len(data)):
@@ -83,7 +83,7 @@ def split(data: bytes) -> Action:
 
 
 def drip(data: bytes, every: float) -> Action:
-    """One byte each `every` seconds."""
+    """Send one byte each `every` seconds."""
 
     def run(talk: Talk) -> None:
         for n in range(len(data)):
@@ -94,7 +94,7 @@ def drip(data: bytes, every: float) -> Action:
 
 
 def endless_drip(head: bytes, every: float) -> Action:
-    """A byte each `every` seconds, and nothing read, until the client leaves."""
+    """Send a byte each `every` seconds, and read nothing, until the client leaves."""
 
     def run(talk: Talk) -> None:
         for n in itertools.count():
@@ -105,17 +105,17 @@ def endless_drip(head: bytes, every: float) -> Action:
 
 
 def garbage(data: bytes = GARBAGE) -> Action:
-    """A line that is no SMTP reply, and no TLS record either."""
+    """Send a line that is no SMTP reply, and no TLS record either."""
     return Action("garbage()", lambda c: c.say(data))
 
 
 def endless_line(chunk: bytes = b"a" * 4096) -> Action:
-    """A reply whose line never ends, until the client leaves."""
+    """Send a reply whose line never ends, until the client leaves."""
     return _endless("endless_line()", b"250 ", chunk)
 
 
 def endless_multiline(line: bytes = b"250-and one more line\r\n") -> Action:
-    """A multi-line reply that never ends, until the client leaves."""
+    """Send a multi-line reply that never ends, until the client leaves."""
     return _endless("endless_multiline()", b"", line * 64)
 
 
@@ -130,27 +130,27 @@ def _endless(name: str, head: bytes, chunk: bytes) -> Action:
 
 
 def close() -> Action:
-    """Leave in good order: close_notify where there is TLS, then FIN."""
+    """Close in good order: close_notify if there is TLS, then FIN."""
     return _last("close()", lambda c: c.wire.finish())
 
 
 def cut() -> Action:
-    """FIN without close_notify: what a truncation attack looks like."""
+    """Send FIN without close_notify, which looks like a truncation attack."""
     return _last("cut()", lambda c: c.wire.finish(notify=False))
 
 
 def rst() -> Action:
-    """A TCP reset."""
+    """Send a TCP reset."""
     return _last("rst()", lambda c: c.wire.reset())
 
 
 def hang() -> Action:
-    """Read, say nothing, and answer not even close_notify, until the client leaves."""
+    """Read, but send nothing, not even close_notify, until the client leaves."""
     return _last("hang()", lambda c: c.listen(), by="client")
 
 
 def stop_reading() -> Action:
-    """Neither read nor say anything until the client leaves: its sending blocks."""
+    """Neither read nor send until the client leaves, so that its writes block."""
     return _last("stop_reading()", lambda c: c.wire.go_deaf(), by="client")
 
 

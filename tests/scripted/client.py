@@ -1,4 +1,4 @@
-"""A raw client: it does what it is told, also what no honest client would."""
+"""A raw client that sends any bytes, even those that no correct client would send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RawClient:
 
     @classmethod
     def secure(cls, server: ScriptedServer, port: str = "starttls") -> Self:
-        """A client that is behind TLS and the EHLO in it."""
+        """Make a client after TLS and the EHLO in it."""
         self = cls(server, port)
         try:
             if port != "implicit":
@@ -42,7 +42,7 @@ class RawClient:
 
     @classmethod
     def ready(cls, server: ScriptedServer, port: str = "starttls") -> Self:
-        """A client that is behind AUTH."""
+        """Make a client after AUTH."""
         self = cls.secure(server, port)
         self.ask(b"AUTH PLAIN " + self.credentials)
         return self
@@ -70,7 +70,7 @@ class RawClient:
         return self.reply()
 
     def reply(self) -> bytes:
-        """One reply, whole; what there is when the server closes."""
+        """Read one whole reply, or the rest if the server closes."""
         whole = b""
         while True:
             line = self.line()
@@ -79,7 +79,7 @@ class RawClient:
                 return whole
 
     def line(self) -> bytes:
-        """One line; what there is when the server closes."""
+        """Read one line, or the rest if the server closes."""
         while b"\n" not in self._buffer:
             data = self.sock.recv(1 << 16)
             if not data:
@@ -89,7 +89,7 @@ class RawClient:
         return line + end
 
     def send_mail(self, content: bytes, *, end: bytes = b".\r\n") -> bytes:
-        """One message to one recipient; the last reply."""
+        """Send one message to one recipient; return the last reply."""
         self.ask(b"MAIL FROM:<a@example.org>")
         self.ask(b"RCPT TO:<b@example.org>")
         self.ask(b"DATA")

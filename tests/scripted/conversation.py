@@ -1,4 +1,4 @@
-"""One connection: a correct submission server, with a moment at each step."""
+"""One connection to a correct submission server, with a moment at each step."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 _ALONE = {"EHLO", "HELO", "STARTTLS", "AUTH", "DATA", "QUIT", "NOOP"}
-"""Nothing may be sent behind these before their reply (RFC 2920 section 3.1; for AUTH it
-is in RFC 4954 section 4)."""
+"""Nothing may be pipelined after these before their reply (RFC 2920 section 3.1; for AUTH
+RFC 4954 section 4)."""
 
 
 class Conversation(Talk):
-    """What happens on one connection, in `run()`."""
+    """The conversation on one connection; `run()` holds it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Conversation(Talk):
         }
 
     def run(self) -> str:
-        """Talk until it is over; who ended it."""
+        """Hold the conversation; return who ended it."""
         try:
             self.wire.expect_tls = self._implicit
             self.play("connect", lambda: None)
@@ -85,7 +85,7 @@ class Conversation(Talk):
         self._handlers.get(verb, other)(argument)
 
     def _note_early(self, line: bytes, *, alone: bool = True) -> None:
-        """Note that the client did not wait for a reply for which it has to wait."""
+        """Record that the client did not wait for a reply for which it must wait."""
         alone = alone or "PIPELINING" not in self._offers()
         if alone and self.stream.buffer and not self.scripted:
             self.record.early.append(line)

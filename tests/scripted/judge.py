@@ -1,4 +1,4 @@
-"""The judges: what a careful client never does, found in the records of the server."""
+"""The judges: they find in the server's records what a correct client never does."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _HONEST = re.compile(
     rb"|MAIL FROM: ?" + _PATH + rb"( (SIZE=\d+|BODY=(7BIT|8BITMIME)|SMTPUTF8|AUTH=<>))*"
     rb"|RCPT TO: ?" + _PATH
 )
-"""The commands that a client of this library has a reason to send, in full."""
+"""The commands that this library sends, with all their parameters."""
 
 
 def secret_forms(secret: str) -> set[bytes]:
-    """A secret in clear and in base64, wherever in a base64 text it may begin."""
+    """A secret in clear and in base64, at each of the three alignments of base64."""
     raw = secret.encode()
     forms = {raw}
     for before in range(3):
@@ -38,7 +38,7 @@ def secret_forms(secret: str) -> set[bytes]:
 
 
 def plaintext(connections: Iterable[Connection], secret: str) -> list[str]:
-    """Anything but a greeting before TLS; a secret in any byte on the wire."""
+    """Find commands before TLS that need TLS, and the secret anywhere in clear."""
     found = []
     for name, record in _named(connections):
         lines = bytes(record.plaintext).split(b"\n")
@@ -50,7 +50,7 @@ def plaintext(connections: Iterable[Connection], secret: str) -> list[str]:
 
 
 def duplicates(connections: Iterable[Connection]) -> list[str]:
-    """A Message-ID that was accepted, or may have been, more than once."""
+    """Find each Message-ID that was, or may have been, accepted more than once."""
     ids = Counter(
         message.message_id
         for record in connections
@@ -61,7 +61,7 @@ def duplicates(connections: Iterable[Connection]) -> list[str]:
 
 
 def injection(connections: Iterable[Connection]) -> list[str]:
-    """Commands that nobody meant to send, bare CR and LF, replies not waited for."""
+    """Find injected commands, bare CR and LF, and replies that were not waited for."""
     found = []
     for name, record in _named(connections):
         lines = [line for _, line in record.commands if not _HONEST.fullmatch(line)]
@@ -76,7 +76,7 @@ def injection(connections: Iterable[Connection]) -> list[str]:
 
 
 def logins(connections: Iterable[Connection], most: int) -> list[str]:
-    """More AUTH commands than allowed, over all connections."""
+    """Find more AUTH commands than allowed, over all connections."""
     count = sum(record.verbs.count("AUTH") for record in connections)
     return [f"auth: {count} times, not {most}"] if count > most else []
 
@@ -84,7 +84,7 @@ def logins(connections: Iterable[Connection], most: int) -> list[str]:
 def judge(
     connections: Sequence[Connection], secret: str, *, auths: int | None = 1
 ) -> list[str]:
-    """All that is wrong, in words; `auths` is how many AUTH commands are right."""
+    """Find all faults of the client; `auths` is the allowed number of AUTH commands."""
     found = plaintext(connections, secret) + duplicates(connections)
     found += injection(connections)
     return found + (logins(connections, auths) if auths is not None else [])

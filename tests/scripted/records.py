@@ -1,4 +1,4 @@
-"""What the server saw and did, connection by connection; the judges read nothing else."""
+"""The records of each connection: bytes, commands, messages. The judges read them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Literal
 
 
 State = Literal["open", "unknown", "accepted", "refused"]
-"""open: the end never came. unknown: the end came (or an early 2yz was said) and no whole
-answer of 2yz, 4yz or 5yz left. accepted, refused: it did."""
+"""open: the end of the message never came. unknown: the end came (or an early 2yz was
+sent), but no whole reply of 2yz, 4yz or 5yz was sent to it. accepted, refused: by the
+reply that was sent."""
 
 _LONGEST_SENT = 1 << 20
 
 
 @dataclass(eq=False)
 class Message:
-    """One message as the server got it; `content` is without dot-stuffing."""
+    """One message as the server received it; `content` is without dot-stuffing."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -72,9 +73,9 @@ class Connection:
 
     @property
     def after_auth(self) -> bytes:
-        """What the client sent after the 235: as long as a scan of `after-auth:N`."""
+        """The bytes from the client after the 235, which `after-auth:N` counts."""
         return b"" if self.auth_mark is None else bytes(self.received[self.auth_mark :])
 
     def add_sent(self, data: bytes) -> None:
-        """Note what was sent, up to a bound, since a reply may be endless."""
+        """Record sent bytes, up to a bound, since a reply may be endless."""
         self.sent += data[: max(0, _LONGEST_SENT - len(self.sent))]

@@ -1,4 +1,4 @@
-"""Which MAIL and RCPT a correct server takes, from what it offered."""
+"""Which MAIL and RCPT a correct server accepts, by the extensions that it offered."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAIL = re.compile(r"FROM: *" + _PATH, re.IGNORECASE)
 RCPT = re.compile(r"TO: *" + _PATH, re.IGNORECASE)
 
 _NEEDS = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "AUTH": "AUTH"}
-"""Which keyword has to be offered for a parameter of MAIL."""
+"""The EHLO keyword that a parameter of MAIL requires."""
 
 
 def split(pattern: re.Pattern[str], argument: str) -> tuple[str | None, str]:
-    """The path (None if it is none) and the parameters of MAIL or RCPT."""
+    """The path (None if it is malformed) and the parameters of MAIL or RCPT."""
     match = pattern.fullmatch(argument)
     return (match[1], match[2].strip()) if match else (None, "")
 
@@ -32,7 +32,7 @@ def limit(offers: Mapping[str, str]) -> float:
 
 
 def mail(path: str | None, parameters: str, offers: Mapping[str, str]) -> Answer:
-    """The answer to a MAIL at a moment at which there may be one."""
+    """The reply to a MAIL that the sequence of commands allows."""
     if path is None:
         return 501, "5.1.7", "Bad sender"
     given = parameters.upper().split()
@@ -49,7 +49,7 @@ def mail(path: str | None, parameters: str, offers: Mapping[str, str]) -> Answer
 
 
 def rcpt(path: str | None, parameters: str, mail_parameters: str) -> Answer:
-    """The answer to a RCPT after MAIL."""
+    """The reply to a RCPT after MAIL."""
     if not path:
         return 501, "5.1.3", "Bad recipient"
     if parameters:

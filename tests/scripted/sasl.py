@@ -1,6 +1,6 @@
 """The server's side of SASL: one generator a mechanism.
 
-It yields challenges, is sent responses (both without base64), and returns whether the
+It yields challenges and receives responses (both without base64), and returns whether the
 user and the password, or the token, are right.
 """
 
@@ -23,7 +23,7 @@ def plain(user: bytes, password: bytes) -> Exchange:
 
 
 def login(user: bytes, password: bytes) -> Exchange:
-    """The LOGIN that everybody speaks and nobody specified."""
+    """The common but unspecified LOGIN."""
     given_user = yield b"Username:"
     given_password = yield b"Password:"
     return (given_user, given_password) == (user, password)
@@ -38,7 +38,7 @@ def cram_md5(user: bytes, password: bytes) -> Exchange:
 
 
 def xoauth2(user: bytes, password: bytes) -> Exchange:
-    """What Google and Microsoft speak; a refusal comes as a challenge first."""
+    """The XOAUTH2 of Google and Microsoft; a refusal begins with a challenge."""
     response = yield b""
     if response == b"user=" + user + b"\x01auth=Bearer " + password + b"\x01\x01":
         return True
@@ -47,7 +47,7 @@ def xoauth2(user: bytes, password: bytes) -> Exchange:
 
 
 def oauthbearer(user: bytes, password: bytes) -> Exchange:
-    """RFC 7628; a refusal comes as a challenge first."""
+    """RFC 7628; a refusal begins with a challenge."""
     response = yield b""
     head, *fields = response.split(b"\x01")
     right_user = head in (b"n,,", b"n,a=" + user.replace(b",", b"=2C") + b",")
@@ -65,14 +65,14 @@ MECHANISMS: dict[str, Callable[[bytes, bytes], Exchange]] = {
     "OAUTHBEARER": oauthbearer,
 }
 CLIENT_FIRST = {"PLAIN", "XOAUTH2", "OAUTHBEARER", "LOGIN"}
-"""The mechanisms whose first response may stand in the AUTH line."""
+"""The mechanisms that allow an initial response in the AUTH line."""
 
 Answer = tuple[int, str, str]
-"""Code, enhanced code, text."""
+"""A reply: code, enhanced status code, text."""
 
 
 class Dialogue:
-    """The answers to one AUTH command and the lines that follow it."""
+    """The replies to one AUTH command and the lines that follow it."""
 
     def __init__(self, offered: list[str], mechanism: str) -> None:
         self.mechanism = mechanism.upper()
@@ -81,11 +81,11 @@ class Dialogue:
             self._refusal = (504, "5.5.4", "Mechanism not offered")
 
     def refuse(self, *answer: int | str) -> None:
-        """Whatever comes, this is the answer."""
+        """Give this reply to any command and line."""
         self._refusal = answer
 
     def first(self, initial: bytes, user: bytes, password: bytes) -> Answer:
-        """The answer to the AUTH line, with its initial response."""
+        """The reply to the AUTH line with its initial response."""
         if self._refusal:
             return self._refusal
         self._exchange = MECHANISMS[self.mechanism](user, password)
@@ -97,7 +97,7 @@ class Dialogue:
         return 334, "", base64.b64encode(challenge).decode()
 
     def answer(self, line: bytes) -> Answer:
-        """The answer to a response, still in base64."""
+        """The reply to a response, which is still in base64."""
         if self._refusal:
             return self._refusal
         if line == b"*":

@@ -1,4 +1,4 @@
-"""Scripts: which action at which moment, and what the server offers otherwise."""
+"""Scripts: the actions by moment, and the extensions that the server offers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFERS = (
     "ENHANCEDSTATUSCODES",
     "AUTH PLAIN LOGIN",
 )
-"""What a server offers; add "PIPELINING", "CHUNKING" or other AUTH mechanisms to it."""
+"""The extensions that a server offers by default; a test may add to them."""
 
 MOMENTS = {
     "connect": "TCP is there, before anything else",
@@ -41,11 +41,11 @@ MOMENTS = {
     "other": "any other command",
     "command": "any command for which nothing more exact is given, see rcpt",
     "after-auth": "after-auth:N only: N bytes have come after the 235; what the Nth "
-    "completes is not answered, what was complete before is",
+    "completes gets no reply, what was complete before does",
     "sent-after-auth": "sent-after-auth:N only: N bytes have left after the 235",
 }
-"""Where an action can stand. `rcpt` is each time, `rcpt:2` the second time on a
-connection, `rcpt:3+` the third time and all later ones; the most exact one counts."""
+"""The moments of a script. `rcpt` is every RCPT, `rcpt:2` the second one on a connection,
+`rcpt:3+` the third one and all later ones; the most exact key counts."""
 
 _KEY = re.compile(r"([a-z0-9-]+?)(?::(\d+)(\+?))?")
 _COUNTED_IN_BYTES = ("content", "after-auth", "sent-after-auth")
@@ -53,11 +53,11 @@ _COUNTED_IN_BYTES = ("content", "after-auth", "sent-after-auth")
 
 @dataclass(frozen=True)
 class Script:
-    """How the server behaves on one connection: correct, but for what stands in `on`.
+    """How the server behaves on one connection: correctly, but for the actions in `on`.
 
     Args:
         on: actions by moment (see `MOMENTS`).
-        offers: the keywords in answer to EHLO, under TLS.
+        offers: the keywords in the reply to EHLO, under TLS.
         offers_in_clear: those before STARTTLS; by default `offers` without AUTH, with
             STARTTLS.
         certificate: one of `tls.KINDS`.
@@ -85,7 +85,7 @@ class Script:
                 raise TypeError(f"no action: {action!r}; did you call it?")
 
     def action(self, moment: str, n: int) -> Action | None:
-        """What to do at the nth time of this moment; None for the normal thing."""
+        """The action at the nth time of this moment; None for the correct behaviour."""
         if f"{moment}:{n}" in self.on:
             return self.on[f"{moment}:{n}"]
         open_ended = [
@@ -99,7 +99,7 @@ class Script:
         return self.on.get(moment)
 
     def marks(self, moment: str) -> list[tuple[int, Action]]:
-        """The actions of a moment that is counted in bytes, by their number."""
+        """The actions of a moment that is counted in bytes, ordered by this count."""
         found = [
             (int(match[2]), action)
             for key, action in self.on.items()
@@ -116,7 +116,7 @@ SILENT = Script({"connect": hang()})
 
 
 def as_scripts(given: Scripts) -> list[Script]:
-    """The scripts of a port, one for each connection in turn."""
+    """Make the scripts of a port, one for each connection in turn."""
     several = [given] if isinstance(given, Script | Mapping) else list(given)
     if not several:
         raise ValueError("a port needs at least one script")

@@ -1,4 +1,4 @@
-"""The server itself: ports, threads, records, and the way to wait for something."""
+"""The server: ports, threads, records, and functions that wait for a record."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 Special = Literal["refused", "blackhole", "silent"]
 """refused: TCP is refused. blackhole: TCP neither succeeds nor fails. silent: TCP
-succeeds, and nothing is ever said."""
+succeeds, and the server never sends anything."""
 
 SECURITY = {"starttls": "starttls", "implicit": "implicit", "starttls2": "starttls"}
 _DEFAULT: Scripts = MappingProxyType({})
-_GRACE = 1.0  # seconds for threads to read what has come before the server closes
+_GRACE = 1.0  # seconds for threads to read received bytes before the server closes
 _STUCK = 10.0
 
 
@@ -37,9 +37,9 @@ class ScriptedServer:
     """Up to three ports on one address, each with its script; a context manager.
 
     Args:
-        default: the scripts of each port that is not given its own.
+        default: the scripts of each port without scripts of its own.
         starttls, implicit, starttls2: the scripts of that port, or "refused", "blackhole"
-            or "silent"; None if there is to be no such port.
+            or "silent"; None for no such port.
         host: the loopback address.
         user, password: the one account; the password is the token of OAuth, too.
     """
@@ -79,7 +79,7 @@ class ScriptedServer:
         self._acceptor = threading.Thread(target=self._accept, name="scripted-acceptor")
         self._acceptor.start()
 
-    # What tests ask for.
+    # The interface for tests.
 
     def port(self, name: str) -> int:
         """The number of the port starttls, implicit or starttls2."""
@@ -87,7 +87,7 @@ class ScriptedServer:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports that there are, by name."""
+        """The ports of this server, by name."""
         return dict(self._ports)
 
     def methods(self) -> tuple[tuple[int, str], ...]:
@@ -116,7 +116,7 @@ class ScriptedServer:
         return [record for record in self.connections if record.port_kind == name]
 
     def wait_for(self, predicate: Callable[[], object], timeout: float = 10) -> None:
-        """Wait until the predicate, which looks at the records, is true.
+        """Wait until the predicate, which reads the records, is true.
 
         Raises:
             AssertionError: it did not become true in time.
@@ -126,18 +126,20 @@ class ScriptedServer:
                 raise AssertionError(f"not in {timeout} s: {self.connections}")
 
     def wait_closed(self, n: int, timeout: float = 10) -> None:
-        """Wait until `n` connections have come and gone."""
+        """Wait until `n` connections have been closed."""
         self.wait_for(lambda: sum(c.closed for c in self.connections) >= n, timeout)
 
     def judge(self, *, auths: int | None = 1) -> list[str]:
-        """What was wrong with what the clients did, in words; see `scripted.judge`."""
+        """Find the faults of the clients; see `scripted.judge`."""
         return judge.judge(self.connections, self.password, auths=auths)
 
     def assert_clean(self, *, auths: int | None = 1) -> None:
-        """Nothing was wrong. Best after `close()`, when everything has been read.
+        """Assert that the clients made no fault.
+
+        Best called after `close()`, when all bytes have been read.
 
         Raises:
-            AssertionError: something was.
+            AssertionError: there was a fault.
         """
         found = self.judge(auths=auths)
         if found:
@@ -152,7 +154,7 @@ class ScriptedServer:
         sock.bind((self.host, 0))
         self._ports[name] = sock.getsockname()[1]
         if what == "refused":
-            return  # bound and not listening: refused, and nobody else gets the port
+            return  # bound but not listening: it refuses connections and stays reserved
         if what == "blackhole":
             self._fill(sock)
             return
@@ -161,7 +163,7 @@ class ScriptedServer:
         self._selector.register(sock, selectors.EVENT_READ, (name, scripts))
 
     def _fill(self, sock: socket.socket) -> None:
-        """Fill the queue of connections that nobody accepts: Linux drops further SYNs."""
+        """Fill the queue of a port that accepts nothing, so that Linux drops SYNs."""
         sock.listen(0)
         for n in range(4):
             filler = socket.socket(sock.family, socket.SOCK_STREAM)
@@ -214,16 +216,16 @@ class ScriptedServer:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End everything: no thread and no socket is left; may be called twice.
+        """End all threads and close all sockets; may be called twice.
 
         Raises:
-            Exception: what went wrong in the server itself, such as in a script.
+            Exception: a fault of the server itself, such as one in a script.
         """
         if not self._ending.is_set():
             self._ending.set()
             self._wake.send(b"x")
             self._acceptor.join()
-            self._join(socket.SHUT_RD, _GRACE)  # what has come can still be read
+            self._join(socket.SHUT_RD, _GRACE)  # received bytes can still be read
             self._join(socket.SHUT_RDWR, _STUCK)
             self._close_sockets()
             stuck = [thread.name for thread, _ in self._threads if thread.is_alive()]

@@ -1,4 +1,4 @@
-"""What the client sends, cut into lines and contents; and losses counted in bytes."""
+"""The client's bytes, cut into lines and contents; and actions counted in bytes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _REPLY_LINE = re.compile(rb"(\d{3})([ -]|$)")
 
 @dataclass
 class Mark:
-    """Something to do once `left` more bytes have been read (or sent).
+    """A function to call once `left` more bytes have been read (or sent).
 
-    Below zero: the place has gone by, in bytes that were read before the mark was made.
+    Below zero the place is in bytes that were read before the mark was made.
     """
 
     left: int
@@ -31,8 +31,8 @@ class Mark:
 class Stream:
     """The client's bytes. Nothing is read beyond a mark, so that marks are exact.
 
-    A line or a content that ends just where a mark stands is not handed out: what the
-    mark does (such as a reset) comes before the answer to it.
+    A line or a content that ends exactly at a mark is held back, so that the action of
+    the mark (such as a reset) comes before the reply to it.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -41,7 +41,7 @@ class Stream:
         self.marks: list[Mark] = []
 
     def line(self) -> bytes:
-        """One line without its end; a bare LF ends it too, as in lenient servers."""
+        """Read one line, without its end; a bare LF ends it, as in lenient servers."""
         while True:
             end = self.buffer.find(b"\n") + 1
             if end and not self._held_back(end):
@@ -49,7 +49,7 @@ class Stream:
             self._fill()
 
     def exactly(self, size: int, ended: Callable[[], None] = lambda: None) -> bytes:
-        """The next `size` bytes; `ended` is called when they have come."""
+        """Read `size` bytes; `ended` is called when they have arrived."""
         while True:
             if len(self.buffer) >= size:
                 ended()
@@ -58,7 +58,7 @@ class Stream:
             self._fill()
 
     def dotted(self, ended: Callable[[], None]) -> bytes:
-        """Everything up to CRLF.CRLF, un-dot-stuffed; `ended`: see `exactly`."""
+        """Read up to CRLF.CRLF, and undo dot-stuffing; `ended`: see `exactly`."""
         start = 0
         while True:
             at_once = self.buffer.startswith(b".\r\n")
@@ -72,7 +72,7 @@ class Stream:
             self._fill()
 
     def take_all(self) -> bytes:
-        """What has been read and not been handed out."""
+        """Remove and return all bytes that no method has returned yet."""
         return self._take(len(self.buffer))
 
     def _held_back(self, end: int) -> bool:
@@ -98,7 +98,10 @@ class Stream:
 
 
 def code_of(said: bytes) -> int:
-    """The code of the last whole reply in these bytes; 0 if it is none or disagrees."""
+    """The code of the last whole reply in these bytes.
+
+    0 if there is none, or if the codes of its lines differ.
+    """
     lines = [line.rstrip(b"\r") for line in said.split(b"\n")[:-1]]
     matches = [_REPLY_LINE.match(line) for line in lines]
     if not matches or matches[-1] is None or matches[-1][2] == b"-":

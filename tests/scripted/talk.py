@@ -1,4 +1,4 @@
-"""How a script interrupts a conversation: moments, what is said, marks in bytes."""
+"""How a script interrupts a conversation: at moments, and after a number of bytes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 Commit = Callable[[int], object]
-"""What follows from a reply's code; called before the reply leaves, so that a client that
-has read it finds it in the records. May be called again when more is said."""
+"""Called with a reply's code, before the reply is sent, so that it is in the records when
+the client reads it. It may be called again when more bytes are sent."""
 
 
 class Talk:
-    """What actions work on: say, do_normal, keep_quiet, listen, pause, wire."""
+    """The interface for actions: say, do_normal, keep_quiet, listen, pause, wire."""
 
     def __init__(self, wire: Wire, script: Script, ending: threading.Event) -> None:
         self.wire, self.script, self.record = wire, script, wire.record
         self.stream = Stream(wire)
         self.scripted = False
-        """Whether any action has run: from then on, replies may be one too many."""
+        """Whether any action has run; from then on there may be extra replies."""
         self._ending = ending
         self._over: str | None = None
         self._times: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class Talk:
         self._begin(b"", lambda code: None)
 
     def say(self, data: bytes) -> None:
-        """Send bytes as a part of what is said at this moment."""
+        """Send bytes as a part of the reply at this moment."""
         mark = self._send_mark
         if mark is not None and mark.left <= len(data):
             self._send_mark = None
@@ -50,7 +50,7 @@ class Talk:
         self._say(data)
 
     def do_normal(self) -> None:
-        """Do, or say, what a correct server would; bytes said later change nothing."""
+        """Do what a correct server does. Bytes that are sent later change no outcome."""
         if callable(self._normal):
             self._normal()
         else:
@@ -58,12 +58,12 @@ class Talk:
             self._settled = True
 
     def keep_quiet(self) -> None:
-        """Go on as if the normal reply had been said."""
+        """Go on as if the normal reply had been sent."""
         if not callable(self._normal):
             self._conclude(code_of(self._normal))
 
     def listen(self) -> None:
-        """Read and answer nothing until the client has gone."""
+        """Read, and send nothing, until the client has closed."""
         while self.wire.recv():
             pass
         self.wire.drain()
@@ -81,10 +81,10 @@ class Talk:
         *,
         command: bool = False,
     ) -> int:
-        """Do what the script says for this moment, else the normal thing.
+        """Do the action of the script for this moment, else the correct behaviour.
 
-        Returns the code of what was said, 0 if that was no reply. An action that ends the
-        conversation does not raise here, but at the next `check()`.
+        Returns the code of the reply, 0 if there was none. If an action ends the
+        conversation, `Over` is raised not here, but by the next `check()`.
         """
         self._begin(normal, commit)
         action = self._scripted_action(moment, command=command)
@@ -99,10 +99,10 @@ class Talk:
         return self._code
 
     def check(self) -> None:
-        """Raise what the last action brought about.
+        """Raise `Over` if the last action ended the conversation.
 
         Raises:
-            Over: it ended the conversation.
+            Over: it did.
         """
         if self._over is not None:
             raise Over(self._over)
@@ -112,7 +112,7 @@ class Talk:
     ) -> list[Mark]:
         """Put the script's marks of a moment counted in bytes into the stream.
 
-        `past` bytes have been counted before; what the stream holds counts too.
+        `past` bytes have been counted before; the bytes in the stream count, too.
         """
         offset = past + len(self.stream.buffer)
         marks = [
@@ -124,7 +124,7 @@ class Talk:
         return marks
 
     def disarm(self, marks: list[Mark]) -> None:
-        """Take away what `arm` gave and was not reached."""
+        """Remove the marks from `arm` that were not reached."""
         self.stream.marks = [mark for mark in self.stream.marks if mark not in marks]
 
     def arm_sending(self) -> None:
@@ -134,7 +134,7 @@ class Talk:
 
     def _at_sending(self, action: Action) -> None:
         if self.said.endswith(b"\n"):
-            # The reply is out; what is said now is another one.
+            # The reply was sent, so these bytes are another one.
             self._begin(b"", lambda code: None)
         action.run(self)
 
@@ -154,7 +154,7 @@ class Talk:
         self.said, self._code, self._settled = b"", 0, False
 
     def _say(self, data: bytes) -> None:
-        if len(self.said) < 1 << 16:  # an endless reply is none
+        if len(self.said) < 1 << 16:  # an endless reply is no reply
             self.said += data
             if not self._settled:
                 self._conclude(code_of(self.said))

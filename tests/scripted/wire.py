@@ -1,7 +1,7 @@
 """One socket of the server, in plaintext and then in TLS; every byte is recorded.
 
-TLS runs over memory BIOs, so that the socket itself stays in our hands: a reset, a half
-close, bytes in the clear in the middle of a handshake, no answer to close_notify.
+TLS runs over memory BIOs, so that this module controls the socket: it can reset or half
+close it, send bytes in the clear in the middle of a handshake, or ignore close_notify.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MOST = 1 << 16
 
 
 class Over(Exception):
-    """The conversation is over; the argument says by whom."""
+    """The conversation is over; the argument names who ended it."""
 
 
 class Wire:
-    """The bytes of one connection: `recv` and `send` are plaintext or decrypted ones."""
+    """The bytes of one connection; `recv` and `send` decrypt and encrypt under TLS."""
 
     def __init__(
         self, sock: socket.socket, record: Connection, changed: Callable[[], None]
@@ -50,7 +50,7 @@ class Wire:
         return self._tls is not None
 
     def recv(self, most: int = _MOST) -> bytes:
-        """Some bytes of the client, at most `most`; none when it has gone."""
+        """Receive at most `most` bytes of the client; none if it has closed."""
         if self._tls is None:
             data = self._recv_raw(most)
             self._note_clear(data)
@@ -61,7 +61,7 @@ class Wire:
         return data
 
     def send(self, data: bytes) -> None:
-        """Send all of `data` in one TLS record or segment, if it is not too long."""
+        """Send `data`, in one TLS record or segment if it is not too long."""
         self.record.add_sent(data)
         if not data:
             return
@@ -72,7 +72,7 @@ class Wire:
             self._send_raw(self._outgoing.read())
 
     def handshake(self, context: ssl.SSLContext, early: bytes = b"") -> None:
-        """Do the server's side of the handshake; `early` came before it began."""
+        """Do the server's side of the handshake; `early` was received before it began."""
         tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(early)
         while True:
@@ -96,9 +96,9 @@ class Wire:
         self.record.tls_version = tls.version()
 
     def finish(self, *, notify: bool = True) -> None:
-        """Close in good order: close_notify, FIN, then read until the client has gone.
+        """Close in good order: close_notify, FIN, then read until the client has closed.
 
-        Without the reading, Linux would send a reset for every byte left unread.
+        If bytes were left unread, Linux would send a reset.
         """
         if self._tls is not None and notify:
             with suppress(ssl.SSLError):  # the client's own close_notify has not come yet
@@ -108,12 +108,12 @@ class Wire:
         self.drain()
 
     def drain(self) -> None:
-        """Read on, and answer nothing, until the client has gone."""
+        """Read on, and send nothing, until the client has closed."""
         while self._recv_raw():
             pass
 
     def go_deaf(self) -> None:
-        """Read nothing more, with a small window, until the client has gone."""
+        """Read nothing more, with a small window, until the client has closed."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         poll = select.poll()
         poll.register(self._sock, select.POLLRDHUP)  # hang-ups and errors always count
@@ -126,12 +126,12 @@ class Wire:
         self.close()
 
     def close(self) -> None:
-        """Give the socket back; may be called twice."""
+        """Close the socket; may be called twice."""
         with self._lock:
             self._sock.close()
 
     def wake(self, how: int) -> None:
-        """From another thread: let whatever blocks on this socket end."""
+        """End all calls that block on this socket; called by another thread."""
         self._shutdown(how)
 
     def _shutdown(self, how: int) -> None:
@@ -168,7 +168,7 @@ class Wire:
                 return b""
 
     def _note_clear(self, data: bytes) -> None:
-        """Tell what is part of a TLS handshake from what is really in the clear."""
+        """Record unencrypted bytes: those of a TLS handshake apart from plaintext."""
         record = self.record
         if self.expect_tls and (record.handshake or data[:1] == bytes([_HANDSHAKE])):
             record.handshake += data

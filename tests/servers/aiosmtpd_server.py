@@ -1,4 +1,4 @@
-"""aiosmtpd, in the supervisor's own process: it needs neither root nor a package."""
+"""aiosmtpd, in the supervisor's own process. It needs neither root nor a package."""
 
 from __future__ import annotations
 

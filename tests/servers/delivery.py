@@ -1,4 +1,4 @@
-"""What a server delivered, and how it compares with what was sent."""
+"""A message that a server delivered, and its comparison with the sent one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def strip_trace(content: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message as one server handed it on."""
+    """One message as the server delivered it."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -53,7 +53,7 @@ class Delivery:
 
     @property
     def content(self) -> bytes:
-        """The bytes as stored. Read anew each time: a session stores many large ones."""
+        """The stored bytes, read at each call: a session stores many large messages."""
         return self.path.read_bytes()
 
     @property
@@ -62,13 +62,13 @@ class Delivery:
         return strip_trace(self.content)
 
     def difference(self, sent: bytes) -> str | None:
-        """None if the stored message is `sent`, byte for byte; else where they part.
+        """None if the stored message equals `sent`, or where they differ first.
 
-        A sentence and not a comparison left to `assert`: pytest takes minutes to show
-        how two messages of 5 MB differ.
+        An `assert` of the two would take minutes: pytest is slow to show how two messages
+        of 5 MB differ.
         """
         wanted, stored = canonical(sent), canonical(self.content)
-        # By the end first, so that trace fields of the message's own count too.
+        # Compared from the end first, since `sent` may begin with trace fields itself.
         if stored.endswith(wanted) and not strip_trace(stored[: -len(wanted)]):
             return None
         got = strip_trace(stored)

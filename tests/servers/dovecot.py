@@ -1,4 +1,4 @@
-"""Dovecot's submission proxy, with a relay behind it."""
+"""Dovecot's submission proxy, which passes messages to a relay of ours."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _secret(password: str) -> bytes:
 
 
 def oauth_token(user: str, password: str) -> str:
-    """A bearer token that this server takes for a day: a JWT signed with its key."""
+    """A bearer token that this server accepts for a day: a JWT signed with its key."""
 
     def b64(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,8 +1,8 @@
 """The pytest fixtures for the real servers; tests/conftest.py loads this module.
 
 A server is started when the first test asks for it and runs until the session ends.
-SMTPSEND_SERVERS names those to use (a comma between; all if not set). One that is
-not installed skips its tests, or fails them under SMTPSEND_REQUIRE_SERVERS=1.
+SMTPSEND_SERVERS names the servers to use, separated by commas; by default all. The tests
+of a server that is not installed are skipped; with SMTPSEND_REQUIRE_SERVERS=1 they fail.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"SMTPSEND_SERVERS: {sorted(strangers)} not in: {known}")
 
 
-# Before pytest-xdist's own, which reads the marks.
+# This hook runs before that of pytest-xdist, which reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_servers" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
-            # Each server is started once: all its tests run in one process.
+            # All these tests run in one process, so that each server is started once.
             item.add_marker(pytest.mark.xdist_group("real"))
 
 
 class RealServers:
-    """The servers of this session, each started when first asked for."""
+    """The servers of this session; each is started for the first test that uses it."""
 
     def __init__(
         self, certificates: Certificates, factory: pytest.TempPathFactory
@@ -48,7 +48,7 @@ class RealServers:
         self._running: dict[tuple[str, int], RealServer] = {}
 
     def get(self, name: str, max_size: int = DEFAULT_SIZE) -> RealServer:
-        """The one server of this name and size limit; skips the test if it can't be."""
+        """The server of this name and size limit; skips the test if it cannot run."""
         if (name, max_size) in self._running:
             return self._running[name, max_size]
         if name not in _chosen():
@@ -63,7 +63,7 @@ class RealServers:
 
     def stop(self) -> None:
         for server in self._running.values():
-            server.ask_to_stop()  # all at once: one alone may take seconds
+            server.ask_to_stop()  # all at once, since each may take seconds
         for server in self._running.values():
             server.stop()
 
@@ -115,5 +115,5 @@ def real_server(request, real_servers):
 
 @pytest.fixture(scope="session", params=_chosen())
 def small_server(request, real_servers):
-    """Each of the five in turn, as a second process that takes 1 MiB at most."""
+    """Each of the five in turn, as a second process that accepts at most 1 MiB."""
     return real_servers.get(request.param, SMALL_SIZE)

@@ -1,9 +1,10 @@
 """The kinds of server, by name.
 
-Each is a module with CAPABILITIES and MECHANISMS (what EHLO offers inside TLS),
-REFUSES_SENDER_AT ("MAIL" or "DATA"), `missing()` (what to install; None if nothing)
-and `prepare(setup)`, which runs in the supervisor and gives the program to start,
-or None where the server runs in the supervisor itself; some have `oauth_token`.
+Each is a module with CAPABILITIES and MECHANISMS (what the server offers in its reply to
+EHLO inside TLS), REFUSES_SENDER_AT ("MAIL" or "DATA"), `missing()` (what to install; None
+if nothing) and `prepare(setup)`. `prepare` runs in the supervisor. It returns the program
+to start, or None if the server runs in the supervisor itself. Some modules have
+`oauth_token`.
 """
 
 from __future__ import annotations

@@ -156,6 +156,6 @@ async def prepare(setup: Setup) -> Program:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    # It changes its user for a moment, at which the kernel forgets that it should end
-    # with the supervisor. Should that be killed, this is the end: two hours.
+    # The master changes its user for a moment, and the kernel then forgets that it should
+    # end with the supervisor. If the supervisor is killed, `-e` ends it after two hours.
     return Program((Path(daemons, "master"), "-c", etc, "-s", "-e", "7200"))

@@ -1,4 +1,4 @@
-"""A real server as a test sees it."""
+"""`RealServer`: a real server, as tests use it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Certificates:
-    """A certificate for the servers, and the authority that a client trusts."""
+    """The paths of a certificate for the servers, its key, and the CA to trust."""
 
     ca: str
     cert: str
@@ -65,9 +65,9 @@ def _free_ports(host: str) -> tuple[int, int, int]:
 class RealServer:
     """A running server: how to reach it, and what it has delivered.
 
-    `unknown*@DOMAIN` is refused (550), `later*@DOMAIN` deferred (450; chasquid takes
-    it), `banned@DOMAIN` refused as a sender, at MAIL or after the content
-    (`refuses_sender_at`), and every other address of the domain taken.
+    The server refuses `unknown*@DOMAIN` (550), defers `later*@DOMAIN` (450; chasquid
+    accepts it), and refuses the sender `banned@DOMAIN` at MAIL or after the content
+    (`refuses_sender_at`). It accepts every other address of the domain.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class RealServer:
     ) -> None:
         """Start the server; `folder` must be empty.
 
-        `ports` are those for STARTTLS, implicit TLS and STARTTLS again, free ones if
-        left out. `prefix` is a command that runs the rest of its command line, such
+        `ports` are the ports for STARTTLS, implicit TLS and STARTTLS again; by default
+        free ones. `prefix` is a command that runs the rest of its command line, such
         as one that enters a network namespace.
         """
         kind = KINDS[name]
@@ -101,7 +101,7 @@ class RealServer:
         token = getattr(kind, "oauth_token", None)
         self.oauth_token: str | None = token and token(user, password)
         self._known: dict[str, Delivery] = {}
-        # Somebody else may take a free port before the server does: three tries.
+        # Another program may bind a free port before the server does: three tries.
         for left in (2, 1, 0):
             self.ports = ports or _free_ports(host)
             if self._start(certificates, prefix):
@@ -135,7 +135,7 @@ class RealServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                # Ctrl-C is for pytest, which then stops the servers in order.
+                # Only pytest gets SIGINT on Ctrl-C; it then stops the servers in order.
                 start_new_session=True,
             )
         with self._process.stdout as stdout:
@@ -167,7 +167,7 @@ class RealServer:
             time.sleep(0.02)
 
     def messages(self, count: int = 1, timeout: float = 10) -> list[Delivery]:
-        """All deliveries of the session, once there are `count` or time is up."""
+        """All deliveries of the session, once there are `count` or the time is over."""
         return self._wait(lambda one: True, count, timeout)
 
     def delivered(
@@ -178,10 +178,10 @@ class RealServer:
         *,
         settle: float = 0.0,
     ) -> list[Delivery]:
-        """The deliveries whose header holds `message_id`, once there are `count`.
+        """The deliveries whose header holds `message_id`, or any other text.
 
-        Any other text of the header does as well. `settle` waits on for that long, to
-        see a second delivery that must not come. When time is up: those that are there.
+        Returns once there are `count` of them, or after `timeout` seconds. With `settle`
+        it waits for that many seconds more, to see a second delivery that must not come.
         """
         wanted = message_id.encode()
         found = self._wait(lambda one: wanted in one.header, count, timeout)
@@ -196,7 +196,7 @@ class RealServer:
             self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """Stop the server and all that it started; again is fine."""
+        """Stop the server and all that it started; may be called twice."""
         if self._owner != os.getpid():
             return
         self.ask_to_stop()

@@ -1,6 +1,6 @@
-"""The end of the line: an SMTP server that stores what it is given.
+"""An SMTP server that stores the messages it accepts.
 
-Postfix and Dovecot hand their messages to it, and the aiosmtpd server is made of it.
+Postfix and Dovecot relay their messages to it, and the aiosmtpd server uses its `Policy`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Policy:
-    """Who may send and who may receive, and where the message goes."""
+    """The handler: which senders and recipients it accepts; it stores the message."""
 
     def __init__(self, out: str) -> None:
         self.out = out
@@ -44,19 +44,19 @@ class Policy:
 
 
 class Relay(SMTP):
-    # Lines longer than SMTP allows are the front server's to judge.
+    # The server in front of the relay decides about lines that SMTP does not allow.
     line_length_limit = 1 << 20
 
 
 async def listen(setup: Setup) -> int:
-    """Start a relay on a free port of the server's address; its port."""
+    """Start a relay on a free port of the server's address; return the port."""
     policy = Policy(setup.out)
     listener = await asyncio.get_running_loop().create_server(
         lambda: Relay(
             policy,
-            # Not the front server's name: Postfix takes that for a mail loop.
+            # Not the name of the server in front: to Postfix that would be a mail loop.
             hostname="relay.invalid",
-            data_size_limit=setup.max_size + (1 << 20),  # what a server adds on top
+            data_size_limit=setup.max_size + (1 << 20),  # for trace fields
             enable_SMTPUTF8=True,
             timeout=3600,  # Dovecot keeps its connection as long as its client does
         ),

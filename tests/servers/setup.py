@@ -1,4 +1,4 @@
-"""What a supervisor is told, and what a kind of server tells it."""
+"""The settings of a supervisor, and the program that a kind of server returns to it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Setup:
         return path
 
     def certificate(self) -> tuple[Path, Path]:
-        """Copies of certificate and key where the server's own user may look."""
+        """Copies of certificate and key that the server's own user can read."""
         return (
             self.write("cert.pem", Path(self.cert).read_text()),
             self.write("key.pem", Path(self.key).read_text(), mode=0o600),
@@ -80,8 +80,8 @@ def own(path: Path, user: str) -> None:
 
 
 def programs_missing(*programs: str) -> str | None:
-    """What to do about programs that are not there; None if all are."""
-    # Debian keeps daemons where a plain user's PATH does not go.
+    """What to do about missing programs; None if all are installed."""
+    # Debian installs daemons in directories that are not in the PATH of a normal user.
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
     absent = [name for name in programs if shutil.which(name, path=path) is None]
     if not absent:

@@ -1,8 +1,8 @@
 """Store one delivered message as FOLDER/NAME.eml and FOLDER/NAME.json.
 
-Runs as a program, too, for a server that delivers to a pipe:
-`store.py FOLDER RECIPIENT`, with the message on standard input. The pipe is not
-told the sender; it is taken from the server's own Received field.
+It is also a program for a server that delivers to a pipe: `store.py FOLDER RECIPIENT`,
+with the message on standard input. The pipe does not get the sender, so the program
+reads it from the Received field of the server.
 """
 
 import itertools
@@ -20,7 +20,7 @@ _count = itertools.count()
 def store(folder, sender, recipients, content):
     stem = f"{time.time_ns()}-{os.getpid()}-{next(_count):06}"
     Path(folder, f"{stem}.eml").write_bytes(content)
-    # Last and in one step: a message is whole once its .json is there.
+    # Written last and in one step, since a .json file marks its message as complete.
     part = Path(folder, f"{stem}.part")
     envelope = {
         "sender": "" if sender == "<>" else sender,

@@ -1,9 +1,9 @@
-"""python -m servers.supervise SETTINGS PARENT: run one server until told to stop.
+"""python -m servers.supervise SETTINGS PARENT: run one server until it has to stop.
 
-Prints READY once all three ports greet. Stops on SIGTERM, and when PARENT is no
-longer its parent: pytest may be killed. Takes everything that it started with it:
-it is the reaper of what daemonises below it, and the server (but for Postfix) gets
-SIGTERM from the kernel should this process be killed itself.
+It prints READY once all three ports greet. It stops on SIGTERM, and when PARENT is no
+longer its parent, since pytest may be killed. It ends all processes that it started: it
+is the subreaper of their daemons. If it is killed itself, the kernel sends the server
+(all but Postfix) SIGTERM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform == "linux"
 READY_TIMEOUT = 30.0
 
-# Looked up before any fork: a forked child must not import or open a library.
+# Opened before any fork, since a forked child must not import or open a library.
 _libc = ctypes.CDLL(None) if LINUX else None
 
 
@@ -44,10 +44,10 @@ def _prctl(option: int, value: int) -> None:
 
 
 async def _greets(setup: Setup, place: int) -> bool:
-    """Whether one of the three ports answers 220."""
+    """Whether one of the three ports greets with 220."""
     context = None
     if place == 1:
-        # Only to see that it is up; the tests verify.
+        # Not verified: this only finds out whether the server runs.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -160,11 +160,11 @@ class Supervisor:
 
 def main() -> int:
     settings, parent = sys.argv[1:]
-    # Debian keeps daemons where a plain user's PATH does not go.
+    # Debian installs daemons in directories that are not in the PATH of a normal user.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    # Not pytest's folder: the server's own users can't enter that one, and the
-    # name of a Unix socket must stay below 108 bytes.
+    # Not pytest's folder, which the server's own users cannot enter; and the name of a
+    # Unix socket must be shorter than 108 bytes.
     place = os.environ.get("SMTPSEND_SERVERS_TMP", "/tmp")
     work = tempfile.mkdtemp(prefix="smtpsend-server-", dir=place)
     try:

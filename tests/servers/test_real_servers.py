@@ -1,4 +1,4 @@
-"""The servers do what the other tests rely on, as seen by smtplib."""
+"""The servers behave as the other tests expect, which is tested here with smtplib."""
 
 import contextlib
 import email.message
@@ -191,7 +191,7 @@ time.sleep(60)
 
 
 def running_below(work: str) -> list[str]:
-    """The processes that have something to do with a folder."""
+    """The processes whose command line or working directory names a folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -210,7 +210,7 @@ def running_below(work: str) -> list[str]:
 )
 def test_nothing_survives_a_kill(real_servers, tmp_path, name, victim):
     real_servers.get(name)  # skips where it can't run
-    # Where only this test's server works; its unprivileged parts must get there.
+    # A folder for the server of this test only; its unprivileged processes must enter it.
     place = Path(tempfile.mkdtemp(dir="/tmp"))
     place.chmod(0o755)
     owner = subprocess.Popen(
