@@ -11,6 +11,24 @@ from pathlib import Path
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase
 
 
+# CPython's own list for TLS 1.2: forward secrecy, AES or ChaCha20, no SHA-1 (RFC 9325
+# section 4.2). CBC with SHA-2 and DHE stay in it, because Windows Server 2012 R2 has no
+# AEAD with ECDHE for a certificate with an RSA key. TLS 1.3 has a list of its own.
+_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+
+
+def set_ciphers(context: ssl.SSLContext) -> None:
+    """Set the cipher suites of TLS 1.2 and the security level: the same on every Python.
+
+    Python can be built with OpenSSL's own list, as Debian builds it: that has suites
+    without forward secrecy, and suites with SHA-1.
+    """
+    # Level 2: at least 112 bits, so RSA keys of 2048 bits and no SHA-1 signatures. An
+    # administrator may have set a higher level in openssl.cnf.
+    level = max(2, context.security_level)
+    context.set_ciphers(f"@SECLEVEL={level}:{_CIPHERS}")
+
+
 def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContext:
     """The context to verify a server with.
 
@@ -42,6 +60,7 @@ def pinning_context() -> ssl.SSLContext:
     """A context that accepts any certificate, to be used with `check_pin` only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    set_ciphers(context)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.options |= ssl.OP_NO_COMPRESSION
@@ -99,6 +118,7 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
 def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    set_ciphers(context)
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True
     # RFC 9525 section 2: the name of a server is in subjectAltName only.
