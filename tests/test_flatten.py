@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import mailbox as address
@@ -709,6 +709,10 @@ def composed(arguments: dict[str, Any]) -> EmailMessage:  # noqa: C901 - as it r
         )
     for name, data, kind in arguments.get("attachments", []):
         message.add_attachment(data, *kind.split("/"), filename=name)
+    for part in message.walk():
+        # The base64 of no bytes has a line end from Python 3.15 on, and none before.
+        if part.get_payload() == "\n" and part["Content-Transfer-Encoding"] == "base64":
+            part.set_payload("")
     return message
 
 
@@ -751,8 +755,15 @@ arguments = st.fixed_dictionaries(
 )
 
 
+EMPTY = ("a.txt", b"", "text/plain")
+
+
 @MANY
 @given(arguments, policies)
+@example(
+    {"sender": A, "html": "", "inline": {"a": EMPTY}, "attachments": [EMPTY]},
+    policy.default,
+)
 def test_compose_and_the_standard_library(
     given_: dict[str, Any], own: policy.Policy[Any]
 ) -> None:

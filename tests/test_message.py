@@ -673,12 +673,16 @@ def test_injection_in_a_part(value: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "X Y", "X:Y", "Bcc ", "X\nBcc", "X\r\n", "Ü", "X\0", "\u2028", " X", "X\t"],
+    [
+        *("", "X Y", "X:Y", "Bcc ", "X\nBcc", "X\r\n", "X\n", "Ü", "X\0", "\u2028"),
+        *(" X", "X\t"),
+    ],
 )
 def test_injection_by_name(name: str) -> None:
     """A header's name is printable ASCII without a colon or a space."""
     message = compat()
-    message[name] = "x"
+    # From Python 3.14 on `message[name] = "x"` refuses all of them but "X\n".
+    message.set_raw(name, "x")
     with pytest.raises(ConfigError, match="header name"):
         envelope(message, A, [B])
 
