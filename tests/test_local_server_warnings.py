@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import warnings
 
 import pytest
+from sending import MESSAGE, envelope, send_in_loop
+
+from smtpsend import Policy
+from smtpsend.testing import local_server
 
 
 # aiosmtpd 1.4.6 imports typing.ByteString, for which Python 3.15 gives this warning.
@@ -72,3 +78,25 @@ def test_other_warnings_are_seen(category: str, text: str) -> None:
     """The guard hides that one warning: any other is the error that was asked for."""
     ran = run(category, text, SENDS)
     assert ran.stderr.rstrip().endswith(f"{category}: {text}")
+
+
+def test_the_filters_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's thread leaves the filters alone: they are those of the process.
+
+    What two threads save and restore at the same time can end as the filters of neither.
+    """
+    threads = []
+    enter = warnings.catch_warnings.__enter__
+
+    def entered(self: warnings.catch_warnings) -> object:
+        threads.append(threading.current_thread())
+        return enter(self)
+
+    monkeypatch.setattr(warnings.catch_warnings, "__enter__", entered)
+    with warnings.catch_warnings(), local_server() as local:
+        for method in local.server().policy.methods:
+            send_in_loop(
+                MESSAGE, local.server(policy=Policy(methods=(method,))), **envelope()
+            )
+    assert len(local.messages) == 3
+    assert set(threads) == {threading.current_thread()}
