@@ -119,8 +119,8 @@ class Session:
 
         Not to Dovecot's submission service, the only one known to offer BURL: if it
         refuses MAIL, 2.3.19 and 2.4.5 crash ("Panic: file smtp-server-cmd-data.c: line
-        355 (cmd_data_next): assertion failed: (trans != NULL)"), and a mere refusal becomes
-        an unknown delivery. Nor to a server where the like has happened once.
+        355 (cmd_data_next): assertion failed: (trans != NULL)"), and a mere refusal
+        becomes an unknown delivery. Nor to a server where the like has happened once.
         """
         known = self.target.quirks.no_content_in_group
         return self.fresh and not known and "BURL" not in self.extensions
