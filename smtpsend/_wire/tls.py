@@ -48,11 +48,18 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         # file that was replaced (a renewed CA) is read again.
         return _build(str(path), state.st_mtime_ns, state.st_size)
     except ssl.SSLError:
-        raise ConfigError(f"cafile holds no PEM certificates: {path}") from None
+        raise ConfigError(f"cafile holds no PEM certificates: {_shown(path)}") from None
     except ValueError:
         raise ConfigError("cafile is not a path") from None
     except OSError as error:
-        raise ConfigError(f"cafile cannot be read: {path}: {error.strerror}") from None
+        text = f"cafile cannot be read: {_shown(path)}: {error.strerror}"
+        raise ConfigError(text) from None
+
+
+def _shown(path: Path) -> str:
+    """A path as an error may quote it: on one line, without control characters."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 ::
 
     EMAIL_BACKEND = "smtpsend.contrib.django.EmailBackend"
-    SMTPSEND_SERVER = "smtp://ann%40example.org:secret@mail.example.org"  # or a Server
+    SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server
 
 or, with the ``MAILERS`` of Django 6.1, the same as the option ``server``. Without it
 Django's own settings or options say where to send: host, user and password, and
@@ -153,7 +153,7 @@ class EmailBackend(_Base):
         assert self.connection is not None  # noqa: S101  # opened by send_messages
         try:
             receipt = self.connection.send(
-                _plain(email_message.message()),
+                _built(email_message),
                 sender=str(email_message.from_email),
                 recipients=recipients,
                 require_all=self.require_all,
@@ -225,6 +225,20 @@ class EmailBackend(_Base):
             why = getattr(error, "strerror", None) or "it is not usable"
             raise ConfigError(f"the client's certificate cannot be read: {why}") from None
         return context
+
+
+def _built(email_message: Any) -> Message:
+    """What Django makes of its message.
+
+    Django has an error of its own for line breaks in headers (`BadHeaderError`), which
+    projects catch, and none for text that UTF-8 cannot encode.
+    """
+    try:
+        return _plain(email_message.message())
+    except UnicodeError:
+        raise ConfigError(
+            "the message holds a lone surrogate, which is no text"
+        ) from None
 
 
 def _plain(message: Message) -> Message:

@@ -3,7 +3,7 @@
 ::
 
     handler = MailHandler(
-        "smtp://ann%40example.org:secret@mail.example.org",
+        "smtp://ann@example.org:secret@mail.example.org",
         sender="shop@example.org",
         recipients=["admin@example.org"],
     )

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 _NEEDS = {
-    "django": ["test_django.py", "test_django_own.py"],
+    "django": ["test_django.py", "test_django_own.py", "test_django_undecodable.py"],
     "celery": ["test_celery.py", "test_celery_workers.py"],
 }
 

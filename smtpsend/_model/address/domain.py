@@ -9,10 +9,11 @@ import re
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["address_literal", "ascii_domain", "shown"]
+__all__ = ["address_literal", "ascii_domain", "is_unicode", "shown"]
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _NAME = re.compile(rf"{_LABEL.pattern}(?:\.{_LABEL.pattern})*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_NAME = 253
 _LONGEST_SHOWN = 60
 # IDNA 2003 (the standard library) maps a name with one of these characters to another
@@ -27,6 +28,17 @@ def shown(value: object) -> str:
     if len(value) > _LONGEST_SHOWN:
         return f"{value[:_LONGEST_SHOWN]!r}..."
     return repr(value)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be encoded in UTF-8.
+
+    Python represents bytes of the environment and of the command line that are not
+    UTF-8 as lone surrogates (PEP 383). `str.encode` is not used to find them: its
+    exception holds the whole text, and stays the `__context__` of any error that is
+    raised while it is handled, also of one raised ``from None``.
+    """
+    return _SURROGATE.search(text) is None
 
 
 def ascii_domain(text: str) -> str:

@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from smtpsend._model.address.domain import shown
+from smtpsend._model.address.domain import is_unicode, shown
 from smtpsend._model.address.mailbox import Mailbox, mailbox
 from smtpsend._model.message.headers import check_header, mailbox_text
 from smtpsend._model.message.identification import date_now, new_id
@@ -153,6 +153,12 @@ def _add(message: EmailMessage, name: str, value: object) -> None:
     if not isinstance(value, str):
         raise ConfigError(f"the header {shown(name)} must be a str, not {shown(value)}")
     check_header(name, value)
+    if not is_unicode(value):
+        # The standard library writes the bytes of most of them, labelled unknown-8bit.
+        raise ConfigError(
+            f"the header {shown(name)} holds a lone surrogate, which is no text",
+            hint="give text that was decoded by the charset that it is in",
+        )
     set_line(message, name, value)
 
 

@@ -38,8 +38,13 @@ def typed() -> Iterator[None]:
     except (ConfigError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - every failure ends in a SendError
+        surrogate = (
+            isinstance(error, UnicodeEncodeError)
+            and "\ud800" <= (error.object[error.start]) <= "\udfff"
+        )
+        what = "a lone surrogate, which is no text" if surrogate else type(error).__name__
         raise ConfigError(
-            f"the message cannot be built or written: {type(error).__name__}",
+            f"the message cannot be built or written: {what}",
             hint="see whether message.as_bytes() works, and what it raises",
         ) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from smtpsend._model.address.domain import is_unicode
 from smtpsend.errors import ConfigError
 
 
@@ -12,12 +13,8 @@ def _check(name: str, value: object) -> str:
     """Check that `value` is a str that is allowed in a SASL message."""
     if not isinstance(value, str):
         raise ConfigError(f"the {name} must be a str, not {type(value).__name__}")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"the {name} holds a lone surrogate, which is no text"
-        ) from None
+    if not is_unicode(value):
+        raise ConfigError(f"the {name} holds a lone surrogate, which is no text")
     # NUL separates the fields of PLAIN (RFC 4616), and \x01 those of XOAUTH2. No other
     # control character belongs to a credential; most often it is a line end from a file.
     if any(ord(c) < 32 or ord(c) == 127 for c in value):

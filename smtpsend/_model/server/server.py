@@ -115,7 +115,8 @@ class Server:
         ``smtp://user:password@host`` stands for all methods of the policy; with a port it
         stands for one method (465: implicit TLS, any other: STARTTLS).
         ``smtps://host[:port]`` stands for implicit TLS (465 by default). TLS is always
-        required. Reserved characters in user and password are percent-encoded.
+        required. In user and password a ``%`` and each of ``/ ? #`` are
+        percent-encoded, in the user a colon, too; the last ``@`` ends them.
 
         Args:
             url: the URL. No error ever quotes it.

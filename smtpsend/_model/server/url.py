@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
+from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.policy.policy import Method
 from smtpsend._model.server.credentials import Password
 from smtpsend.errors import ConfigError
@@ -21,6 +22,11 @@ def split(url: str) -> SplitResult:
     # Nothing here may quote the URL: it holds a password.
     if not isinstance(url, str):
         raise ConfigError("the URL must be a str")
+    if not is_unicode(url):
+        raise ConfigError(
+            "the URL holds a lone surrogate, which is no text",
+            hint="write it in UTF-8, or percent-encode the UTF-8 of user and password",
+        )
     if any(ord(c) <= 32 or ord(c) == 127 for c in url):
         # urlsplit would drop them in silence.
         raise ConfigError("the URL holds white space or a control character")
@@ -46,12 +52,15 @@ _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _URL_FORM = (
     "the URL is not of the form smtp://user:password@host:port; "
-    "characters such as / ? # @ : % in user or password must be percent-encoded"
+    "characters such as / ? # : % in user or password must be percent-encoded"
 )
 
 
 def auth_of(parts: SplitResult) -> Password | None:
     """The credentials of a URL.
+
+    The last @ of the authority ends them, as in the URL standard of browsers (RFC 3986
+    allows no other @ there), so that a mail address may stand as the user as it is.
 
     Raises:
         ConfigError: the user or the password is missing or malformed.
@@ -62,20 +71,27 @@ def auth_of(parts: SplitResult) -> Password | None:
         raise ConfigError(
             "a URL with a user needs a password too: smtp://user:password@host"
         )
-    if parts.netloc.count("@") > 1:
-        raise ConfigError(_URL_FORM)
     return Password(_unquote(parts.username), _unquote(parts.password))
 
 
 def _unquote(text: str) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise ConfigError("a % in user or password must be written as %25 in a URL")
+    decoded = _decoded(unquote_to_bytes(text))
+    if decoded is None:
+        raise ConfigError("user and password in a URL must be percent-encoded UTF-8")
+    return decoded
+
+
+def _decoded(content: bytes) -> str | None:
+    """UTF-8 as text; None if it is none, so that no error is raised in the handler.
+
+    The exception holds the content, and would stay the `__context__` of that error.
+    """
     try:
-        return unquote_to_bytes(text).decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigError(
-            "user and password in a URL must be percent-encoded UTF-8"
-        ) from None
+        return None
 
 
 def method_of(parts: SplitResult) -> Method | None:
@@ -97,14 +113,31 @@ def auth_from_env(found: Mapping[str, str]) -> Password | None:
     if file := found.get("PASSWORD_FILE"):
         if password is not None:
             raise ConfigError("set SMTP_PASSWORD or SMTP_PASSWORD_FILE, not both")
-        try:
-            password = Path(file).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise ConfigError(f"SMTP_PASSWORD_FILE cannot be read: {why}") from None
-        password = password.removesuffix("\n").removesuffix("\r")
+        password = _read(file)
     if (found.get("USERNAME") is None) != (password is None):
         raise ConfigError("SMTP_USERNAME and the password go together: set both or none")
     if password is None:
         return None
     return Password(found["USERNAME"], password)
+
+
+def _read(file: str) -> str:
+    """The password in the file that SMTP_PASSWORD_FILE names.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no text.
+    """
+    content, why = b"", ""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        why = error.strerror or "it is no file"
+    except ValueError:
+        why = "it is no path"
+    password = _decoded(content)
+    if password is None:
+        why = "it is not UTF-8 text"
+    if why or password is None:
+        # Raised outside of the handlers: what is named by mistake may be the password.
+        raise ConfigError(f"SMTP_PASSWORD_FILE cannot be read: {why}")
+    return password.removesuffix("\n").removesuffix("\r")
