@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 
@@ -9,6 +10,23 @@ from sending import forget
 
 
 pytest_plugins = ["leaks", "servers.fixtures"]
+
+# What a developer's machine may set changes what the programs do that tests start, and
+# could hide a fault: with PYTHONUNBUFFERED no output is left to fail when a program ends.
+_KEPT = {
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONNOUSERSITE",
+    # These choose an interpreter, and are set to try another one.
+    "PYTHON_GIL",
+    "PYTHON_JIT",
+}
+_TERMINAL = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"}
+for _name in {*os.environ} - _KEPT:
+    if _name.startswith(("PYTHON", "SMTP_")) or _name in _TERMINAL:
+        del os.environ[_name]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background (`pytest &`) without Ctrl-C, and the

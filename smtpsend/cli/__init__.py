@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from smtpsend.cli.arguments import Parser, build
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of
+from smtpsend.cli.output import ERR, OUT
 
 
 if TYPE_CHECKING:
@@ -37,6 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; ``smtpsend --help`` shows what they mean.
     """
+    try:
+        return _main(argv)
+    finally:
+        # What fails when the interpreter ends would change the exit code.
+        OUT.flush()
+        ERR.flush()
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = build()
     try:
         arguments = _parsed(parser, argv)
@@ -89,7 +98,7 @@ def _set_up(*, debug: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("smtpsend")
     if debug:
-        handler = logging.StreamHandler()
+        handler = logging.StreamHandler(cast("TextIO", ERR))
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.handlers, log.propagate = [handler], False
     # Without --debug nothing is logged: the commands show it all themselves.
@@ -107,7 +116,7 @@ def _failed(
         from smtpsend._model.diagnosis.report import plain
 
         what = {"message": text} if error is None else plain(error)
-        print(json.dumps({"ok": False, "exit": int(code), "error": what}))
+        OUT.json({"ok": False, "exit": int(code), "error": what})
     else:
-        print(f"smtpsend: {text}", file=sys.stderr)
+        ERR.write(f"smtpsend: {text}\n")
     return code

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from typing import Any, NoReturn
 
 from smtpsend.cli.exits import Exit, help_text
+from smtpsend.cli.output import ERR, OUT
 
 
 _SERVER = """\
@@ -48,8 +48,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(Exit.USAGE, f"{self.prog}: {_MASK.sub('***', message)}\n")
+        ERR.write(self.format_usage())
+        ERR.write(f"{self.prog}: {_MASK.sub('***', message)}\n")
+        self.exit(Exit.USAGE)
+
+    def print_help(self, file: object = None) -> None:  # noqa: ARG002  # argparse's own
+        OUT.write(self.format_help())
 
 
 class _Version(argparse.Action):
@@ -58,7 +62,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import smtpsend
 
-        print(f"smtpsend {smtpsend.__version__}")
+        OUT.line(f"smtpsend {smtpsend.__version__}")
         parser.exit()
 
 

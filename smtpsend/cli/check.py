@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from smtpsend.check import Certificate, MethodReport, Report
 from smtpsend.check import check as look
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, exit_of
+from smtpsend.cli.output import OUT
 from smtpsend.cli.screen import NO_BREAK, Part, Screen, seconds
 from smtpsend.errors import Phase
 
@@ -28,7 +28,7 @@ def check(arguments: argparse.Namespace) -> Exit:
         report = look(server, timeout=arguments.timeout)
     code = Exit.OK if report.error is None else exit_of(report.error)
     if arguments.json:
-        print(json.dumps({"exit": int(code), **report.as_dict()}, indent=2))
+        OUT.json({"exit": int(code), **report.as_dict()}, indent=2)
     else:
         show(report, screen)
     return code

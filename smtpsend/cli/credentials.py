@@ -42,6 +42,11 @@ def server_from(arguments: argparse.Namespace) -> Server:
     return replace(server, auth=_password(arguments.user, arguments.password_file, where))
 
 
+def is_asked() -> bool:
+    """Whether a person sits at standard input, who can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _from_environment() -> Server:
     if not os.environ.get("SMTP_URL") and not os.environ.get("SMTP_HOST"):
         raise Problem(
@@ -61,7 +66,7 @@ def _password(user: str, file: str | None, host: str) -> Password:
         password = auth_from_env({"USERNAME": user, **found})
         assert password is not None  # noqa: S101  # both parts are there
         return password
-    if not sys.stdin.isatty():
+    if not is_asked():
         raise Problem(
             Exit.CONFIG,
             "no password: give --password-file, or set SMTP_PASSWORD or "

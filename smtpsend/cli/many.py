@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal
 from smtpsend.cli.messages import Entry, digest, entries, ready
+from smtpsend.cli.output import OUT
 from smtpsend.cli.progress import Progress
 from smtpsend.cli.screen import Screen, seconds
 from smtpsend.errors import AuthError, ConfigError, ConnectError
@@ -191,7 +192,9 @@ class _Run:
             self.stopping = f"interrupted ({signal.Signals(number).name})"
             self.progress.ending = True
             # Not print: the signal may have interrupted a print.
-            os.write(2, _ENDING)
+            if sys.stderr is not None:  # else the descriptor is that of another file
+                with suppress(OSError):
+                    os.write(2, _ENDING)
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, stop) for number in numbers}
@@ -210,7 +213,7 @@ class _Run:
             facts: dict[str, Any] = {"ok": code is Exit.OK, "exit": int(code)}
             facts |= {"counts": dict(counts), "skipped": self.skipped, "left": left}
             facts |= {"stopped": self.stopping or None, "error": plain(self.error)}
-            print(json.dumps(facts, indent=2))
+            OUT.json(facts, indent=2)
             return code
         words = [f"{counts[state]} {state}" for state in _ORDER if counts[state]]
         line = ", ".join(words) or "nothing to send"

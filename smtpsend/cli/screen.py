@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
+
+from smtpsend.cli.output import OUT, printable
 
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ NO_BREAK = "\0"
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal that can move its cursor."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return OUT.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _console() -> Console | None:
@@ -44,7 +46,8 @@ def _console() -> Console | None:
         from rich.console import Console
     except ImportError:
         return None
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
+    file = cast("TextIO", OUT)  # all that Rich asks of a file
+    return Console(file=file, highlight=False, soft_wrap=True, emoji=False)
 
 
 class Screen:
@@ -60,15 +63,10 @@ class Screen:
     def line(self, *parts: Part) -> None:
         """Print a line, as wide as it is."""
         self._clear()
-        try:
-            if self._rich is not None:
-                self._rich.print(_text(parts))
-            else:
-                print("".join(_plain(parts)))
-        except BrokenPipeError:
-            # The reader of the output has gone (`| head`); the command goes on without.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-            self._rich = None
+        if self._rich is not None:
+            self._rich.print(_text(parts))
+        else:
+            OUT.line("".join(_plain(parts)))
 
     def block(self, *parts: Part, indent: str = "", first: str | None = None) -> None:
         """Print a text over as many lines as it needs.
@@ -80,7 +78,7 @@ class Screen:
         """
         style = next((part[1] for part in parts if isinstance(part, tuple)), "")
         head = indent if first is None else first
-        text = " ".join("".join(_plain(parts)).split())
+        text = " ".join("".join(map(_glued, parts)).split())
         room = self.width - len(indent)
         # A long word, such as a fingerprint, stays whole: people copy it.
         wrapper = textwrap.TextWrapper(
@@ -108,26 +106,23 @@ class Screen:
 
     def _redraw(self, parts: list[Part]) -> None:
         text = "".join(_plain(parts))
-        print("\r" + text.ljust(self._drawn), end="", flush=True)
+        OUT.write("\r" + text.ljust(self._drawn))
         self._drawn = len(text)
 
     def _clear(self) -> None:
         if self._drawn:
-            print("\r" + " " * self.width, end="\r", flush=True)
+            OUT.write("\r" + " " * self.width + "\r")
             self._drawn = 0
 
 
 def _plain(parts: tuple[Part, ...] | list[Part]) -> list[str]:
-    return [_printable(part if isinstance(part, str) else part[0]) for part in parts]
+    return [printable(part if isinstance(part, str) else part[0]) for part in parts]
 
 
-def _printable(text: str) -> str:
-    """Replace control characters, which a terminal could obey."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(char: str) -> str:
-    return char if char.isprintable() or char == NO_BREAK else "?"
+def _glued(part: Part) -> str:
+    """The text of a part, printable but for `NO_BREAK`; any other white space is a blank."""
+    text = part if isinstance(part, str) else part[0]
+    return NO_BREAK.join(map(printable, re.sub(r"\s", " ", text).split(NO_BREAK)))
 
 
 def _text(parts: tuple[Part, ...] | list[Part]) -> Text:
@@ -137,7 +132,7 @@ def _text(parts: tuple[Part, ...] | list[Part]) -> Text:
     text = Text(no_wrap=True)
     for part in parts:
         words, style = (part, "") if isinstance(part, str) else part
-        text.append(_printable(words), STYLES.get(style, ""))
+        text.append(printable(words), STYLES.get(style, ""))
     return text
 
 

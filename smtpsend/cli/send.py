@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 from smtpsend import Receipt, SendError, Server, compose
 from smtpsend import send as send_it
 from smtpsend._model.diagnosis.report import plain
-from smtpsend.cli.credentials import server_from
+from smtpsend.cli.credentials import is_asked, server_from
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of, state_of
 from smtpsend.cli.messages import ready
+from smtpsend.cli.output import OUT
 from smtpsend.cli.screen import Screen, seconds
 from smtpsend.cli.timeline import Bar, bars, show
 from smtpsend.errors import ConfigError
@@ -53,7 +53,7 @@ def send(arguments: argparse.Namespace) -> Exit:
         state = state_of(receipt, failure)
         facts = {"ok": failure is None, "exit": int(code), "state": state}
         facts |= {"receipt": plain(receipt), "error": plain(failure)}
-        print(json.dumps(facts, indent=2))
+        OUT.json(facts, indent=2)
     elif receipt is not None:
         show_receipt(receipt, server, screen)
     elif failure is not None:
@@ -108,7 +108,7 @@ def _text(value: str | None) -> str | None:
 
 def _whole(file: str | None) -> bytes:
     if file in (None, "-"):
-        if file is None and sys.stdin.isatty():
+        if file is None and is_asked():
             raise Problem(
                 Exit.USAGE,
                 "no message: name a file, pipe a message in, or make one with --from, "
@@ -123,7 +123,13 @@ def _whole(file: str | None) -> bytes:
 
 
 def _stdin() -> bytes:
-    return sys.stdin.buffer.read()
+    if sys.stdin is None:
+        raise Problem(Exit.NO_INPUT, "standard input is closed")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        why = error.strerror or "it is not open for reading"
+        raise Problem(Exit.NO_INPUT, f"standard input cannot be read: {why}") from None
 
 
 def show_receipt(receipt: Receipt, server: Server, screen: Screen) -> None:
