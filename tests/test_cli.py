@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 import tls
+from commands import login, without_login
 from scripted import Script, ScriptedServer, drip, reply, rst
 
 import smtpsend
@@ -68,11 +69,14 @@ def one(script: Any = None) -> ScriptedServer:
 
 def run(*words: str, server: ScriptedServer | None = None) -> int:
     """`main` with these words, and a server that is trusted."""
-    given = list(words)
-    if server is not None:
-        given += ["--cafile", server.ca]
-        given += [] if words[0] == "check" else ["--server", server.url]
-    return main(given)
+    if server is None:
+        return main([*words])
+    bare = without_login(server)
+    given = [bare if word == server.url else word for word in words] + login(server)
+    given += [] if words[0] == "check" else ["--server", bare]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SMTP_PASSWORD", server.password)
+        return main(given)
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--version", "send", "x"]])
@@ -224,10 +228,10 @@ BAD: dict[str, tuple[list[str], Exit, str]] = {
     "too much": (["check", "h", "s3cret"], Exit.USAGE, "an argument too many"),
     "timeout": (["check", "h", "--timeout", "0"], Exit.USAGE, "above 0"),
     "no server": (["check"], Exit.USAGE, "SMTP_URL"),
-    "bad URL": (["check", "smtp://u:s3cret@h:0"], Exit.CONFIG, "of the form"),
+    "bad URL": (["check", "smtp://u@h:0"], Exit.CONFIG, "of the form"),
     "host with port": (["check", "h.example:587"], Exit.CONFIG, "(smtp://host:587)."),
     "user twice": (
-        ["check", "smtp://u:s3cret@h", "--user", "u"],
+        ["check", "smtp://u@h", "--user", "u"],
         Exit.USAGE,
         "a user already",
     ),
@@ -326,7 +330,8 @@ def test_credentials(
         words: list[str] = []
         match source:
             case "url":
-                words = ["--server", url]
+                words = ["--server", bare.replace("//", f"//{scripted.user}@")]
+                monkeypatch.setenv("SMTP_PASSWORD", scripted.password)
             case "SMTP_URL":
                 monkeypatch.setenv("SMTP_URL", url)
             case "SMTP_HOST":
@@ -484,11 +489,10 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     """The policy in words, also that of a URL."""
     assert main(["explain"]) == Exit.OK
     assert "587 STARTTLS" in capsys.readouterr().out
-    assert main(["explain", "--server", "smtps://u:s3cret@h.example"]) == Exit.OK
+    assert main(["explain", "--server", "smtps://u@h.example"]) == Exit.OK
     out = capsys.readouterr().out
     assert "465 implicit TLS" in out
     assert "587" not in out
-    assert "s3cret" not in out
 
 
 def test_demo(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import mailbox
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import environment, login, without_login
 from leaks import eventually, one_port
 from scripted import Action, Script, ScriptedServer, hang, reply, rst
 
@@ -45,8 +45,10 @@ def folder(tmp_path: Path) -> Path:
 def run(server: ScriptedServer, source: Path, *more: str) -> int:
     """Send all of `source` over one connection, so that the order is certain."""
     words = ["send-many", str(source), "--results", str(source.parent / "r.jsonl")]
-    words += ["--server", server.url, "--cafile", server.ca, "--connections", "1"]
-    return main([*words, *more])
+    words += ["--server", without_login(server), *login(server), "--connections", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SMTP_PASSWORD", server.password)
+        return main([*words, *more])
 
 
 def lines(source: Path) -> list[dict[str, Any]]:
@@ -181,9 +183,9 @@ def test_killed(folder: Path) -> None:
     results = folder.parent / "r.jsonl"
     command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
     command += ["--results", str(results), "--connections", "1"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with one_port({"final:2": hang()}, {}) as server:
-        command += ["--server", server.url, "--cafile", server.ca]
+        env = environment(SMTP_PASSWORD=server.password)
+        command += ["--server", without_login(server), *login(server)]
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
             server.wait_for(
                 lambda: any(c.verbs.count("MAIL") > 1 for c in server.connections)
@@ -201,11 +203,11 @@ def test_interrupted(folder: Path, times: int) -> None:
     results = folder.parent / "r.jsonl"
     command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
     command += ["--results", str(results), "--connections", "1"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     go = threading.Event()
     wait = Action("wait", lambda talk: (go.wait(20), talk.do_normal()))
     with one_port({"final:2": wait}, {}) as server:
-        command += ["--server", server.url, "--cafile", server.ca]
+        env = environment(SMTP_PASSWORD=server.password)
+        command += ["--server", without_login(server), *login(server)]
         with subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
-from smtpsend.cli.arguments import Parser, build
+from smtpsend.cli.arguments import Parser, build, option_name
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of
 from smtpsend.cli.output import ERR, OUT
+from smtpsend.cli.secrecy import refuse_passwords
 
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return int(end.code or 0)
     _set_up(debug=getattr(arguments, "debug", False))
     try:
+        refuse_passwords(arguments)
         return int(_run(arguments))
     except Problem as problem:
         return _failed(arguments, problem.code, str(problem))
@@ -70,7 +72,7 @@ def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
         )
     if unknown:
         # Only the names of options are shown, since a value could be a secret.
-        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        names = [option_name(word) for word in unknown if word.startswith("-")]
         parser.error(
             f"unknown option: {' '.join(names)}" if names else "an argument too many"
         )

@@ -15,7 +15,8 @@ _SERVER = """\
 The server is a host name, or a URL (smtp://host:587, smtps://host); without one it
 comes from the environment: SMTP_URL, or SMTP_HOST with SMTP_USERNAME and
 SMTP_PASSWORD or SMTP_PASSWORD_FILE. The password is never an argument, which others
-on this machine could read: it comes from the environment, a file, or a prompt.
+on this machine could read: it comes from the environment, a file, or a prompt, and a
+URL has a user at most (smtp://ann@host:587, which is the same as --user).
 """
 _SEND = """\
 examples:
@@ -32,7 +33,10 @@ is noted there before its send begins, so that after a crash it counts as unknow
 or may have been delivered is not sent again; messages are identified by their content.
 After the first Ctrl-C the running sends finish; a second one aborts them.
 """
-_MASK = re.compile(r"[^\s'\"]*(?:://|@)[^\s'\"]*")
+_CHOICE = re.compile(r"(invalid choice: )(.*)( \(choose from )", re.DOTALL)
+_COMMAND = re.compile(r"'[a-z-]{1,12}'")
+_VALUE = re.compile(r"(ignored explicit argument ).*", re.DOTALL)
+_OPTION = re.compile(r"--[A-Za-z0-9-]*+|-.?", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,11 +53,27 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         ERR.write(self.format_usage())
-        ERR.write(f"{self.prog}: {_MASK.sub('***', message)}\n")
+        ERR.write(f"{self.prog}: {_without_value(message)}\n")
         self.exit(Exit.USAGE)
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002  # argparse's own
         OUT.write(self.format_help())
+
+
+def _without_value(message: str) -> str:
+    """An error of argparse without the argument that it quotes."""
+
+    def mistyped(match: re.Match[str]) -> str:
+        command = match[2] if _COMMAND.fullmatch(match[2]) else "***"
+        return f"{match[1]}{command}{match[3]}"
+
+    return _VALUE.sub(r"\1***", _CHOICE.sub(mistyped, message))
+
+
+def option_name(word: str) -> str:
+    """The name of an option, without a value that may stand in the same word."""
+    match = _OPTION.match(word)
+    return "" if match is None else match[0]
 
 
 class _Version(argparse.Action):

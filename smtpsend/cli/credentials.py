@@ -12,7 +12,7 @@ from typing import Any
 
 from smtpsend import Password, Server
 from smtpsend._model.server.server import server_of
-from smtpsend._model.server.url import auth_from_env
+from smtpsend._model.server.url import auth_from_env, split, user_of
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError
 
@@ -28,18 +28,35 @@ def server_from(arguments: argparse.Namespace) -> Server:
         ConfigError: a value cannot be used.
     """
     given = arguments.server
-    server = _from_environment() if given is None else server_of(given)
+    server, named = (_from_environment(), None) if given is None else server_named(given)
     trust: dict[str, Any] = {"cafile": arguments.cafile}
     trust["fingerprint"] = arguments.fingerprint
     server = replace(server, **{name: v for name, v in trust.items() if v is not None})
-    if arguments.user is None:
+    if arguments.user is not None and named is not None:
+        raise Problem(Exit.USAGE, "the URL has a user already: leave --user out")
+    user = named if arguments.user is None else arguments.user
+    if user is None:
         if arguments.password_file is not None:
             raise Problem(Exit.USAGE, "--password-file goes with --user")
         return server
-    if given is not None and server.auth is not None:
-        raise Problem(Exit.USAGE, "the URL has a user already: leave --user out")
-    where = server.host
-    return replace(server, auth=_password(arguments.user, arguments.password_file, where))
+    password = _password(user, arguments.password_file, server.host)
+    return replace(server, auth=password)
+
+
+def server_named(given: str) -> tuple[Server, str | None]:
+    """The server that an argument names, and the user that stands in its URL.
+
+    Raises:
+        ConfigError: it is neither a host name nor a URL.
+    """
+    if "://" not in given:
+        return server_of(given), None
+    user = user_of(split(given))
+    if user is None:
+        return server_of(given), None
+    scheme, _, rest = given.partition("://")
+    # A URL without a password is no server yet: the password is still to be found.
+    return server_of(f"{scheme}://{rest.rpartition('@')[2]}"), user
 
 
 def is_asked() -> bool:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from smtpsend import Policy
-from smtpsend._model.server.server import server_of
+from smtpsend.cli.credentials import server_named
 from smtpsend.cli.exits import Exit
 from smtpsend.cli.screen import Screen
 
@@ -14,7 +14,7 @@ from smtpsend.cli.screen import Screen
 def explain(arguments: argparse.Namespace) -> Exit:
     """Print the default policy, or that of a server given by its URL."""
     given = arguments.server
-    policy = Policy() if given is None else server_of(given).policy
+    policy = Policy() if given is None else server_named(given)[0].policy
     screen = Screen()
     for line in policy.explain().splitlines():
         indent = line[: len(line) - len(line.lstrip(" -"))]

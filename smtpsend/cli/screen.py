@@ -120,7 +120,7 @@ def _plain(parts: tuple[Part, ...] | list[Part]) -> list[str]:
 
 
 def _glued(part: Part) -> str:
-    """The text of a part, printable but for `NO_BREAK`; any other white space is a blank."""
+    """A part as printable text, but for `NO_BREAK`; other white space is a blank."""
     text = part if isinstance(part, str) else part[0]
     return NO_BREAK.join(map(printable, re.sub(r"\s", " ", text).split(NO_BREAK)))
 

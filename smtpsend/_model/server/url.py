@@ -74,6 +74,17 @@ def auth_of(parts: SplitResult) -> Password | None:
     return Password(_unquote(parts.username), _unquote(parts.password))
 
 
+def user_of(parts: SplitResult) -> str | None:
+    """The user name of a URL that has no password; None if there is none, or both.
+
+    Raises:
+        ConfigError: it is malformed.
+    """
+    if not parts.username or parts.password:
+        return None
+    return _unquote(parts.username)
+
+
 def _unquote(text: str) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise ConfigError("a % in user or password must be written as %25 in a URL")
