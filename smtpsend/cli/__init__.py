@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from smtpsend.cli.arguments import Parser, build, option_name
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of
-from smtpsend.cli.output import ERR, OUT
+from smtpsend.cli.output import ERR, OUT, printable
 from smtpsend.cli.secrecy import refuse_passwords
 
 
@@ -57,7 +57,7 @@ def _main(argv: Sequence[str] | None) -> int:
         refuse_passwords(arguments)
         return int(_run(arguments))
     except Problem as problem:
-        return _failed(arguments, problem.code, str(problem))
+        return _failed(arguments, problem.code, str(problem), problem.hint)
     except KeyboardInterrupt:
         return _failed(arguments, Exit.INTERRUPTED, "interrupted")
 
@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> Exit:
     try:
         return Exit(command(arguments))
     except SendError as error:
-        return _failed(arguments, exit_of(error), _words(error), error)
+        return _failed(arguments, exit_of(error), error.said(), advise(error), error)
 
 
 def _set_up(*, debug: bool) -> None:
@@ -101,24 +101,35 @@ def _set_up(*, debug: bool) -> None:
     log = logging.getLogger("smtpsend")
     if debug:
         handler = logging.StreamHandler(cast("TextIO", ERR))
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handler.setFormatter(_Formatter("%(asctime)s %(message)s"))
         log.handlers, log.propagate = [handler], False
     # Without --debug nothing is logged: the commands show it all themselves.
     log.setLevel(logging.DEBUG if debug else logging.CRITICAL)
 
 
-def _words(error: SendError) -> str:
-    return f"{error.said()}\n  {advise(error)}".rstrip()
+class _Formatter(logging.Formatter):
+    """Lines of the log, each on one line of the terminal, without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).split("\n")
+        return "\n".join(printable(line.removesuffix("\r")) for line in lines)
 
 
 def _failed(
-    arguments: argparse.Namespace, code: Exit, text: str, error: SendError | None = None
+    arguments: argparse.Namespace,
+    code: Exit,
+    text: str,
+    hint: str = "",
+    error: SendError | None = None,
 ) -> Exit:
     if getattr(arguments, "json", False):
         from smtpsend._model.diagnosis.report import plain
 
-        what = {"message": text} if error is None else plain(error)
+        message = f"{text}\n  {hint}".rstrip()
+        what = {"message": message} if error is None else plain(error)
         OUT.json({"ok": False, "exit": int(code), "error": what})
     else:
-        ERR.write(f"smtpsend: {text}\n")
+        ERR.line(f"smtpsend: {text}")
+        if hint:
+            ERR.line(f"  {hint}")
     return code

@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         ERR.write(self.format_usage())
-        ERR.write(f"{self.prog}: {_without_value(message)}\n")
+        ERR.line(f"{self.prog}: {_without_value(message)}")
         self.exit(Exit.USAGE)
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002  # argparse's own

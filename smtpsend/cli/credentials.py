@@ -14,6 +14,7 @@ from smtpsend import Password, Server
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import auth_from_env, split, user_of
 from smtpsend.cli.exits import Exit, Problem
+from smtpsend.cli.output import printable
 from smtpsend.errors import ConfigError
 
 
@@ -90,7 +91,8 @@ def _password(user: str, file: str | None, host: str) -> Password:
             "SMTP_PASSWORD_FILE (there is no terminal to ask at)",
         )
     try:
-        return Password(user, getpass.getpass(f"Password of {user} at {host}: "))
+        prompt = f"Password of {printable(user)} at {host}: "
+        return Password(user, getpass.getpass(prompt))
     except EOFError:
         raise Problem(Exit.CONFIG, "no password was given") from None
 

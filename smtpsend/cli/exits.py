@@ -54,9 +54,10 @@ def help_text() -> str:
 class Problem(Exception):
     """A problem of the command line that ends a command; its text is for a person."""
 
-    def __init__(self, code: Exit, text: str) -> None:
+    def __init__(self, code: Exit, text: str, hint: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.hint = hint
 
 
 def exit_of(error: SendError) -> Exit:

@@ -84,10 +84,9 @@ def entries(source: str) -> list[Entry]:
     path = Path(source)
     try:
         found = _in_folder(path) if path.is_dir() else _in_mbox(path)
-    except OSError as error:
-        raise Problem(
-            Exit.NO_INPUT, f"{source} cannot be read: {error.strerror}"
-        ) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a path"
+        raise Problem(Exit.NO_INPUT, f"{source} cannot be read: {why}") from None
     if not found:
         raise Problem(
             Exit.NO_INPUT,

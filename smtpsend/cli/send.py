@@ -31,7 +31,7 @@ def send(arguments: argparse.Namespace) -> Exit:
         message = _message(arguments)
     except ConfigError as error:
         text = f"the message cannot be sent: {error.message}"
-        raise Problem(Exit.DATA, f"{text}\n  {advise(error)}".rstrip()) from None
+        raise Problem(Exit.DATA, text, advise(error)) from None
     screen = Screen()
     receipt, failure = None, None
     try:
