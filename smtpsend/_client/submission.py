@@ -94,4 +94,6 @@ class Terms:
                 index=index,
             )
         except SendError as error:
+            # The caller never sees it raised; its traceback would keep our frames alive.
+            error.__traceback__ = error.__context__ = None
             return Outcome(index, message, None, error)

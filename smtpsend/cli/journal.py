@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from io import BufferedRandom
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +38,7 @@ class Journal:
         states: the last state of each message, by its digest.
         interrupted: the entries of an earlier run without an outcome; they are now noted
             as ``unknown``.
+        unknown: the entries that were ``unknown`` before, by their digest.
 
     Raises:
         Problem: the file cannot be used.
@@ -46,17 +47,9 @@ class Journal:
     def __init__(self, path: str, *, resume: bool) -> None:
         self.states: dict[str, str] = {}
         self.interrupted: list[dict[str, Any]] = []
+        self.unknown: dict[str, dict[str, Any]] = {}
         self._path = path
-        if Path(path).exists() and not resume:
-            raise Problem(
-                Exit.CANNOT_WRITE,
-                f"{path} exists already: give --resume to go on with it, or another name",
-            )
-        try:
-            self._file = Path(path).open("ab+")  # noqa: SIM115  # closed in __exit__
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "not a path"
-            raise Problem(Exit.CANNOT_WRITE, f"{path} cannot be written: {why}") from None
+        self._file = _opened(path, resume=resume)
         try:
             self._lock()
             self._read()
@@ -83,7 +76,10 @@ class Journal:
         if not content:
             self._write(_HEAD)
             return
-        lines = [_parsed(line) for line in content.split(b"\n")]
+        lines = [
+            self._parsed(line, number)
+            for number, line in enumerate(content.split(b"\n"), 1)
+        ]
         if lines[0] is None or lines[0].get("smtpsend") != "results":
             raise Problem(Exit.DATA, f"{self._path} is not a results file of send-many")
         if not content.endswith(b"\n"):
@@ -97,7 +93,23 @@ class Journal:
             if entry.get("state") == ATTEMPTING:
                 self.interrupted.append(entry)
                 self.note("unknown", key, str(entry.get("name")), entry.get("message_id"))
+            elif entry.get("state") == "unknown":
+                self.unknown[key] = entry
             self.states.setdefault(key, str(entry.get("state")))
+
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any] | None:
+        """A line as an object; None for one that was cut off."""
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return None
+        except RecursionError:
+            raise Problem(
+                Exit.DATA,
+                f"{self._path} is not a results file of send-many: line {number} is "
+                "nested too deep",
+            ) from None
+        return found if isinstance(found, dict) else None
 
     @property
     def counts(self) -> Counter[str]:
@@ -144,9 +156,23 @@ class Journal:
             self._file.close()
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _opened(path: str, *, resume: bool) -> BufferedRandom:
+    """The file at `path`, for its owner alone if it is a new one.
+
+    It holds addresses and what servers replied. Others may write to its folder (/tmp):
+    nobody's link is followed to another file.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (0 if resume else os.O_EXCL)
+    # Windows has no links that everybody can make, and would translate line ends.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
+        return os.fdopen(os.open(path, flags, 0o600), "ab+")
+    except (OSError, ValueError) as error:
+        if os.path.islink(path):  # noqa: PTH114  # Path raises for what is no path
+            why = "is a symbolic link, which is not followed: name the file itself"
+        elif isinstance(error, FileExistsError):
+            why = "exists already: give --resume to go on with it, or another name"
+        else:
+            reason = getattr(error, "strerror", None) or "not a path of a file"
+            why = f"cannot be written: {reason}"
+        raise Problem(Exit.CANNOT_WRITE, f"{path} {why}") from None

@@ -70,12 +70,14 @@ class _Run:
     quiet: bool
     stopping: str = ""
     skipped: int = 0
+    unknown_before: int = 0
     error: SendError | None = None
     begun: dict[int, tuple[str, Entry, Prepared]] = field(default_factory=dict)
     _unreached: int = 0
 
     def tell_interrupted(self) -> None:
         """Report the messages that an earlier run began and did not finish."""
+        self.unknown_before += len(self.journal.interrupted)
         for entry in self.journal.interrupted:
             self._say(
                 "unknown",
@@ -115,7 +117,7 @@ class _Run:
                 continue
             key = digest(content)
             if self.journal.states.get(key) in SETTLED or key in seen:
-                self._skip()
+                self._skip(key, entry)
                 continue
             seen.add(key)
             try:
@@ -170,9 +172,18 @@ class _Run:
         self._say("invalid", entry.name, why)
         self.progress.count("invalid")
 
-    def _skip(self) -> None:
+    def _skip(self, key: str, entry: Entry) -> None:
         self.skipped += 1
         self.progress.total -= 1
+        # Said by each run, as long as the message is there: nobody may have looked.
+        if (earlier := self.journal.unknown.pop(key, None)) is not None:
+            self.unknown_before += 1
+            self._say(
+                "unknown",
+                entry.name,
+                f"an earlier run may have delivered it; look for "
+                f"{earlier.get('message_id')} before you send it again",
+            )
 
     def _say(self, state: str, name: str, text: str) -> None:
         if not self.quiet:
@@ -212,6 +223,7 @@ class _Run:
         if self.quiet:
             facts: dict[str, Any] = {"ok": code is Exit.OK, "exit": int(code)}
             facts |= {"counts": dict(counts), "skipped": self.skipped, "left": left}
+            facts |= {"unknown_before": self.unknown_before}
             facts |= {"stopped": self.stopping or None, "error": plain(self.error)}
             OUT.json(facts, indent=2)
             return code
@@ -226,7 +238,7 @@ class _Run:
         if left or counts["deferred"] or counts["failed"]:
             rest = left + counts["deferred"] + counts["failed"]
             self.screen.line(f"{rest} not sent: run it again with --resume")
-        if counts["unknown"] or self.journal.interrupted:
+        if counts["unknown"] or self.unknown_before:
             self.screen.block(
                 (
                     "What is unknown may have been delivered: look for its Message-ID "
@@ -238,7 +250,7 @@ class _Run:
 
     def _code(self, left: int) -> Exit:
         counts = self.progress.counts
-        if counts["unknown"] or self.journal.interrupted:
+        if counts["unknown"] or self.unknown_before:
             return Exit.UNKNOWN
         if self.error is not None:
             return exit_of(self.error)
