@@ -12,7 +12,7 @@ from typing import Any
 
 from smtpsend import Password, Server
 from smtpsend._model.server.server import server_of
-from smtpsend._model.server.url import auth_from_env, split, user_of
+from smtpsend._model.server.url import auth_from_env, password_in, split, user_of
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.cli.output import printable
 from smtpsend.errors import ConfigError
@@ -98,11 +98,15 @@ def _password(user: str, file: str | None, host: str) -> Password:
 
 
 def _read(file: str) -> str:
+    why = "it is no path"
     try:
-        text = Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError("the password file is not UTF-8 text") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a path"
-        raise Problem(Exit.NO_INPUT, f"the password file cannot be read: {why}") from None
-    return text.removesuffix("\n").removesuffix("\r")
+        password = password_in(Path(file).read_bytes())
+    except OSError as error:
+        why = error.strerror or "it is no file"
+    except ValueError:
+        pass
+    else:
+        if password is None:
+            raise ConfigError("the password file is not UTF-8 text")
+        return password
+    raise Problem(Exit.NO_INPUT, f"the password file cannot be read: {why}")

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import ExitStack
 
 from smtpsend import Receipt, SendError, compose, send
 from smtpsend.cli.exits import Exit, Problem, exit_of
 from smtpsend.cli.screen import Screen
 from smtpsend.cli.timeline import bars, show
+from smtpsend.testing import is_missing
 
 
 def demo(_: argparse.Namespace) -> Exit:
     """Send a message to an embedded server whose first port refuses connections."""
     try:
         from smtpsend.testing.server import LocalServer
-    except ImportError:
+    except ImportError as error:
+        what = "the demo needs an embedded server"
+        if is_missing(error):
+            raise Problem(
+                Exit.CONFIG, f"{what}: pip install 'smtpsend[testing]'"
+            ) from None
         raise Problem(
-            Exit.CONFIG,
-            "the demo needs an embedded server: pip install 'smtpsend[testing]'",
+            Exit.CONFIG, f"{what}, which cannot be imported here: {error}"
         ) from None
     # The log of the embedded server would hide the output of the demo.
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     screen = Screen()
-    with LocalServer(refuse=["starttls"]) as local:
+    with ExitStack() as stack:
+        try:
+            local = stack.enter_context(LocalServer(refuse=["starttls"]))
+        except OSError as error:
+            # It needs a temporary folder for its certificate, and 127.0.0.1.
+            text = f"the embedded server cannot start: {error}"
+            raise Problem(Exit.CONFIG, text) from None
         screen.block(
             "An SMTP server with TLS and login runs on this machine; its first port "
             "refuses connections. Sending one message to it:"

@@ -42,12 +42,27 @@ def local_server(**options: Any) -> LocalServer:
         options: the keyword arguments of `LocalServer`.
 
     Raises:
-        ImportError: the extra ``testing`` is not installed.
+        ImportError: the extra ``testing`` is not installed, or what it brings cannot be
+            imported here, such as cryptography in a subinterpreter.
     """
     try:
         from smtpsend.testing.server import LocalServer
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if not is_missing(error):
+            raise
         raise ImportError(
             "local_server() needs: pip install 'smtpsend[testing]'", name=error.name
         ) from error
     return LocalServer(**options)
+
+
+_OF_THE_EXTRA = {"aiosmtpd", "trustme", "attr", "cryptography", "idna", "public"}
+
+
+def is_missing(error: ImportError) -> bool:
+    """Whether a module of the extra ``testing`` is not installed.
+
+    One that is installed and cannot be imported is another matter, with another cause.
+    """
+    name = (error.name or "").partition(".")[0]
+    return isinstance(error, ModuleNotFoundError) and name in _OF_THE_EXTRA

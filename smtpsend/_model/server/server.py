@@ -140,8 +140,9 @@ class Server:
         """Make a server from environment variables.
 
         They are ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME``
-        and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password;
-        one line end at its end is dropped). An empty variable counts as missing.
+        and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password in
+        UTF-8; a byte order mark and one line end at its end are dropped, and its
+        permissions are not checked). An empty variable counts as missing.
 
         Args:
             environ: the variables, by default ``os.environ``.

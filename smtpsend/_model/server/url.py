@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
@@ -138,17 +139,25 @@ def _read(file: str) -> str:
     Raises:
         ConfigError: it cannot be read, or holds no text.
     """
-    content, why = b"", ""
+    why = "it is not UTF-8 text"
     try:
-        content = Path(file).read_bytes()
+        password = password_in(Path(file).read_bytes())
     except OSError as error:
-        why = error.strerror or "it is no file"
+        password, why = None, error.strerror or "it is no file"
     except ValueError:
-        why = "it is no path"
-    password = _decoded(content)
+        password, why = None, "it is no path"
     if password is None:
-        why = "it is not UTF-8 text"
-    if why or password is None:
         # Raised outside of the handlers: what is named by mistake may be the password.
         raise ConfigError(f"SMTP_PASSWORD_FILE cannot be read: {why}")
-    return password.removesuffix("\n").removesuffix("\r")
+    return password
+
+
+def password_in(content: bytes) -> str | None:
+    """The password that a file holds; None if the file is not UTF-8 text.
+
+    A byte order mark, which editors of Windows write, and one line end at the end are no
+    part of it. The permissions of the file are not looked at: Docker and Kubernetes mount
+    secrets readable by all, in containers in which there is nobody else.
+    """
+    text = _decoded(content.removeprefix(BOM_UTF8))
+    return None if text is None else text.removesuffix("\n").removesuffix("\r")
