@@ -7,7 +7,6 @@ Up to the login (login.py), aiosmtplib sends the commands over our own channel
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -84,8 +83,8 @@ class Session:
 
     def close_socket(self) -> None:
         """Close the socket, if the event loop of the connection no longer runs."""
-        if (fd := self._sock.detach()) >= 0:
-            os.close(fd)
+        # os.close would refuse the handle of a socket on Windows.
+        self._sock.close()
 
     @property
     def method(self) -> Method:

@@ -78,4 +78,4 @@ def forget(sockets: Iterable[socket.socket]) -> None:
             mine.close()
             other.close()
         else:
-            os.close(sock.detach())
+            sock.close()
