@@ -63,3 +63,9 @@ HINTS: dict[Event, str] = {
     "before you send it again, or it may arrive twice",
 }
 """The hint for each event: what to do about it."""
+
+NO_MD5 = (
+    "ask whoever runs the server to offer PLAIN inside TLS; a Python with MD5 can log in "
+    "by CRAM-MD5"
+)
+"""What to do where the server offers CRAM-MD5 alone, and this Python has no MD5."""

@@ -211,14 +211,17 @@ class CertificateError(ConnectError):
 class TLSError(ConnectError):
     """STARTTLS was not offered or refused, or the TLS handshake failed.
 
-    Temporary only for a 4yz reply, a cut connection or a time-out.
+    Temporary only for a 4yz reply, a cut connection or a time-out, here or on another
+    method.
     """
 
 
 class AuthError(SendError):
     """The login was refused, no mechanism is shared, or the token provider failed.
 
-    Temporary for a 4yz reply.
+    Temporary for a 4yz reply, and where the token provider timed out or raised an
+    `OSError`. Never where no login that fits is offered, whatever became of the other
+    methods.
     """
 
 

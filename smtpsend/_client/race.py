@@ -176,7 +176,9 @@ class Race:
             self._errors,
             key=lambda entry: (_rank(entry[1]), order.index(entry[0])),
         )
-        if not isinstance(error, CertificateError):
+        # A login that is not offered on the way that got furthest does not come by
+        # waiting until the others, closed on many servers, are open.
+        if not isinstance(error, CertificateError | AuthError):
             error.temporary = any(e.temporary for _, e in self._errors)
         error.attempts = tuple(self.attempts)
         return error

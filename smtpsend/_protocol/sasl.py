@@ -8,7 +8,7 @@ the initial response; None means that the server sends the first challenge.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from smtpsend._model.server.credentials import Auth, OAuth2, Password
 
@@ -50,10 +50,12 @@ def _oauthbearer(username: str, secret: str) -> Exchange:
     yield b"\x01"
 
 
+_CRAM_MD5 = "CRAM-MD5"
+
 # In order of preference. PLAIN comes first: inside verified TLS it exposes nothing, it
 # costs no second round trip, and the server need not store the password readably.
 _MECHANISMS: dict[type, dict[str, Callable[[str, str], Exchange]]] = {
-    Password: {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5},
+    Password: {"PLAIN": _plain, "LOGIN": _login, _CRAM_MD5: _cram_md5},
     OAuth2: {"OAUTHBEARER": _oauthbearer, "XOAUTH2": _xoauth2},
 }
 
@@ -61,12 +63,35 @@ _MECHANISMS: dict[type, dict[str, Callable[[str, str], Exchange]]] = {
 def choose(auth: Auth, offered: Iterable[str]) -> str | None:
     """The one mechanism to try, of those that the server offers; None if none can."""
     names = {name.upper() for name in offered}
-    return next((name for name in _MECHANISMS[type(auth)] if name in names), None)
+    return next((name for name in _usable(auth) if name in names), None)
 
 
 def mechanisms_for(auth: Auth) -> str:
     """The mechanisms that can use `auth`, separated by commas."""
-    return ", ".join(_MECHANISMS[type(auth)])
+    return ", ".join(_usable(auth))
+
+
+def lacks_md5(auth: Auth, offered: Iterable[str]) -> bool:
+    """Whether the server offers CRAM-MD5 for a password, and this Python has no MD5."""
+    names = {name.upper() for name in offered}
+    return isinstance(auth, Password) and _CRAM_MD5 in names and not _has_md5()
+
+
+def _usable(auth: Auth) -> Iterator[str]:
+    """The mechanisms that can use `auth` on this machine, the preferred one first."""
+    for name in _MECHANISMS[type(auth)]:
+        if name != _CRAM_MD5 or _has_md5():
+            yield name
+
+
+def _has_md5() -> bool:
+    # FIPS mode can be set while the process runs, so that the answer is not kept. The
+    # question comes up only where the server offers nothing better.
+    try:
+        hmac.new(b"", b"", "md5")
+    except ValueError:
+        return False
+    return True
 
 
 def exchange(mechanism: str, auth: Auth, secret: str) -> Exchange:

@@ -6,10 +6,11 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
+from smtpsend._events import NO_MD5
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
-from smtpsend._protocol.sasl import mechanisms_for
+from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
@@ -164,11 +165,18 @@ def _require_mechanism(session: Session) -> None:
         return
     offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
-    raise AuthError(
-        f"the server {what}, and the credentials need one of {mechanisms_for(auth)}",
-        phase=Phase.AUTH,
-        event=Event.NO_MECHANISM,
-    )
+    text = f"the server {what}, and the credentials need one of {mechanisms_for(auth)}"
+    hint = "" if offered else _NO_LOGIN
+    if lacks_md5(auth, session.extensions.mechanisms):
+        text += "; CRAM-MD5 needs MD5, which this Python does not have (FIPS mode)"
+        hint = NO_MD5
+    raise AuthError(text, phase=Phase.AUTH, event=Event.NO_MECHANISM, hint=hint)
+
+
+_NO_LOGIN = (
+    "if the server needs no login, leave the credentials out; else check that this is a "
+    "submission server, and the port"
+)
 
 
 def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:

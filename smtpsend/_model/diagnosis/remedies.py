@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from smtpsend._events import NO_MD5
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend.errors import Event, Phase
 
@@ -117,8 +118,13 @@ def _expired(_: Report, m: MethodReport) -> str:
 
 def _mechanism(_: Report, m: MethodReport) -> str:
     if not m.mechanisms:
-        return "no login is offered there: it may be meant for other servers"
+        return (
+            "no login is offered there: leave the credentials out if the server needs no "
+            "login; else the port may be meant for other servers"
+        )
     offered = listed(m.mechanisms)
+    if m.error is not None and m.error.hint == NO_MD5:
+        return f"the server offers {offered}, and this Python has no MD5: {NO_MD5}"
     if {"XOAUTH2", "OAUTHBEARER"} & {*m.mechanisms}:
         return (
             f"the server takes OAuth 2.0 tokens and no password ({offered}): use "
