@@ -11,6 +11,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
+from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import FAULTS, lost, positive
 from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
 
@@ -131,7 +132,15 @@ def _warn(text: str, *facts: object) -> None:
 
 
 def unexpected(error: Exception, phase: Phase) -> SendError:
-    """Log and build a typed error for a defect of this library or of one it uses."""
+    """Log and build a typed error for a defect of this library or of one it uses.
+
+    A shortage of this machine can show anywhere, and is no defect.
+    """
+    if (why := shortage(error)) is not None:
+        typed = lost(phase, why)
+        if not isinstance(typed, DeliveryUnknown):
+            typed.hint = HINT
+        return typed
     frames = traceback.extract_tb(error.__traceback__)
     place = (
         f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "an unknown place"

@@ -197,6 +197,10 @@ class Pool:
         self._idle = [idle for idle in self._idle if idle.session is not session]
         session.channel.quit()
 
+    def abandon(self) -> None:
+        """Begin no further send; for a pool that has no connection in this process."""
+        self._closed = True
+
     async def close(self) -> None:
         """Let running sends finish, then close all connections; refuse later sends."""
         if self._closed:

@@ -107,7 +107,15 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     Raises:
         SendError: the error that a send would raise.
     """
-    deadline = Deadline(timeout)
+    try:
+        await _check(server, Deadline(timeout), pool)
+    except SendError:
+        raise
+    except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+        raise log.unexpected(error, Phase.CONNECT) from None
+
+
+async def _check(server: Server, deadline: Deadline, pool: Pool) -> None:
     async with pool.slot(deadline):
         if transport.replacement is not None:
             await transport.replacement.check(server, pool.hooks)

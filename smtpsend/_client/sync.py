@@ -11,12 +11,12 @@ from smtpsend._client.background import portal
 from smtpsend._client.bulk.send_many import outcomes_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import Terms, checked_timeout, submission_of
+from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server, server_of
-from smtpsend.errors import Attempt
+from smtpsend.errors import Attempt, ConnectError, SendError
 
 
 def send(
@@ -69,7 +69,18 @@ def send(
     submission = submission_of(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
-    return portal.run(lambda: submit(where, submission))
+    return _submitted(where, submission)
+
+
+def _submitted(
+    server: Server, submission: Submission, pool: Pool | None = None
+) -> Receipt:
+    try:
+        return portal.run(lambda: submit(server, submission, pool))
+    except SendError as error:
+        # Where not even the event loop could be started, nobody has noted it.
+        error.message_id = error.message_id or submission.envelope.message_id
+        raise
 
 
 class Client:
@@ -174,7 +185,7 @@ class Client:
         submission = submission_of(
             server, message, sender, recipients, require_all=require_all, timeout=timeout
         )
-        return portal.run(lambda: submit(server, submission, self._pool))
+        return _submitted(server, submission, self._pool)
 
     def send_many(
         self,
@@ -210,6 +221,8 @@ class Client:
         Returns:
             An iterator that yields one `Outcome` for each message. An error that ends the
             send of a message is in its outcome, and is not raised.
+            Where this machine has no descriptor or thread left to begin with, the
+            iterator raises a temporary `ConnectError` before it asks for a message.
         """
         return outcomes_sync(messages, Terms(self._pool, require_all, timeout))
 
@@ -233,4 +246,8 @@ class Client:
 
         A send after this raises a `ConfigError`.
         """
-        portal.run(self._pool.close)
+        try:
+            portal.run(self._pool.close)
+        except ConnectError:
+            # No event loop can be started, so that none has a connection of this client.
+            self._pool.abandon()

@@ -12,6 +12,7 @@ from typing import cast
 from weakref import WeakSet
 
 from smtpsend._model.server.host import literal
+from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
@@ -63,21 +64,26 @@ async def resolve(host: str, timeout: float) -> list[Address]:
             found = await in_thread(look_up, f"smtpsend-resolve-{host[:40]}")
     except socket.gaierror as error:
         unknown = error.errno in _UNKNOWN_NAME
+        # Without a descriptor to ask the DNS by, every name is unknown.
+        if (why := _no_descriptor()) is not None:
+            raise _unresolved(_cannot(host, why), temporary=True, hint=HINT) from None
         raise _unresolved(
             f"the host name {host} "
             + ("is unknown" if unknown else "cannot be looked up"),
             temporary=not unknown,
         ) from None
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, RuntimeError, MemoryError) as error:
         if timer.expired():
             raise _unresolved(
                 f"the look-up of the host name {host} took longer than {timeout:.3g} s",
                 temporary=True,
                 timed_out=True,
             ) from None
-        raise _unresolved(
-            f"the host name {host} cannot be looked up", temporary=True
-        ) from None
+        why = shortage(error)
+        if why is None and isinstance(error, RuntimeError | MemoryError):
+            raise
+        hint = HINT if why else ""
+        raise _unresolved(_cannot(host, why), temporary=True, hint=hint) from None
     addresses = interleave(list(dict.fromkeys(found)))
     if not addresses:
         raise _unresolved(f"the host name {host} has no address", temporary=False)
@@ -94,13 +100,30 @@ def _without_zone(address: tuple[object, ...]) -> tuple[str | int, ...]:
     return (str(host).partition("%")[0], *rest)
 
 
-def _unresolved(text: str, *, temporary: bool, timed_out: bool = False) -> ConnectError:
+def _no_descriptor() -> str | None:
+    """What keeps this process from opening a socket now, in words; None: nothing."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return shortage(error)
+    return None
+
+
+def _cannot(host: str, why: str | None) -> str:
+    text = f"the host name {host} cannot be looked up"
+    return text if why is None else f"{text}: {why}"
+
+
+def _unresolved(
+    text: str, *, temporary: bool, timed_out: bool = False, hint: str = ""
+) -> ConnectError:
     return ConnectError(
         text,
         phase=Phase.RESOLVE,
         event=Event.UNRESOLVED,
         temporary=temporary,
         timed_out=timed_out,
+        hint=hint,
     )
 
 
@@ -151,6 +174,10 @@ async def dial(
 
 
 def _unreachable(error: OSError) -> SendError:
+    if (short := shortage(error)) is not None:
+        failure = lost(Phase.CONNECT, short)
+        failure.hint = HINT
+        return failure
     why = os.strerror(error.errno).lower() if error.errno else "no route"
     return lost(Phase.CONNECT, why)
 

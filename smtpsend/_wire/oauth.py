@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 from smtpsend._model.server.credentials import OAuth2, check_token
+from smtpsend._model.shortage import shortage
 from smtpsend._wire.threads import in_thread
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
@@ -35,8 +36,11 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
     except ConfigError as error:
         raise _failed(f"returned no usable token: {error.message}") from None
     except Exception as error:  # noqa: BLE001  # whatever a user's function raises
-        text = f"raised {type(error).__name__}"
-        raise _failed(text, temporary=isinstance(error, OSError)) from None
+        # It, or the thread for it, may have met a shortage of this machine.
+        short = shortage(error)
+        text = f"raised {type(error).__name__}" if short is None else f"failed: {short}"
+        passes = isinstance(error, OSError) or short is not None
+        raise _failed(text, temporary=passes) from None
 
 
 async def _call(

@@ -13,12 +13,18 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from smtpsend._model.shortage import shortage
+
 
 T = TypeVar("T")
 
 
 async def in_thread(function: Callable[[], T], name: str) -> T:
-    """Call `function` in a daemon thread with this name; return or raise its result."""
+    """Call `function` in a daemon thread with this name; return or raise its result.
+
+    Raises:
+        RuntimeError: this machine can start no further thread (see `shortage`).
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -47,7 +53,9 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
     thread = threading.Thread(target=call, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError:
+    except RuntimeError as error:
+        if shortage(error) is not None:
+            raise  # called here, it would hold up the loop
         # The interpreter is ending, and starts no more threads (3.12 and newer).
         return function()
     return await future

@@ -8,6 +8,7 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase
 
 
@@ -38,10 +39,15 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
 
     Raises:
         ConfigError: `cafile` cannot be read, or `own` does not verify.
+        ConnectError: this machine has no file descriptor left to read it.
     """
     if own is not None:
         return require_verifying(own)
-    path = Path(_public_cas() if cafile is None else cafile)
+    try:
+        path = Path(_public_cas() if cafile is None else cafile)
+    except OSError as error:
+        raise_if_short(error, "the CAs of certifi cannot be read")
+        raise
     try:
         state = path.stat()
         # Reading a bundle takes some 17 ms, so that each file is read once per process. A
@@ -52,6 +58,7 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     except ValueError:
         raise ConfigError("cafile is not a path") from None
     except OSError as error:
+        raise_if_short(error, f"cafile cannot be read: {_shown(path)}")
         text = f"cafile cannot be read: {_shown(path)}: {error.strerror}"
         raise ConfigError(text) from None
 

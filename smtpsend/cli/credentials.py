@@ -13,9 +13,10 @@ from typing import Any
 from smtpsend import Password, Server
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import auth_from_env, password_in, split, user_of
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.cli.output import printable
-from smtpsend.errors import ConfigError
+from smtpsend.errors import ConfigError, Phase
 
 
 def server_from(arguments: argparse.Namespace) -> Server:
@@ -102,6 +103,7 @@ def _read(file: str) -> str:
     try:
         password = password_in(Path(file).read_bytes())
     except OSError as error:
+        raise_if_short(error, "the password file cannot be read", Phase.CONFIG)
         why = error.strerror or "it is no file"
     except ValueError:
         pass

@@ -16,7 +16,9 @@ from io import BufferedRandom
 from types import TracebackType
 from typing import Any, Self
 
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.exits import Exit, Problem
+from smtpsend.errors import Phase
 
 
 ATTEMPTING = "attempting"
@@ -168,6 +170,7 @@ def _opened(path: str, *, resume: bool) -> BufferedRandom:
     try:
         return os.fdopen(os.open(path, flags, 0o600), "ab+")
     except (OSError, ValueError) as error:
+        raise_if_short(error, f"{path} cannot be written", Phase.CONFIG)
         if os.path.islink(path):  # noqa: PTH114  # Path raises for what is no path
             why = "is a symbolic link, which is not followed: name the file itself"
         elif isinstance(error, FileExistsError):

@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from smtpsend._model.message.originator import HeaderAddresses
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.exits import Exit, Problem
-from smtpsend.errors import ConfigError
+from smtpsend.errors import ConfigError, Phase
 from smtpsend.prepared import Prepared, prepare
 
 
@@ -85,6 +86,7 @@ def entries(source: str) -> list[Entry]:
     try:
         found = _in_folder(path) if path.is_dir() else _in_mbox(path)
     except (OSError, ValueError) as error:
+        raise_if_short(error, f"{source} cannot be read", Phase.CONFIG)
         why = getattr(error, "strerror", None) or "not a path"
         raise Problem(Exit.NO_INPUT, f"{source} cannot be read: {why}") from None
     if not found:

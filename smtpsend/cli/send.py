@@ -10,13 +10,14 @@ from pathlib import Path
 from smtpsend import Receipt, SendError, Server, compose
 from smtpsend import send as send_it
 from smtpsend._model.diagnosis.report import plain
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.credentials import is_asked, server_from
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of, state_of
 from smtpsend.cli.messages import ready
 from smtpsend.cli.output import OUT
 from smtpsend.cli.screen import Screen, seconds
 from smtpsend.cli.timeline import Bar, bars, show
-from smtpsend.errors import ConfigError
+from smtpsend.errors import ConfigError, Phase
 from smtpsend.prepared import Prepared, prepare
 
 
@@ -118,6 +119,7 @@ def _whole(file: str | None) -> bytes:
     try:
         return Path(str(file)).read_bytes()
     except (OSError, ValueError) as error:
+        raise_if_short(error, f"{file} cannot be read", Phase.CONFIG)
         why = getattr(error, "strerror", None) or "not a path"
         raise Problem(Exit.NO_INPUT, f"{file} cannot be read: {why}") from None
 

@@ -45,6 +45,7 @@ from django.dispatch import Signal
 from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Server
 from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._model.server.server import server_of
+from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 
@@ -222,6 +223,7 @@ class EmailBackend(_Base):
         try:
             context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
         except (OSError, TypeError, ValueError) as error:
+            raise_if_short(error, "the client's certificate cannot be read")
             why = getattr(error, "strerror", None) or "it is not usable"
             raise ConfigError(f"the client's certificate cannot be read: {why}") from None
         return context

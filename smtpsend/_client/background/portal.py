@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import socket
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from smtpsend._client.background import gevent
+from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.dial import OPEN
 from smtpsend.errors import ConfigError
 
@@ -24,6 +27,28 @@ T = TypeVar("T")
 
 # Seconds for which an interrupted caller waits until its send is aborted.
 _GRACE = 5.0
+
+
+# What an event loop opens: a selector and a pair of sockets.
+_OF_A_LOOP = 3
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """A new event loop.
+
+    Raises:
+        ConnectError: this machine has nothing left to make it of.
+    """
+    try:
+        # A loop that is made by half complains on stderr when it is collected, so that
+        # what it needs is opened first, and closed again.
+        with ExitStack() as opened:
+            for _ in range(_OF_A_LOOP):
+                opened.enter_context(socket.socket())
+        return asyncio.new_event_loop()
+    except OSError as error:
+        raise_if_short(error, "no connection")
+        raise
 
 
 class _Portal:
@@ -40,17 +65,19 @@ class _Portal:
 
         Raises:
             RuntimeError: the interpreter is shutting down and starts no more threads.
+            ConnectError: this machine has nothing left to start the loop with.
         """
         with self._lock:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
-                loop = asyncio.new_event_loop()
+                loop = _new_loop()
                 thread = threading.Thread(
                     target=loop.run_forever, name="smtpsend", daemon=True
                 )
                 try:
                     thread.start()
-                except RuntimeError:
+                except RuntimeError as error:
                     loop.close()
+                    raise_if_short(error, "no connection")
                     raise
                 self._loop, self._thread = loop, thread
             return self._loop
@@ -71,7 +98,7 @@ class _Portal:
         """
         with self._lock:
             if self._inline is None:
-                self._inline = asyncio.new_event_loop()
+                self._inline = _new_loop()
             return self._inline.run_until_complete(make())
 
 
@@ -95,6 +122,7 @@ class Call(Generic[T]):
         Raises:
             ConfigError: the current thread is the loop's own and would wait for itself,
                 or gevent is patched in a way that would make the call hang.
+            ConnectError: this machine has nothing left to start the loop with.
         """
         gevent.refuse_partial_patching()
         if _portal.inside():

@@ -29,7 +29,8 @@ from smtpsend._model.message.parts import (
     set_text,
 )
 from smtpsend._model.message.serialize import typed
-from smtpsend.errors import ConfigError
+from smtpsend._model.shortage import raise_if_short
+from smtpsend.errors import ConfigError, Phase
 
 
 __all__ = ["Attachment", "compose"]
@@ -84,6 +85,7 @@ def compose(
     Raises:
         ConfigError: an address, a header or an attachment is wrong, or a file cannot be
             read.
+        ConnectError: this machine has no file descriptor left to read it; temporary.
     """
     author = _mailbox(sender)
     message = EmailMessage()
@@ -239,6 +241,9 @@ def _read(path: Path) -> File:
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
+        raise_if_short(
+            error, f"cannot read the attachment {shown(str(path))}", Phase.CONFIG
+        )
         reason = getattr(error, "strerror", None) or "not a path"
         raise ConfigError(
             f"cannot read the attachment {shown(str(path))}: {reason}",

@@ -20,7 +20,8 @@ from smtpsend._model.message.headers import (
     foldable,
     names_addresses,
 )
-from smtpsend.errors import ConfigError
+from smtpsend._model.shortage import raise_if_short
+from smtpsend.errors import ConfigError, Phase, SendError
 
 
 __all__ = ["own_copy", "serialize", "seven_bit", "typed", "wire_copy"]
@@ -35,9 +36,10 @@ def typed() -> Iterator[None]:
     """Raise a ConfigError for any exception of the standard library over a message."""
     try:
         yield
-    except (ConfigError, MemoryError):
+    except (SendError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - every failure ends in a SendError
+        raise_if_short(error, "the message cannot be built or written", Phase.CONFIG)
         surrogate = (
             isinstance(error, UnicodeEncodeError)
             and "\ud800" <= (error.object[error.start]) <= "\udfff"

@@ -150,6 +150,7 @@ class Server:
 
         Raises:
             ConfigError: no server is set, or the variables contradict each other.
+            ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
         names = ("URL", "HOST", "USERNAME", "PASSWORD", "PASSWORD_FILE")

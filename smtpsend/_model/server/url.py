@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.policy.policy import Method
 from smtpsend._model.server.credentials import Password
-from smtpsend.errors import ConfigError
+from smtpsend._model.shortage import raise_if_short
+from smtpsend.errors import ConfigError, Phase
 
 
 def split(url: str) -> SplitResult:
@@ -120,6 +121,7 @@ def auth_from_env(found: Mapping[str, str]) -> Password | None:
 
     Raises:
         ConfigError: they are incomplete, or contradict each other.
+        ConnectError: this machine has no file descriptor left to read the password.
     """
     password = found.get("PASSWORD")
     if file := found.get("PASSWORD_FILE"):
@@ -143,6 +145,7 @@ def _read(file: str) -> str:
     try:
         password = password_in(Path(file).read_bytes())
     except OSError as error:
+        raise_if_short(error, "SMTP_PASSWORD_FILE cannot be read", Phase.CONFIG)
         password, why = None, error.strerror or "it is no file"
     except ValueError:
         password, why = None, "it is no path"
