@@ -16,6 +16,7 @@ class Event(StrEnum):
     INJECTED = "injected"
     HANDSHAKE = "handshake"
     CERTIFICATE = "certificate"
+    CLIENT_CERTIFICATE = "client-certificate"
     NO_MECHANISM = "no-mechanism"
     AUTH_REFUSED = "auth-refused"
     AUTH_LOST = "auth-lost"
@@ -44,6 +45,9 @@ HINTS: dict[Event, str] = {
     "TLS 1.2 or newer is required",
     Event.CERTIFICATE: "use the name that the certificate is for, or give the CA that "
     "signed it with Server(cafile=...); verification cannot be turned off",
+    Event.CLIENT_CERTIFICATE: "give the certificate of the client by "
+    "context.load_cert_chain(...) and Server(ssl_context=context); whoever runs the "
+    "server knows which certificates it accepts",
     Event.NO_MECHANISM: "the server offers no mechanism on this port that the "
     "credentials fit: check that this is a submission server, and what it offers",
     Event.AUTH_REFUSED: "check user name and password; many providers want an "

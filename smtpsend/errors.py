@@ -212,7 +212,7 @@ class TLSError(ConnectError):
     """STARTTLS was not offered or refused, or the TLS handshake failed.
 
     Temporary only for a 4yz reply, a cut connection or a time-out, here or on another
-    method.
+    method; never where the server wants another certificate of the client.
     """
 
 

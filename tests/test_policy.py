@@ -34,6 +34,7 @@ AFTER_ONE = {
     Event.INJECTED: NEXT,
     Event.HANDSHAKE: NEXT,
     Event.CERTIFICATE: Stop(),
+    Event.CLIENT_CERTIFICATE: NEXT,
     Event.NO_MECHANISM: NEXT,
     Event.AUTH_REFUSED: Stop(),
     Event.AUTH_LOST: NEXT,

@@ -176,9 +176,11 @@ class Race:
             self._errors,
             key=lambda entry: (_rank(entry[1]), order.index(entry[0])),
         )
-        # A login that is not offered on the way that got furthest does not come by
-        # waiting until the others, closed on many servers, are open.
-        if not isinstance(error, CertificateError | AuthError):
+        # A login that is not offered on the way that got furthest, or a certificate that
+        # is wanted there, does not come by waiting until the others, closed on many
+        # servers, are open.
+        final = isinstance(error, CertificateError | AuthError)
+        if not final and error.event is not Event.CLIENT_CERTIFICATE:
             error.temporary = any(e.temporary for _, e in self._errors)
         error.attempts = tuple(self.attempts)
         return error

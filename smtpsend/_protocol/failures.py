@@ -26,6 +26,18 @@ class Lost(Exception):
     """The connection ended."""
 
 
+class Alert(Lost):
+    """The server ended TLS by an alert (RFC 8446 section 6).
+
+    Args:
+        name: the alert in the words of the RFC.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the server ended TLS (alert: {name})")
+        self.name = name
+
+
 class TimedOut(Exception):
     """One of our own timers ran out."""
 

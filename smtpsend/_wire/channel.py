@@ -12,9 +12,10 @@ import contextlib
 from collections import deque
 from typing import cast
 
-from smtpsend._protocol.failures import Garbage, Lost, TimedOut
+from smtpsend._protocol.failures import Alert, Garbage, Lost, TimedOut
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
+from smtpsend._wire.alerts import alert_of, unread_alert
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
@@ -65,6 +66,7 @@ class Channel(asyncio.Protocol):
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
+        self._alert: str | None = None  # by which the server ended TLS
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wait_end = 0.0  # the latest end of the present wait, on the loop's clock
@@ -72,6 +74,7 @@ class Channel(asyncio.Protocol):
         self.last_received = self._loop.time()
         self._closed = self._loop.create_future()
         self.transport: asyncio.Transport
+        self._below: asyncio.Transport | None = None
 
     # Methods that asyncio calls.
 
@@ -80,6 +83,8 @@ class Channel(asyncio.Protocol):
 
     def set_transport(self, transport: asyncio.Transport) -> None:
         """Use `transport` from now on: the first one, or the one inside TLS."""
+        # The transport that has the socket stays the first one.
+        self._below = self._below or transport
         self.transport = transport
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
@@ -94,6 +99,7 @@ class Channel(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._alert = self._alert or alert_of(exc)
         reset = isinstance(exc, ConnectionResetError | BrokenPipeError)
         self._lost = self._lost or (
             "the connection was reset" if reset else "the connection was closed"
@@ -101,7 +107,7 @@ class Channel(asyncio.Protocol):
         self._paused = False
         # A stored exception keeps this channel alive through its traceback. Drop the
         # transport, so that its 256 KiB of TLS buffers are freed.
-        self.transport = _ENDED
+        self.transport = self._below = _ENDED
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -164,6 +170,8 @@ class Channel(asyncio.Protocol):
         """Raise the fault after which this connection cannot go on, if there is one."""
         if self._reader.garbage is not None:
             raise Garbage(*self._reader.garbage.args)
+        if self._alert is not None:
+            raise Alert(self._alert)
         if self._lost is not None:
             raise Lost(self._lost)
         if self.transport.is_closing():
@@ -237,6 +245,9 @@ class Channel(asyncio.Protocol):
             for line, content in pieces:
                 self.transcript.sent(line, content)
         self.transport.write(b"".join([part for piece in pieces for part in piece]))
+        if self._below is not None and self._below.is_closing():
+            # The write failed at once; why may have arrived, and nobody will read it.
+            self._alert = self._alert or unread_alert(self.transport, self._below)
 
     def write(self, data: bytes | memoryview, commands: bytes = b"") -> None:
         """Write content, and commands pipelined after it; see `drain` for the pace."""

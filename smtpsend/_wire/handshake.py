@@ -11,6 +11,7 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
+from smtpsend._wire.alerts import about_client, alert_of, client_refused
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
@@ -187,12 +188,14 @@ def _handshake_error(error: BaseException, host: str, limit: float) -> BaseExcep
             phase=Phase.TLS,
             event=Event.CERTIFICATE,
         )
+    if (alert := alert_of(error)) is not None and about_client(alert):
+        return client_refused(alert)
     if isinstance(error, ssl.SSLError):
         cut = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         why = (
             "the server cut it off"
             if cut
-            else (error.reason or "").replace("_", " ").lower()
+            else (getattr(error, "reason", None) or "").replace("_", " ").lower()
         )
         failure = lost(Phase.TLS, why or "protocol error")
         failure.temporary = cut

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 from smtpsend._model.policy.policy import Method
-from smtpsend._protocol.failures import FAULTS, TimedOut, lost
+from smtpsend._protocol.failures import FAULTS, Alert, TimedOut, lost
+from smtpsend._wire.alerts import about_client, client_refused
 from smtpsend.errors import Attempt, Event, Phase, SendError
 
 
@@ -62,6 +63,10 @@ class Track:
         )
 
 
+# The steps at which the server sends its first reply inside TLS.
+_FIRST_INSIDE_TLS = {Phase.GREETING, Phase.EHLO}
+
+
 class step:  # noqa: N801  # reads as a verb where it is used
     """Run one step of the session; a fault during it is raised as a `SendError`.
 
@@ -87,6 +92,13 @@ class step:  # noqa: N801  # reads as a verb where it is used
         if error is None:
             self._track.progress()
         elif isinstance(error, FAULTS):
+            phase = self._track.phase
+            if (
+                isinstance(error, Alert)
+                and phase in _FIRST_INSIDE_TLS
+                and about_client(error.name, afterwards=True)
+            ):
+                raise client_refused(error.name) from None
             timed_out = isinstance(error, TimedOut)
             # The fault may quote the server, but its text is redacted already.
-            raise lost(self._track.phase, str(error), timed_out=timed_out) from None
+            raise lost(phase, str(error), timed_out=timed_out) from None

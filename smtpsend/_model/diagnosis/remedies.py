@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from smtpsend._events import NO_MD5
+from smtpsend._events import HINTS, NO_MD5
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend.errors import Event, Phase
 
@@ -216,6 +216,13 @@ EACH: tuple[Rule, ...] = (
         lambda _, m: (
             f"{_certificate(m)} was refused; verification cannot be turned off, the "
             "server needs a better one"
+        ),
+    ),
+    Rule(
+        "client-certificate",
+        _event(Event.CLIENT_CERTIFICATE),
+        lambda _, m: (
+            f"{m.error.message if m.error else ''}: {HINTS[Event.CLIENT_CERTIFICATE]}"
         ),
     ),
     Rule(

@@ -79,6 +79,11 @@ TABLE: dict[Event, Row] = {
         "one host has one certificate, so a wrong one may mean an attack "
         '(on_certificate_error="next" tries the next method, which is verified too)',
     ),
+    Event.CLIENT_CERTIFICATE: Row(
+        "the server wants a certificate of the client, or refused the one it was given",
+        Then.NEXT,
+        "another port may want none; never temporary",
+    ),
     Event.NO_MECHANISM: Row(
         "credentials given, but AUTH not offered or no shared mechanism",
         Then.NEXT,
