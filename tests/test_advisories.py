@@ -11,6 +11,7 @@ import itertools
 import re
 import ssl
 import time
+import warnings
 from email import policy
 from email.message import Message
 from typing import Any
@@ -159,8 +160,8 @@ def unverified(what: str) -> ssl.SSLContext:
     if what == "certificate":
         context.verify_mode = ssl.CERT_NONE
     if what == "version":
-        context.options &= ~ssl.OP_NO_TLSv1_1
-        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = ssl.TLSVersion.TLSv1_1
     return context
 
 

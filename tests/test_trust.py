@@ -86,7 +86,6 @@ UNFIT: dict[str, dict[str, Any]] = {
     "no certificate": {"check_hostname": False, "verify_mode": ssl.CERT_NONE},
     "optional": {"check_hostname": False, "verify_mode": ssl.CERT_OPTIONAL},
     "optional, names checked": {"verify_mode": ssl.CERT_OPTIONAL},
-    "old TLS": {"minimum_version": ssl.TLSVersion.MINIMUM_SUPPORTED},
 }
 
 

@@ -18,7 +18,13 @@ from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.dial import dial
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
-from smtpsend._wire.tls import check_pin, pinning_context, require_verifying, tls_name
+from smtpsend._wire.tls import (
+    check_pin,
+    check_version,
+    pinning_context,
+    require_verifying,
+    tls_name,
+)
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -154,9 +160,11 @@ async def _start_tls(session: Session) -> None:
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
     session.channel.set_transport(secure)
+    tls = secure.get_extra_info("ssl_object")
+    check_version(tls.version())
     if pin is not None:
-        check_pin(secure.get_extra_info("ssl_object").getpeercert(binary_form=True), pin)
-    session.tls = secure.get_extra_info("ssl_object").version()
+        check_pin(tls.getpeercert(binary_form=True), pin)
+    session.tls = tls.version()
     session.track.progress()
 
 

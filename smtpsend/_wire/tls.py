@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from smtpsend._model.shortage import raise_if_short
-from smtpsend.errors import CertificateError, ConfigError, Event, Phase
+from smtpsend.errors import CertificateError, ConfigError, Event, Phase, TLSError
 
 
 # CPython's own list for TLS 1.2: forward secrecy, AES or ChaCha20, no SHA-1 (RFC 9325
@@ -111,7 +111,8 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
     """`context`, if it verifies; called at each connection, since a context can change.
 
     Raises:
-        ConfigError: it accepts any certificate, any name, or TLS older than 1.2.
+        ConfigError: it accepts any certificate or any name, or was made for TLS older
+            than 1.2.
     """
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise ConfigError("ssl_context must be for a client: use ssl.PROTOCOL_TLS_CLIENT")
@@ -120,17 +121,68 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
             "ssl_context does not verify: it needs verify_mode=CERT_REQUIRED and "
             "check_hostname=True, as ssl.create_default_context() has them"
         )
-    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+    _check_versions(context)
+    return context
+
+
+# Versions of TLS that are not to be used (RFC 7568, RFC 8996), and what rules them out.
+_OLD = {
+    ssl.TLSVersion.SSLv3: ssl.OP_NO_SSLv3,
+    ssl.TLSVersion.TLSv1: ssl.OP_NO_TLSv1,
+    ssl.TLSVersion.TLSv1_1: ssl.OP_NO_TLSv1_1,
+}
+_OLD_NAMES = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"}
+
+
+def _check_versions(context: ssl.SSLContext) -> None:
+    """Refuse a context that was made for old TLS.
+
+    One without a minimum is accepted: `ssl.create_default_context()` has none where
+    Python was built to follow OpenSSL's configuration, as Debian and Ubuntu do, and that
+    rules old TLS out. What is negotiated with it is looked at by `check_version`.
+
+    Raises:
+        ConfigError: its minimum or maximum is older than 1.2.
+    """
+    lowest, highest = context.minimum_version, context.maximum_version
+    if highest in _OLD or highest is ssl.TLSVersion.MINIMUM_SUPPORTED:
+        raise ConfigError(
+            "ssl_context allows no TLS newer than 1.1, which is not safe (RFC 8996): "
+            "leave context.maximum_version as it is"
+        )
+    allowed = [old for old in _OLD if old >= lowest and not context.options & _OLD[old]]
+    if lowest in _OLD and allowed:
         raise ConfigError(
             "ssl_context allows TLS older than 1.2 (RFC 8997): set "
             "context.minimum_version = ssl.TLSVersion.TLSv1_2"
         )
-    return context
+
+
+def check_version(version: str | None) -> None:
+    """Refuse a connection whose TLS is older than 1.2, before anything goes out in it.
+
+    Raises:
+        TLSError: it is older.
+    """
+    if version is None or version in _OLD_NAMES:
+        raise TLSError(
+            f"the TLS handshake failed (the server negotiated the old version {version})",
+            phase=Phase.TLS,
+            event=Event.HANDSHAKE,
+            hint="TLS 1.2 or newer is required (RFC 8997): whoever runs the server has "
+            "to turn it on",
+        )
 
 
 @lru_cache(maxsize=32)
 def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = verifying(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context.load_verify_locations(cafile=cafile)
+    return context
+
+
+def verifying(context: ssl.SSLContext) -> ssl.SSLContext:
+    """`context`, with all that verification depends on set, and nothing inherited."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     set_ciphers(context)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -146,7 +198,6 @@ def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
         | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     )
     context.options |= ssl.OP_NO_COMPRESSION
-    context.load_verify_locations(cafile=cafile)
     return context
 
 

@@ -46,6 +46,7 @@ from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Serve
 from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._wire.tls import verifying
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 
@@ -216,10 +217,14 @@ class EmailBackend(_Base):
         return (Method(port, "implicit" if port == 465 else "starttls"),)
 
     def _context(self) -> ssl.SSLContext | None:
-        """A context with the client's certificate, if there is one."""
+        """A context with the client's certificate, if there is one.
+
+        It verifies as the library's own contexts do; the CAs are those of the system, as
+        `ssl.create_default_context()` finds them.
+        """
         if not self.ssl_certfile and not self.ssl_keyfile:
             return None
-        context = ssl.create_default_context()
+        context = verifying(ssl.create_default_context())
         try:
             context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
         except (OSError, TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,16 +12,18 @@ from typing import Any
 
 import django
 import pytest
+import tls
 import trustme
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import override_settings
 from leaks import one_port
-from scripted import OFFERS, Script, close, hang
+from scripted import OFFERS, Script, ScriptedServer, close, hang
 from sending import server_for
 
 from smtpsend import DeliveryUnknown, Method, Password, Policy, Receipt, SendError
 from smtpsend._model.policy.policy import DEFAULT_METHODS
+from smtpsend._wire.tls import context_for
 from smtpsend.contrib.django import EmailBackend, mail_outcome
 from smtpsend.errors import (
     AuthError,
@@ -422,6 +425,48 @@ def test_a_client_certificate(tmp_path: Path) -> None:
         options = {"use_ssl": True, "ssl_certfile": pem, "ssl_keyfile": pem}
         backend(host="mail.example.org", **options).send_messages([note()])
     assert outbox[0].server.ssl_context is not None
+
+
+@pytest.mark.parametrize("security", ["use_ssl", "use_tls"])
+def test_a_client_certificate_is_shown(
+    security: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that wants it gets it, however Python's default context was built.
+
+    Debian's and Ubuntu's Pythons set no minimum version, and 3.13 checks more strictly.
+    """
+    create = ssl.create_default_context
+
+    def bare() -> ssl.SSLContext:
+        context = create(cafile=tls.ca_file())
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.verify_flags = ssl.VERIFY_X509_STRICT
+        context.hostname_checks_common_name = True
+        used.append(context)
+        return context
+
+    used: list[ssl.SSLContext] = []
+    wanting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.ca().issue_cert(*tls.NAMES).configure_cert(wanting)
+    wanting.load_verify_locations(tls.ca_file())
+    wanting.verify_mode = ssl.CERT_REQUIRED
+    monkeypatch.setattr(tls, "server_context", lambda kind="good": wanting)
+    monkeypatch.setattr(ssl, "create_default_context", bare)
+    pem = tmp_path / "client.pem"
+    tls.ca().issue_cert("ann.example.org").private_key_and_cert_chain_pem.write_to_path(
+        pem
+    )
+    with ScriptedServer(Script(require_auth=False)) as scripted:
+        port = scripted.port("implicit" if security == "use_ssl" else "starttls")
+        options = {"port": port, "ssl_certfile": pem, "ssl_keyfile": pem}
+        mailer = backend(host="127.0.0.1", **{security: True}, **options)
+        assert mailer.send_messages([note()]) == 1
+        mailer.close()
+    assert len(scripted.accepted) == 1
+    (context,) = used
+    ours = context_for(tls.ca_file(), None)
+    for name in ("minimum_version", "verify_flags", "hostname_checks_common_name"):
+        assert getattr(context, name) == getattr(ours, name)
 
 
 @pytest.mark.parametrize(

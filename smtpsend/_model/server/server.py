@@ -33,7 +33,8 @@ class Server:
         policy: the methods, their order, and the time limits.
         cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
         ssl_context: a context of your own, in place of `cafile`. It must verify
-            (``CERT_REQUIRED``, ``check_hostname``, TLS 1.2 or newer).
+            (``CERT_REQUIRED``, ``check_hostname``), and a connection with TLS older than
+            1.2 is refused; `ssl.create_default_context()` will do.
         ehlo_name: the name of the client in EHLO: a domain or an address literal. By
             default the machine's name if it is a domain, else its address.
         fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal. Exactly
