@@ -522,7 +522,7 @@ ADVICE: dict[str, tuple[Report, list[str]]] = {
         ["port 587: the certificate is not valid yet"],
     ),
     "some other defect": (
-        report_of(method(587, failure(Event.CERTIFICATE, Phase.TLS, "key too small"))),
+        report_of(method(587, failure(Event.CERTIFICATE, Phase.TLS, "odd"))),
         ["port 587: the certificate was refused; verification cannot be turned off"],
     ),
     "expires soon": (

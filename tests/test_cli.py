@@ -124,7 +124,7 @@ ENDINGS: dict[str, tuple[Any, Exit, str, str]] = {
         Script(certificate="wrong_host"),
         Exit.TLS,
         "failed",
-        "or give the CA that signed it with --cafile",
+        "The certificate is for wrong.example.org, not for 127.0.0.1",
     ),
     "nobody": ("refused", Exit.TEMPORARY, "deferred", "connection refused"),
 }

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 
 from smtpsend._events import NO_MD5
+from smtpsend._model.diagnosis.tls_remedies import certificate_remedy, handshake_remedy
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
@@ -22,6 +23,7 @@ from smtpsend._wire.tls import (
     check_pin,
     check_version,
     pinning_context,
+    refused_by,
     require_verifying,
     tls_name,
 )
@@ -195,6 +197,7 @@ def _handshake_error(error: BaseException, host: str, limit: float) -> BaseExcep
             f"the certificate of {host} was refused: {error.verify_message}",
             phase=Phase.TLS,
             event=Event.CERTIFICATE,
+            hint=certificate_remedy(error.verify_message, host, refused_by(error)),
         )
     if (alert := alert_of(error)) is not None and about_client(alert):
         return client_refused(alert)
@@ -207,6 +210,7 @@ def _handshake_error(error: BaseException, host: str, limit: float) -> BaseExcep
         )
         failure = lost(Phase.TLS, why or "protocol error")
         failure.temporary = cut
+        failure.hint = handshake_remedy(why) or failure.hint
         return failure
     if isinstance(error, TimeoutError | ConnectionAbortedError):
         return lost(Phase.TLS, f"not done within {limit:.3g} s", timed_out=True)

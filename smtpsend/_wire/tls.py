@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import ssl
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase, TLSError
 
@@ -98,6 +102,25 @@ def check_pin(certificate: bytes | None, fingerprint: str) -> None:
             hint="if the server's certificate was renewed, check its new fingerprint by "
             "another way before you change Server(fingerprint=...)",
         )
+
+
+def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
+    """The certificate that was refused, to be shown to a person; None if out of reach.
+
+    The standard library shows it only where the handshake came about. It is known to the
+    object that did the handshake, which stands in the traceback of the error.
+    """
+    trace, tls = error.__traceback__, None
+    while trace is not None:
+        found = trace.tb_frame.f_locals.get("self")
+        tls = found if isinstance(found, ssl.SSLObject) else tls
+        trace = trace.tb_next
+    # Whatever is not as it is known to be (3.11 to 3.15), the error is right without it.
+    with contextlib.suppress(Exception):
+        chain: Any = tls._sslobj.get_unverified_chain()  # type: ignore[union-attr]
+        der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
+        return read_certificate(der, datetime.now(UTC), verified=False)
+    return None
 
 
 def _public_cas() -> str:

@@ -7,7 +7,7 @@ import argparse
 from smtpsend.check import Certificate, MethodReport, Report
 from smtpsend.check import check as look
 from smtpsend.cli.credentials import server_from
-from smtpsend.cli.exits import Exit, exit_of
+from smtpsend.cli.exits import Exit, as_typed, exit_of
 from smtpsend.cli.output import OUT
 from smtpsend.cli.screen import NO_BREAK, Part, Screen, seconds
 from smtpsend.errors import Phase
@@ -60,7 +60,7 @@ def show(report: Report, screen: Screen) -> None:
         for sentence in report.advice:
             named = sentence.startswith(report.host)
             text = sentence if named else sentence[0].upper() + sentence[1:]
-            screen.block(text + ".", indent="    ", first="  - ")
+            screen.block(as_typed(text) + ".", indent="    ", first="  - ")
 
 
 def _no_login(report: Report, screen: Screen) -> None:

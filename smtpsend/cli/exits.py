@@ -95,10 +95,15 @@ _ARGUMENTS = {
 
 def advise(error: SendError) -> str:
     """The hint of an error as a sentence, with options in place of arguments."""
-    text = error.hint
+    text = as_typed(error.hint)
+    return text and f"{text[0].upper()}{text[1:]}."
+
+
+def as_typed(text: str) -> str:
+    """Advice with the options of the commands in place of arguments."""
     for argument, option in _ARGUMENTS.items():
         text = text.replace(argument, option)
-    return text and f"{text[0].upper()}{text[1:]}."
+    return text
 
 
 def state_of(receipt: Receipt | None, error: SendError | None) -> str:

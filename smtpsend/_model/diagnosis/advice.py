@@ -8,8 +8,9 @@ tried in any case.
 
 from __future__ import annotations
 
-from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule, listed
+from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule
 from smtpsend._model.diagnosis.report import Report
+from smtpsend._model.diagnosis.tls_remedies import listed
 from smtpsend.errors import AuthError, Event
 
 

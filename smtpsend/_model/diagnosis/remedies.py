@@ -6,11 +6,16 @@ fault of one method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpsend._events import HINTS, NO_MD5
 from smtpsend._model.diagnosis.report import MethodReport, Report
+from smtpsend._model.diagnosis.tls_remedies import (
+    certificate_remedy,
+    handshake_remedy,
+    listed,
+)
 from smtpsend.errors import Event, Phase
 
 
@@ -21,12 +26,6 @@ class Rule:
     name: str
     fits: Callable[[Report, MethodReport], bool]
     say: Callable[[Report, MethodReport], str]
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join words for a sentence: "a, b and c"."""
-    *most, last = words or [""]
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 # the conditions
@@ -59,61 +58,8 @@ def _unconnected(*words: str) -> Callable[[Report, MethodReport], bool]:
     return fits
 
 
-def _refused_for(*words: str) -> Callable[[Report, MethodReport], bool]:
-    def fits(_: Report, m: MethodReport) -> bool:
-        error = m.error
-        if error is None or error.event is not Event.CERTIFICATE:
-            return False
-        return any(word in error.message.lower() for word in words)
-
-    return fits
-
-
-def _certificate(m: MethodReport) -> str:
-    """Name the certificate by its subject and its issuer."""
-    if m.certificate is None:
-        return "the certificate"
-    return (
-        f"the certificate of {m.certificate.subject}, issued by {m.certificate.issuer},"
-    )
-
-
-def _names(m: MethodReport) -> str:
-    names = m.certificate.names if m.certificate is not None else ()
-    if not names:
-        return "no host name at all (a common name does not count)"
-    return listed(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _wrong_name(report: Report, m: MethodReport) -> str:
-    usable = m.certificate is not None and m.certificate.names
-    what = "use a name that it covers as host" if usable else "it needs a new certificate"
-    return f"the certificate is for {_names(m)}, not for {report.host}: {what}"
-
-
-def _untrusted(_: Report, m: MethodReport) -> str:
-    pin = "" if m.certificate is None else f' ("{m.certificate.fingerprint}")'
-    if m.certificate is not None and m.certificate.self_signed:
-        return (
-            "the certificate is signed by itself. If this is your own server, trust it "
-            "by its file (cafile, --cafile) or by its fingerprint"
-            f"{pin}, compared with what the server itself shows"
-        )
-    issuer = "its issuer" if m.certificate is None else m.certificate.issuer
-    return (
-        f"the certificate was issued by {issuer}, which is not among the CAs that are "
-        "trusted here. If it is the CA of your organisation, give its PEM file (cafile, "
-        "--cafile); if not, the server may fail to send its intermediate certificates, "
-        "or somebody stands in between"
-    )
-
-
-def _expired(_: Report, m: MethodReport) -> str:
-    when = "" if m.certificate is None else f" on {m.certificate.not_after:%Y-%m-%d}"
-    return (
-        f"the certificate expired{when}: whoever runs the server has to renew it (or the "
-        "clock of this machine is wrong)"
-    )
+def _message(m: MethodReport) -> str:
+    return "" if m.error is None else m.error.message
 
 
 def _mechanism(_: Report, m: MethodReport) -> str:
@@ -187,43 +133,14 @@ EACH: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        "wrong-name",
-        _refused_for("hostname mismatch", "ip address mismatch"),
-        _wrong_name,
-    ),
-    Rule("expired", _refused_for("has expired"), _expired),
-    Rule(
-        "not-yet",
-        _refused_for("not yet valid"),
-        lambda _, __: "the certificate is not valid yet: see the clock of this machine",
-    ),
-    Rule(
-        "wrong-pin",
-        _refused_for("pinned"),
-        lambda _, m: (
-            f"{_certificate(m)} is not the pinned one: if it was renewed, find its "
-            "fingerprint out by another way before you pin it"
-        ),
-    ),
-    Rule(
-        "unknown-ca",
-        _refused_for("self-signed", "self signed", "issuer", "unable to verify"),
-        _untrusted,
-    ),
-    Rule(
         "certificate",
         _event(Event.CERTIFICATE),
-        lambda _, m: (
-            f"{_certificate(m)} was refused; verification cannot be turned off, the "
-            "server needs a better one"
-        ),
+        lambda r, m: certificate_remedy(_message(m), r.host, m.certificate),
     ),
     Rule(
         "client-certificate",
         _event(Event.CLIENT_CERTIFICATE),
-        lambda _, m: (
-            f"{m.error.message if m.error else ''}: {HINTS[Event.CLIENT_CERTIFICATE]}"
-        ),
+        lambda _, m: f"{_message(m)}: {HINTS[Event.CLIENT_CERTIFICATE]}",
     ),
     Rule(
         "firewall-rewrites",
@@ -242,16 +159,11 @@ EACH: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        "old-tls",
+        "tls",
         lambda r, m: (
-            _event(Event.HANDSHAKE)(r, m)
-            and m.error is not None
-            and "version" in m.error.message
+            _event(Event.HANDSHAKE)(r, m) and bool(handshake_remedy(_message(m)))
         ),
-        lambda _, __: (
-            "the server offers nothing newer than TLS 1.1: whoever runs it has to turn "
-            "on TLS 1.2 or 1.3"
-        ),
+        lambda _, m: handshake_remedy(_message(m)),
     ),
     Rule("no-mechanism", _event(Event.NO_MECHANISM), _mechanism),
     Rule(
