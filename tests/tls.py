@@ -11,6 +11,7 @@ import atexit
 import datetime
 import ipaddress
 import ssl
+import sys
 import tempfile
 import threading
 import warnings
@@ -33,6 +34,15 @@ KINDS = {
     "cn_only": "signed by our CA, 'localhost' as common name, no subjectAltName",
     "old_tls": "the good certificate, but TLS 1.0 and 1.1 only",
     "tls12": "the good certificate, TLS 1.2 at most",
+    "anonymous": "no certificate: an anonymous key exchange (AECDH), TLS 1.2",
+    "unencrypted": "a good certificate, and no encryption (NULL-SHA256), TLS 1.2",
+}
+if sys.version_info >= (3, 13):
+    KINDS["pre_shared_key"] = "no certificate: a key that both sides have, TLS 1.2"
+_CIPHERS = {
+    "anonymous": "AECDH-AES256-SHA:@SECLEVEL=0",
+    "unencrypted": "NULL-SHA256:@SECLEVEL=0",
+    "pre_shared_key": "PSK:@SECLEVEL=0",
 }
 
 
@@ -75,6 +85,11 @@ def _server_context(kind: str) -> ssl.SSLContext:
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
         context.set_ciphers("ALL:@SECLEVEL=0")
+    if kind in _CIPHERS:
+        context.set_ciphers(_CIPHERS[kind])
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if sys.version_info >= (3, 13) and kind == "pre_shared_key":
+        context.set_psk_server_callback(lambda _: b"key")
     if kind == "tls12":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -20,6 +20,7 @@ from smtpsend._wire.dial import dial
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls import (
+    check_peer,
     check_pin,
     check_version,
     pinning_context,
@@ -162,8 +163,9 @@ async def _start_tls(session: Session) -> None:
     if secure is None:
         raise lost(Phase.TLS, "the connection was closed")
     session.channel.set_transport(secure)
-    tls = secure.get_extra_info("ssl_object")
+    tls: ssl.SSLObject = secure.get_extra_info("ssl_object")
     check_version(tls.version())
+    check_peer(tls)
     if pin is not None:
         check_pin(tls.getpeercert(binary_form=True), pin)
     session.tls = tls.version()

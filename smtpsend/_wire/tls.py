@@ -134,8 +134,8 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
     """`context`, if it verifies; called at each connection, since a context can change.
 
     Raises:
-        ConfigError: it accepts any certificate or any name, or was made for TLS older
-            than 1.2.
+        ConfigError: it accepts any certificate, any name, none at all or no encryption, or
+            was made for TLS older than 1.2.
     """
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise ConfigError("ssl_context must be for a client: use ssl.PROTOCOL_TLS_CLIENT")
@@ -145,6 +145,12 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
             "check_hostname=True, as ssl.create_default_context() has them"
         )
     _check_versions(context)
+    if names := unsafe_ciphers(context):
+        raise ConfigError(
+            "ssl_context has ciphers that verify no server or do not encrypt "
+            f"({', '.join(names[:3])}): leave them out, as "
+            "context.set_ciphers('DEFAULT') does, or add ':!aNULL:!eNULL' to the string"
+        )
     return context
 
 
@@ -194,6 +200,37 @@ def check_version(version: str | None) -> None:
             event=Event.HANDSHAKE,
             hint="TLS 1.2 or newer is required (RFC 8997): whoever runs the server has "
             "to turn it on",
+        )
+
+
+def unsafe_ciphers(context: ssl.SSLContext) -> list[str]:
+    """The names of the ciphers without authentication or without encryption.
+
+    With an anonymous cipher the server shows no certificate, so that nothing is verified
+    whatever `verify_mode` says (RFC 5246 appendix F.1.1.1).
+    """
+    return [
+        cipher["name"]
+        for cipher in context.get_ciphers()
+        if cipher["auth"] == "auth-null" or not cipher["strength_bits"]
+    ]
+
+
+def check_peer(tls: ssl.SSLObject) -> None:
+    """Refuse a server that proved nothing by a certificate, after the handshake.
+
+    A pre-shared key (Python 3.13) and a context that hides its ciphers lead here.
+
+    Raises:
+        CertificateError: it showed no certificate.
+    """
+    if tls.getpeercert(binary_form=True) is None:
+        raise CertificateError(
+            "the server showed no certificate",
+            phase=Phase.TLS,
+            event=Event.CERTIFICATE,
+            hint="nothing says who the server is: give a context without anonymous "
+            "ciphers and pre-shared keys, and see that the server has a certificate",
         )
 
 

@@ -35,6 +35,7 @@ class Server:
         ssl_context: a context of your own, in place of `cafile`. It must verify
             (``CERT_REQUIRED``, ``check_hostname``), and a connection with TLS older than
             1.2 is refused; `ssl.create_default_context()` will do.
+            Anonymous and NULL ciphers are refused.
         ehlo_name: the name of the client in EHLO: a domain or an address literal. By
             default the machine's name if it is a domain, else its address.
         fingerprint: ``"sha256:..."`` of the server's certificate, in hexadecimal. Exactly
