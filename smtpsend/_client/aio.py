@@ -61,7 +61,10 @@ async def send_async(
         DeliveryUnknown: the end of the message was sent, and no valid reply to it came;
             the message may have been delivered.
     """
-    where = server_of(server)
+    try:
+        where = server_of(server)
+    finally:
+        del server  # a URL holds a password, and an error keeps this frame
     submission = submission_of(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
@@ -109,6 +112,10 @@ class AsyncClient:
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
+        try:
+            where = server_of(server)
+        finally:
+            del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
             max_connections=max_connections,
             max_messages=max_messages,
@@ -118,7 +125,7 @@ class AsyncClient:
             max_rate=max_rate,
         )
         hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(server_of(server), limits, hooks)
+        self._pool = Pool(where, limits, hooks)
 
     async def __aenter__(self) -> Self:
         return self

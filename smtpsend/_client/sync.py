@@ -65,7 +65,10 @@ def send(
         DeliveryUnknown: the end of the message was sent, and no valid reply to it came;
             the message may have been delivered.
     """
-    where = server_of(server)
+    try:
+        where = server_of(server)
+    finally:
+        del server  # a URL holds a password, and an error keeps this frame
     submission = submission_of(
         where, message, sender, recipients, require_all=require_all, timeout=timeout
     )
@@ -126,6 +129,10 @@ class Client:
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
+        try:
+            where = server_of(server)
+        finally:
+            del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
             max_connections=max_connections,
             max_messages=max_messages,
@@ -135,7 +142,7 @@ class Client:
             max_rate=max_rate,
         )
         hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(server_of(server), limits, hooks)
+        self._pool = Pool(where, limits, hooks)
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
 from smtpsend._model.server.credentials import Auth, OAuth2, Password, shown_name
+from smtpsend._model.tracebacks import forget_locals
 from smtpsend._protocol.failures import Garbage, closing, positive, temporary
 from smtpsend._protocol.sasl import Exchange, exchange
 from smtpsend._wire.oauth import fetch_token
@@ -29,6 +30,15 @@ async def login(session: Session) -> None:
         AuthError: the server refused the login, or the token provider failed.
         ConnectionLost: the server sent no reply, a 421, or something that is no reply.
     """
+    try:
+        await _login(session)
+    except BaseException as error:
+        # Below here the secret is in local variables, aiosmtplib's among them.
+        forget_locals(error)
+        raise
+
+
+async def _login(session: Session) -> None:
     auth = session.target.auth
     if auth is None:
         return

@@ -134,8 +134,8 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
     """`context`, if it verifies; called at each connection, since a context can change.
 
     Raises:
-        ConfigError: it accepts any certificate, any name, none at all or no encryption, or
-            was made for TLS older than 1.2.
+        ConfigError: it accepts any certificate, any name, no certificate at all or no
+            encryption, or was made for TLS older than 1.2.
     """
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise ConfigError("ssl_context must be for a client: use ssl.PROTOCOL_TLS_CLIENT")

@@ -14,11 +14,13 @@ from smtpsend import Password, Server
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import auth_from_env, password_in, split, user_of
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.cli.output import printable
 from smtpsend.errors import ConfigError, Phase
 
 
+@hides_arguments
 def server_from(arguments: argparse.Namespace) -> Server:
     """The server that the arguments or the environment name.
 

@@ -44,6 +44,7 @@ from typing import Any
 from celery import shared_task
 
 from smtpsend import Client, Receipt, SendError, Server
+from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
 from smtpsend.prepared import Prepared
 
@@ -55,6 +56,7 @@ log: logging.Logger = logging.getLogger("smtpsend.contrib.celery")
 _LONGEST_WAIT = 900.0
 
 
+@hides_arguments
 def mail_task(
     server: Server | str | Callable[[], Server],
     *,
@@ -131,8 +133,10 @@ class _Lazy:
     def get(self) -> Client:
         with self._lock:
             if self._client is None:
-                server = self._server() if callable(self._server) else self._server
-                self._client = Client(server)
+                # In no local variable: a URL holds a password, and errors keep frames.
+                self._client = Client(
+                    self._server() if callable(self._server) else self._server
+                )
             return self._client
 
 

@@ -46,6 +46,7 @@ from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Serve
 from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._model.tracebacks import hides_arguments
 from smtpsend._wire.tls import verifying
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
@@ -90,6 +91,7 @@ class EmailBackend(_Base):
         connection: the open `Client`, or None.
     """
 
+    @hides_arguments
     def __init__(
         self,
         host: str | None = None,
@@ -188,6 +190,7 @@ class EmailBackend(_Base):
             type(self), message=message, receipt=receipt, error=error
         )
 
+    @hides_arguments
     def _target(self) -> Server:
         """Where to send to, by the settings as they are now."""
         if self.server is not None:

@@ -41,6 +41,7 @@ from smtpsend._client.background import portal
 from smtpsend._model.message.envelope import envelope
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import server_of
+from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
 
 
@@ -85,6 +86,7 @@ class MailHandler(logging.Handler):
         ConfigError: an argument cannot be used.
     """
 
+    @hides_arguments
     def __init__(
         self,
         server: Server | str,

@@ -48,7 +48,11 @@ def diagnose(server: Server | str, *, timeout: float | None = None) -> Report:
     Raises:
         ConfigError: the server or the timeout cannot be used; no connection was opened.
     """
-    return portal.run(lambda: diagnose_async(server, timeout=timeout))
+    try:
+        where = server_of(server)
+    finally:
+        del server  # a URL holds a password, and an error keeps this frame
+    return portal.run(lambda: diagnose_async(where, timeout=timeout))
 
 
 async def diagnose_async(server: Server | str, *, timeout: float | None = None) -> Report:
@@ -65,7 +69,10 @@ async def diagnose_async(server: Server | str, *, timeout: float | None = None) 
     Raises:
         ConfigError: the server or the timeout cannot be used; no connection was opened.
     """
-    where = server_of(server)
+    try:
+        where = server_of(server)
+    finally:
+        del server  # a URL holds a password, and an error keeps this frame
     deadline = Deadline(checked_timeout(where, timeout))
     cafile = None if where.cafile is None else str(where.cafile)
     race = Race(where, context_for(cafile, where.ssl_context), deadline, Hooks())

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from smtpsend._model.address.domain import is_unicode
+from smtpsend._model.tracebacks import hides_fields
 from smtpsend.errors import ConfigError
 
 
@@ -24,6 +25,7 @@ def _check(name: str, value: object) -> str:
     return value
 
 
+@hides_fields
 @dataclass(frozen=True, slots=True)
 class Password:
     """A user name and a password.
@@ -52,6 +54,7 @@ class Password:
         return f"Password(username={shown_name(self)!r})"
 
 
+@hides_fields
 @dataclass(frozen=True, slots=True)
 class OAuth2:
     """A user name and an OAuth 2.0 access token (XOAUTH2, or OAUTHBEARER: RFC 7628).

@@ -19,9 +19,11 @@ from smtpsend._model.server.host import (
     literal,
 )
 from smtpsend._model.server.url import auth_from_env, auth_of, method_of, split
+from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 
 
+@hides_fields
 @dataclass(frozen=True, slots=True)
 class Server:
     """A submission server (RFC 6409): its host, our credentials, and how to reach it.
@@ -111,6 +113,7 @@ class Server:
             check_private(self.host)
 
     @classmethod
+    @hides_arguments
     def from_url(cls, url: str, **options: object) -> Server:
         """Make a server from a URL.
 
@@ -136,6 +139,7 @@ class Server:
         return cls(parts.hostname or "", auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
 
     @classmethod
+    @hides_arguments
     def from_env(
         cls, environ: Mapping[str, str] | None = None, **options: object
     ) -> Server:
@@ -181,6 +185,7 @@ def _credentials(auth: object) -> Auth | None:
     )
 
 
+@hides_arguments
 def server_of(server: object) -> Server:
     """Convert a host name or a URL to a `Server`; return a `Server` as it is.
 

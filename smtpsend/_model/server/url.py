@@ -12,6 +12,7 @@ from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.policy.policy import Method
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError, Phase
 
 
@@ -116,6 +117,7 @@ def method_of(parts: SplitResult) -> Method | None:
     return Method(parts.port, "implicit" if parts.port == 465 else "starttls")
 
 
+@hides_arguments
 def auth_from_env(found: Mapping[str, str]) -> Password | None:
     """The credentials of the environment.
 
