@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+import weakref
 from functools import lru_cache
 
+from smtpsend._model.server.credentials import Auth, OAuth2, known_secret
+from smtpsend._protocol.secret_forms import (
+    PART,
+    SHORTEST,
+    aligned,
+    coded_forms,
+    part_of,
+    parts,
+    plain_forms,
+    squeezed,
+    telling,
+    unescaped,
+    usual,
+)
 from smtpsend.errors import Reply
 
 
-# A base64 form is found by its first six characters, which are four bytes. What follows
-# them is hidden as well, because a server may cut off what it repeats.
-_PREFIX = 6
+_ESCAPES = re.compile(r"[%=&\\]")  # all begin with one of these
 _ENHANCED = re.compile(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
 class Redactor:
     """Replaces the secrets of a call by ***."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: _Tokens | None = None) -> None:
+        self._tokens = tokens
         self._secrets: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
-        self._unspaced: tuple[str, ...] = ()
+        self._forms = _Forms()
         # The redacted replies of one line, by their bytes, until a secret is added:
         # servers repeat themselves, for 100,000 recipients and message after message.
         self.cache: dict[bytes, Reply] = {}
@@ -32,7 +45,9 @@ class Redactor:
         if union != self._secrets:
             self._secrets = union
             self.cache.clear()
-            self._pattern, self._unspaced = _forms(union)
+            self._pattern, self._forms = _compiled(union)
+        if self._tokens is not None:
+            self._tokens.add(secrets)
 
     def __call__(self, text: str) -> str:
         """`text` without the secrets; a fixed text if one is spread over white space."""
@@ -51,46 +66,109 @@ class Redactor:
         return _HIDDEN if broken else shown
 
     def _holds(self, text: str) -> bool:
-        joined = _without_space(text)
-        return any(secret in joined for secret in self._unspaced)
+        if self._forms.in_(squeezed(text)):
+            return True
+        if _ESCAPES.search(text) is None:
+            return False
+        return any(self._forms.in_(squeezed(plain)) for plain in unescaped(text))
 
 
 _HIDDEN = "(hidden: it repeated a secret)"
 
 
+# Each run of PART characters has a hint at a position that can be divided by the step.
+_STEP = 4
+_HINT = PART + 1 - _STEP
+
+
+class _Forms:
+    """The forms of some secrets, to be found in a squeezed text in linear time."""
+
+    def __init__(self, secrets: frozenset[str] = frozenset()) -> None:
+        whole: set[str] = set()
+        of_size: dict[int, set[str]] = {PART: set()}
+        for secret in secrets:
+            for form in plain_forms(secret):
+                whole.add(form)
+                size = part_of(form)
+                told = filter(telling, parts(form, size))
+                of_size.setdefault(size, set()).update(told)
+            for form in coded_forms(secret):
+                of_size[PART].update(found := parts(form))
+                if not found:
+                    whole.add(form)
+        self._whole = tuple(filter(None, whole))
+        self._parts = [(size, frozenset(found)) for size, found in of_size.items()]
+        self._short = any(len(form) < PART for form in self._whole)
+        # Nearly all texts have nothing of a secret, which a few looks show.
+        longer = whole.union(*of_size.values())
+        self._hints = frozenset(
+            form[at : at + _HINT] for form in longer for at in range(_STEP)
+        )
+
+    def in_(self, text: str) -> bool:
+        """Whether a squeezed text has any form, or a good part of one."""
+        looks = [text[at : at + _HINT] for at in range(0, len(text) - _HINT + 1, _STEP)]
+        if self._hints.isdisjoint(looks) and not self._short:
+            return False
+        if any(form in text for form in self._whole):
+            return True
+        return any(
+            not found.isdisjoint(
+                [text[at : at + size] for at in range(len(text) - size + 1)]
+            )
+            for size, found in self._parts
+        )
+
+
 @lru_cache(maxsize=16)
-def _forms(secrets: frozenset[str]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """The pattern of the secrets in a text, and their forms without white space."""
+def _compiled(secrets: frozenset[str]) -> tuple[re.Pattern[str], _Forms]:
+    """What is replaced in a text, and for what a text is hidden whole."""
     patterns: set[str] = set()
-    unspaced: set[str] = set()
     for secret in secrets:
-        unspaced.add(_without_space(secret))
         patterns.add(re.escape(secret))
         # A secret that is cut off is found by its first half; less than that could be
         # part of a harmless word.
         half = max(8, len(secret) // 2)
-        if len(secret) > half:
+        # (With white space in it, what was cut may go on after the next: see _Forms.)
+        one_word = not re.search(r"\s", secret)
+        if len(secret) > half and one_word and not usual(secret[:half].casefold()):
             patterns.add(re.escape(secret[:half]) + r"\S*")
-        for form in _aligned(secret.encode()):
-            unspaced.add(_without_space(form))
-            patterns.add(re.escape(form[:_PREFIX]) + r"[A-Za-z0-9+/=_-]*")
+        for form in aligned(secret.encode()):
+            patterns.add(re.escape(form[:SHORTEST]) + r"[A-Za-z0-9+/=_-]*")
     # The longest come first: if one secret is part of another, replacing the shorter one
     # would leave the rest of the longer one readable.
     ordered = sorted(patterns, key=len, reverse=True)
-    return re.compile("|".join(ordered), re.IGNORECASE), tuple(filter(None, unspaced))
+    return re.compile("|".join(ordered), re.IGNORECASE), _Forms(secrets)
 
 
-def _without_space(text: str) -> str:
-    return "".join(text.split()).lower()
+class _Tokens:
+    """The last tokens that a function returned; a server may repeat one later."""
+
+    def __init__(self) -> None:
+        self.last: tuple[str, ...] = ()
+
+    def add(self, tokens: tuple[str, ...]) -> None:
+        new = tuple(token for token in tokens if token not in self.last)
+        self.last = (*self.last, *new)[-_MOST_TOKENS:]
 
 
-def _aligned(secret: bytes) -> list[str]:
-    """The base64 characters of `secret` alone, after 0, 1 or 2 other bytes."""
-    forms = []
-    for shift in range(3):
-        text = b64encode(b"\0" * shift + secret).decode().rstrip("=")
-        # The first and the last character also hold bits of the neighbouring bytes.
-        first = -(-shift * 8 // 6)
-        last = (shift + len(secret)) * 8 // 6
-        forms.append(text[first:last])
-    return [form for form in forms if len(form) >= _PREFIX]
+_MOST_TOKENS = 4
+
+# By identity, since a function need not be hashable; for as long as the `OAuth2` lives.
+_tokens: dict[int, tuple[weakref.ref[OAuth2], _Tokens]] = {}
+
+
+def redactor_for(auth: Auth | None) -> Redactor:
+    """A redactor for one call, which knows what was sent before by the same `auth`."""
+    redact = Redactor()
+    if isinstance(auth, OAuth2) and callable(auth.token):
+        key = id(auth)
+        if (entry := _tokens.get(key)) is None:
+            forget = weakref.ref(auth, lambda _: _tokens.pop(key, None))
+            entry = _tokens.setdefault(key, (forget, _Tokens()))
+        redact = Redactor(entry[1])
+        redact.add(*entry[1].last)
+    elif (secret := known_secret(auth)) is not None:
+        redact.add(secret)
+    return redact

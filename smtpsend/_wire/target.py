@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._model.policy.policy import Policy
-from smtpsend._model.server.credentials import Auth, known_secret
+from smtpsend._model.server.credentials import Auth
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redact import Redactor, redactor_for
 from smtpsend._wire.dial import Address, resolve
 
 
@@ -61,9 +61,6 @@ async def find_target(
     if server.plaintext:
         for _, address in addresses:
             check_private(str(address[0]))
-    redact = Redactor()
-    if (secret := known_secret(server.auth)) is not None:
-        redact.add(secret)
     return Target(
         host=server.host,
         addresses=addresses,
@@ -73,5 +70,5 @@ async def find_target(
         ehlo_name=server.ehlo_name,
         policy=server.policy,
         quirks=quirks,
-        redact=redact,
+        redact=redactor_for(server.auth),
     )

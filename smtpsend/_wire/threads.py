@@ -26,16 +26,15 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         RuntimeError: this machine can start no further thread (see `shortage`).
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
+    # A result or an error may be a token or quote one, and asyncio's debug log shows
+    # what a future and a callback have: so they have neither.
+    future: asyncio.Future[None] = loop.create_future()
+    settled: list[tuple[T | None, BaseException | None]] = []
     context = contextvars.copy_context()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
 
     def call() -> None:
         result: T | None = None
@@ -46,16 +45,24 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
             # A future does not accept a StopIteration.
             stop = isinstance(caught, StopIteration)
             error = RuntimeError("StopIteration") if stop else caught
+        settled.append((result, error))
         # If the loop is closed by now, no caller waits any more.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(settle)
 
     thread = threading.Thread(target=call, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:
-        if shortage(error) is not None:
+    except RuntimeError as refused:
+        if shortage(refused) is not None:
             raise  # called here, it would hold up the loop
         # The interpreter is ending, and starts no more threads (3.12 and newer).
         return function()
-    return await future
+    await future
+    result, error = settled.pop()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback refers to this frame
+    return result  # type: ignore[return-value]  # None only beside an error

@@ -55,7 +55,7 @@ class Password:
 
 
 @hides_fields
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class OAuth2:
     """A user name and an OAuth 2.0 access token (XOAUTH2, or OAUTHBEARER: RFC 7628).
 
@@ -77,6 +77,9 @@ class OAuth2:
             raise ConfigError("the user name cannot be empty")
         if not callable(self.token):
             check_token(self.token)
+
+    def __repr__(self) -> str:
+        return f"OAuth2(username={shown_name(self)!r})"
 
 
 def check_token(token: object) -> str:
