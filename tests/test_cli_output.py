@@ -118,7 +118,7 @@ def test_code_of_a_refusal(case: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 @pytest.mark.parametrize("case", ["send", "send-many --json", "help", "no file, JSON"])
 def test_full_disk(case: str, tmp_path: Path) -> None:
-    """Output that cannot be stored is said on standard error, and changes no code."""
+    """Output that cannot be stored is reported on standard error, and changes no code."""
     words, code, sends = COMMANDS[case]
     with server() as scripted:
         command = filled(words, tmp_path, scripted)

@@ -47,14 +47,14 @@ def _nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("url", URLS.split())
 @pytest.mark.parametrize("case", COMMANDS)
 def test_refused(case: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A password in the server is a wrong argument; how to give it is said instead."""
+    """A password in the server is a wrong argument; the message names the other ways."""
     url = url.format(SECRET)
     assert main([word.replace("URL", url) for word in COMMANDS[case]]) == Exit.USAGE
     out, err = capsys.readouterr()
-    told = json.loads(out)["error"]["message"] if "json" in case else err
+    shown = json.loads(out)["error"]["message"] if "json" in case else err
     assert (out == "") != ("json" in case)
     for way in ("SMTP_URL", "SMTP_PASSWORD", "SMTP_PASSWORD_FILE", "--password-file"):
-        assert way in told
+        assert way in shown
     assert SECRET not in out + err
     assert "h.example" not in out + err
 

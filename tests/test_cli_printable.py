@@ -77,7 +77,7 @@ def _nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("evil", EVIL)
 @pytest.mark.parametrize("place", PLACES)
 def test_arguments(place: str, evil: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever an argument holds, what is said of it is text."""
+    """Whatever an argument holds, the message about it is text."""
     words, code = PLACES[place]
     given = [word.replace("X", EVIL[evil]) for word in words]
     assert main(given) == code
@@ -183,8 +183,10 @@ def test_bytes_of_arguments() -> None:
         env=environment(),
     )
     assert ended.returncode == Exit.NO_INPUT
-    said = rb"smtpsend: /nowhere/\udcff\x1b.eml cannot be read: No such file or directory"
-    assert ended.stderr == said + os.linesep.encode()
+    message = (
+        rb"smtpsend: /nowhere/\udcff\x1b.eml cannot be read: No such file or directory"
+    )
+    assert ended.stderr == message + os.linesep.encode()
 
 
 @given(st.text())

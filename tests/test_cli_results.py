@@ -104,7 +104,7 @@ DEEP = {"a list": (b"[", b"]"), "an object": (b'{"a":', b"0" + b"}"), "cut": (b"
 def test_nested(
     case: str, head: bytes, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line that is nested without end is an error in words, and the file stays."""
+    """A line that is nested without end is a clear error, and the file stays."""
     opening, closing = DEEP[case]
     content = head + opening * 200_000 + closing * 200_000 + b"\n"
     (folder.parent / "r.jsonl").write_bytes(content)

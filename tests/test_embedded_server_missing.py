@@ -1,4 +1,4 @@
-"""Where the embedded server cannot be had, the true cause is said."""
+"""Where the embedded server cannot be had, the error names the true cause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODULES = ["aiosmtpd", "trustme", "cryptography", "cryptography.hazmat.bindings.
 
 
 def run(module: str, how: str) -> tuple[str, str]:
-    """What `local_server` and the demo say where a module cannot be imported."""
+    """What `local_server` and the demo report where a module cannot be imported."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, module, how],
         capture_output=True,
@@ -51,25 +51,25 @@ def run(module: str, how: str) -> tuple[str, str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_missing(module: str) -> None:
     """A module of the extra that is missing can be installed."""
-    said, demo = run(module, "missing")
-    assert said == "local_server() needs: pip install 'smtpsend[testing]'\n"
+    message, demo = run(module, "missing")
+    assert message == "local_server() needs: pip install 'smtpsend[testing]'\n"
     assert demo.endswith("an embedded server: pip install 'smtpsend[testing]'\n")
 
 
 @pytest.mark.parametrize("module", [*MODULES, "smtpsend.testing.server"])
 def test_not_importable(module: str) -> None:
-    """A module that is there and cannot be imported is told by its own error."""
-    said, demo = run(module, "broken")
-    assert said == f"{CAUSE}\n"
+    """A module that is there and cannot be imported is reported by its own error."""
+    message, demo = run(module, "broken")
+    assert message == f"{CAUSE}\n"
     assert demo.endswith(f"which cannot be imported here: {CAUSE}\n")
-    assert "pip install" not in said + demo
+    assert "pip install" not in message + demo
 
 
 def test_missing_elsewhere() -> None:
     """A module that the extra does not bring is not installed by it either."""
-    said, demo = run("smtpsend.testing.server", "missing")
-    assert said == "No module named 'smtpsend.testing.server'\n"
-    assert "pip install" not in said + demo
+    message, demo = run("smtpsend.testing.server", "missing")
+    assert message == "No module named 'smtpsend.testing.server'\n"
+    assert "pip install" not in message + demo
 
 
 @pytest.mark.parametrize("folder", ["/nowhere", None])

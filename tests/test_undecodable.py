@@ -1,6 +1,6 @@
 """What is not UTF-8 (lone surrogates), wherever it can come in: a ConfigError.
 
-No secret stands in it, nor in what a debugger, a log or a pickle finds behind it.
+No secret stands in it, nor in what a debugger, a log or a pickle finds in its causes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECRET = "s3cr3t"
 SURROGATES = ("\udce4", "\ud800", "\udfff")
 
 
-def behind(error: BaseException | None) -> Iterator[str]:
+def traces(error: BaseException | None) -> Iterator[str]:
     """All that an error shows or keeps, and each error that it came from."""
     while error is not None:
         yield f"{error} {error!r} {error.args} {vars(error)}"
@@ -40,7 +40,7 @@ def refused(make: Callable[[], object]) -> str:
     """The text of the ConfigError that this raises, which keeps no secret."""
     with pytest.raises(ConfigError) as caught:
         make()
-    assert SECRET not in "\n".join(behind(caught.value))
+    assert SECRET not in "\n".join(traces(caught.value))
     text = str(caught.value)
     assert text.isprintable()  # so that it can be written to any stream of text
     assert not caught.value.temporary
@@ -123,7 +123,7 @@ def letter(**changes: Any) -> object:
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=ascii)
 @pytest.mark.parametrize("name", VALUES)
 def test_values(name: str, surrogate: str) -> None:
-    """Whatever is given as text is refused where it is none; no secret stays behind."""
+    """Whatever is given as text is refused where it is none; no error keeps a secret."""
     refused(lambda: VALUES[name](surrogate))
 
 
@@ -151,12 +151,12 @@ TEXT = st.text(st.one_of(st.characters(), st.sampled_from("@:/?#[]%\udce4\ud800"
 @settings(deadline=None)  # a busy machine is no failure
 @given(TEXT, TEXT, TEXT)
 def test_any_text(user: str, more: str, host: str) -> None:
-    """Any text as a URL is a Server or a ConfigError behind which nothing is found."""
+    """Any text as a URL is a Server or a ConfigError whose causes hold no secret."""
     seen = ""
     try:
         Server.from_url(f"smtp://{user}:{SECRET}{more}@{host}")
     except ConfigError as error:
-        seen = "\n".join(behind(error))
+        seen = "\n".join(traces(error))
     assert SECRET not in seen
 
 

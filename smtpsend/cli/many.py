@@ -175,7 +175,7 @@ class _Run:
     def _skip(self, key: str, entry: Entry) -> None:
         self.skipped += 1
         self.progress.total -= 1
-        # Said by each run, as long as the message is there: nobody may have looked.
+        # Each run reports it while the message is there: nobody may have looked for it.
         if (earlier := self.journal.unknown.pop(key, None)) is not None:
             self.unknown_before += 1
             self._say(

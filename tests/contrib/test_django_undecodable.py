@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("silently", [False, True])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name: str, silently: bool) -> None:
-    """A setting that is no text is typed, and nothing behind the error has a secret."""
+    """A setting that is no text is typed, and neither the error nor its causes hold a secret."""
     given: dict[str, Any] = {"EMAIL_HOST": "127.0.0.1", "EMAIL_USE_TLS": True}
     given |= {"EMAIL_HOST_USER": "ann", "EMAIL_HOST_PASSWORD": SECRET} | SETTINGS[name]
     with override_settings(**given):
@@ -67,10 +67,10 @@ def test_messages(name: str, silently: bool) -> None:
     """A message that cannot be encoded is a ConfigError, which the signal tells, too."""
     given = {"subject": "Hello", "body": "x", "from_email": "ann@example.org"}
     given |= {"to": ["bob@example.net"]}
-    told: list[SendError | None] = []
+    reported: list[SendError | None] = []
 
     def listen(error: SendError | None, **_: object) -> None:
-        told.append(error)
+        reported.append(error)
 
     mail_outcome.connect(listen)
     try:
@@ -81,5 +81,5 @@ def test_messages(name: str, silently: bool) -> None:
                 backend.send_messages([message])
     finally:
         mail_outcome.disconnect(listen)
-    assert told == [caught.value] == [message.smtpsend_error]  # type: ignore[attr-defined]
+    assert reported == [caught.value] == [message.smtpsend_error]  # type: ignore[attr-defined]
     assert not outbox.messages
