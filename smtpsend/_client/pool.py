@@ -161,6 +161,7 @@ class Pool:
             idle = self._idle.pop()
             idle.timer.cancel()
             session = idle.session
+            session.channel.watch(None)
             if self._usable(session):
                 track = Track(session.method, deadline.elapsed)
                 track.address = session.track.address
@@ -192,9 +193,14 @@ class Pool:
         left = min(limits.idle_timeout, limits.max_age - session.age)
         timer = loop.call_later(left, self._expire, session)
         self._idle.append(_Idle(session, timer))
+        # Whatever arrives on an idle connection is unsolicited: its end, a 421, or data
+        # that would be read as the reply to the next command.
+        session.channel.watch(lambda: self._expire(session))
 
     def _expire(self, session: Session) -> None:
-        self._idle = [idle for idle in self._idle if idle.session is not session]
+        for idle in [idle for idle in self._idle if idle.session is session]:
+            idle.timer.cancel()
+            self._idle.remove(idle)
         session.channel.quit()
 
     def abandon(self) -> None:

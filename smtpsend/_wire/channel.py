@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from smtpsend._protocol.failures import Alert, Garbage, Lost, TimedOut
@@ -23,6 +24,8 @@ from smtpsend.errors import Reply
 
 # Octets that may wait in the transport before the writer has to wait.
 _HIGH_WATER = 65536
+# How many bytes of replies may wait before reading pauses.
+_MAX_UNREAD = 65536
 
 
 class _Ended(asyncio.Transport):
@@ -71,6 +74,9 @@ class Channel(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wait_end = 0.0  # the latest end of the present wait, on the loop's clock
         self._paused = False
+        self.reading_paused = False  # the transport is not read from
+        self._unread = 0  # bytes received since no reply waited
+        self._watcher: Callable[[], object] | None = None
         self.last_received = self._loop.time()
         self._closed = self._loop.create_future()
         self.transport: asyncio.Transport
@@ -86,16 +92,52 @@ class Channel(asyncio.Protocol):
         # The transport that has the socket stays the first one.
         self._below = self._below or transport
         self.transport = transport
+        self.reading_paused = False
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self._loop.time()
         self.transcript.check_enabled()
         self._replies += self._reader.feed(data)
+        self._unread += len(data)
+        self._notify_watcher()
+        if self._reader.garbage is not None or (
+            self._replies and self._unread > _MAX_UNREAD
+        ):
+            self._pause_reading()
         self._wake()
+
+    def _pause_reading(self) -> None:
+        """Read no more until the waiting replies are read; TCP slows the peer down.
+
+        No caller needs more while a reply waits, or after something that is no reply.
+        """
+        if not self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        self._unread = 0
+        if self.reading_paused and self._reader.garbage is None:
+            self.reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def watch(self, watcher: Callable[[], object] | None) -> None:
+        """Call `watcher` once, when anything arrives or the connection ends.
+
+        None ends the watch.
+        """
+        self._watcher = watcher
+
+    def _notify_watcher(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher()
 
     def eof_received(self) -> None:
         self._lost = self._lost or "the server closed the connection"
+        self._notify_watcher()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,6 +155,7 @@ class Channel(asyncio.Protocol):
             self._timer = None
         if not self._closed.done():
             self._closed.set_result(None)
+        self._notify_watcher()
         self._wake()
 
     def pause_writing(self) -> None:
@@ -198,6 +241,8 @@ class Channel(asyncio.Protocol):
 
     def _pop_reply(self) -> Reply:
         reply = self._replies.popleft()
+        if not self._replies:
+            self._resume_reading()
         if self.transcript.enabled:
             self.transcript.received(reply)
         return reply
@@ -293,6 +338,7 @@ class Channel(asyncio.Protocol):
         """Discard what was received and not read (RFC 3207 section 6)."""
         self._replies.clear()
         self._reader.clear()
+        self._resume_reading()
 
     def abort(self) -> None:
         """Close the connection at once; nothing more is sent."""
