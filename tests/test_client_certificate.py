@@ -16,7 +16,7 @@ from scripted import Script, ScriptedServer, say
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import Method, Policy, Server
-from smtpsend._wire.alerts import about_client, alert_of
+from smtpsend._wire.tls.alerts import about_client, alert_of
 from smtpsend.check import check
 from smtpsend.errors import Event, Phase, TLSError
 

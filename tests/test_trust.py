@@ -18,7 +18,7 @@ from sending import MESSAGE, WAYS, Send, envelope, send_in_loop, send_sync, serv
 
 from smtpsend import Method, OAuth2, Password, Policy, Server
 from smtpsend._model.server.host import check_private
-from smtpsend._wire.tls import context_for
+from smtpsend._wire.tls.context import context_for
 from smtpsend.errors import CertificateError, ConfigError, SendError
 
 

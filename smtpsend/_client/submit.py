@@ -26,7 +26,7 @@ from smtpsend._model.receipt import Receipt
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
-from smtpsend._wire.tls import context_for
+from smtpsend._wire.tls.context import context_for
 from smtpsend.errors import Event, Phase, SendError
 
 

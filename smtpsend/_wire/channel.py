@@ -16,8 +16,8 @@ from typing import cast
 from smtpsend._protocol.failures import Alert, Garbage, Lost, TimedOut
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
-from smtpsend._wire.alerts import alert_of, unread_alert
 from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.tls.alerts import alert_of, unread_alert
 from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
 

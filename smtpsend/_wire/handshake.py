@@ -12,14 +12,14 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
-from smtpsend._wire.alerts import about_client, alert_of, client_refused
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.dial import dial
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
-from smtpsend._wire.tls import (
+from smtpsend._wire.tls.alerts import about_client, alert_of, client_refused
+from smtpsend._wire.tls.context import (
     check_peer,
     check_pin,
     check_version,

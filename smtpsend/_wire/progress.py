@@ -12,7 +12,7 @@ from types import TracebackType
 
 from smtpsend._model.policy.policy import Method
 from smtpsend._protocol.failures import FAULTS, Alert, TimedOut, lost
-from smtpsend._wire.alerts import about_client, client_refused
+from smtpsend._wire.tls.alerts import about_client, client_refused
 from smtpsend.errors import Attempt, Event, Phase, SendError
 
 

@@ -47,7 +47,7 @@ from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
-from smtpsend._wire.tls import verifying
+from smtpsend._wire.tls.context import verifying
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 

@@ -16,7 +16,7 @@ from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
-from smtpsend._wire.tls import require_verifying
+from smtpsend._wire.tls.context import require_verifying
 from smtpsend.testing._outbox import Outbox
 
 

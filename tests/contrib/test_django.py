@@ -23,7 +23,7 @@ from sending import server_for
 
 from smtpsend import DeliveryUnknown, Method, Password, Policy, Receipt, SendError
 from smtpsend._model.policy.policy import DEFAULT_METHODS
-from smtpsend._wire.tls import context_for
+from smtpsend._wire.tls.context import context_for
 from smtpsend.contrib.django import EmailBackend, mail_outcome
 from smtpsend.errors import (
     AuthError,

@@ -22,7 +22,7 @@ from smtpsend._model.server.server import Server, server_of
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.target import find_target
-from smtpsend._wire.tls import context_for
+from smtpsend._wire.tls.context import context_for
 from smtpsend.errors import Attempt, ConfigError, Event, SendError
 
 
