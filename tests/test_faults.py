@@ -337,14 +337,14 @@ def test_injected_plaintext(send: Send) -> None:
 
 
 def test_gone_before_the_handshake(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The end behind the 220 to STARTTLS is seen before the handshake begins."""
-    ask = handshake._ask_for_tls
+    """The end of the connection after the 220 is seen before the handshake begins."""
+    send_starttls = handshake._send_starttls
 
     async def late(session: Session) -> None:
-        await ask(session)
+        await send_starttls(session)
         await session.channel.wait_closed(20)
 
-    monkeypatch.setattr(handshake, "_ask_for_tls", late)
+    monkeypatch.setattr(handshake, "_send_starttls", late)
     script = bad("starttls", say(b"220 go\r\n") + close())
     with ScriptedServer(starttls=script) as scripted:
         with pytest.raises(TLSError, match="the connection was closed") as caught:
