@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from smtpsend.cli.arguments import Parser, build, option_name
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of
-from smtpsend.cli.output import ERR, OUT, printable
 from smtpsend.cli.secrecy import refuse_passwords
+from smtpsend.cli.terminal.output import ERR, OUT, printable
 
 
 if TYPE_CHECKING:

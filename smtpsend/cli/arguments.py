@@ -8,7 +8,7 @@ import re
 from typing import Any, NoReturn
 
 from smtpsend.cli.exits import Exit, help_text
-from smtpsend.cli.output import ERR, OUT
+from smtpsend.cli.terminal.output import ERR, OUT
 
 
 _SERVER = """\

@@ -8,8 +8,8 @@ from smtpsend.check import Certificate, MethodReport, Report
 from smtpsend.check import check as look
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, as_typed, exit_of
-from smtpsend.cli.output import OUT
-from smtpsend.cli.screen import NO_BREAK, Part, Screen, seconds
+from smtpsend.cli.terminal.output import OUT
+from smtpsend.cli.terminal.screen import NO_BREAK, Part, Screen, seconds
 from smtpsend.errors import Phase
 
 

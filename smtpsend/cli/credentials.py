@@ -16,7 +16,7 @@ from smtpsend._model.server.url import auth_from_env, password_in, split, user_o
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.cli.exits import Exit, Problem
-from smtpsend.cli.output import printable
+from smtpsend.cli.terminal.output import printable
 from smtpsend.errors import ConfigError, Phase
 
 

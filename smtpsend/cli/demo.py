@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 from smtpsend import Receipt, SendError, compose, send
 from smtpsend.cli.exits import Exit, Problem, exit_of
-from smtpsend.cli.screen import Screen
-from smtpsend.cli.timeline import bars, show
+from smtpsend.cli.terminal.screen import Screen
+from smtpsend.cli.terminal.timeline import bars, show
 from smtpsend.testing import is_missing
 
 

@@ -8,7 +8,7 @@ import textwrap
 from smtpsend import Policy
 from smtpsend.cli.credentials import server_named
 from smtpsend.cli.exits import Exit
-from smtpsend.cli.screen import Screen
+from smtpsend.cli.terminal.screen import Screen
 
 
 def explain(arguments: argparse.Namespace) -> Exit:

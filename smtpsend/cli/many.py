@@ -18,9 +18,9 @@ from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal
 from smtpsend.cli.messages import Entry, digest, entries, ready
-from smtpsend.cli.output import OUT
-from smtpsend.cli.progress import Progress
-from smtpsend.cli.screen import Screen, seconds
+from smtpsend.cli.terminal.output import OUT
+from smtpsend.cli.terminal.progress import Progress
+from smtpsend.cli.terminal.screen import Screen, seconds
 from smtpsend.errors import AuthError, ConfigError, ConnectError
 from smtpsend.prepared import Prepared
 

@@ -14,9 +14,9 @@ from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.credentials import is_asked, server_from
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of, state_of
 from smtpsend.cli.messages import ready
-from smtpsend.cli.output import OUT
-from smtpsend.cli.screen import Screen, seconds
-from smtpsend.cli.timeline import Bar, bars, show
+from smtpsend.cli.terminal.output import OUT
+from smtpsend.cli.terminal.screen import Screen, seconds
+from smtpsend.cli.terminal.timeline import Bar, bars, show
 from smtpsend.errors import ConfigError, Phase
 from smtpsend.prepared import Prepared, prepare
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
 
-from smtpsend.cli.output import OUT, printable
+from smtpsend.cli.terminal.output import OUT, printable
 
 
 if TYPE_CHECKING:

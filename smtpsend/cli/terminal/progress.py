@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from smtpsend.cli.screen import Part
+from smtpsend.cli.terminal.screen import Part
 
 
 _BAR = 24

@@ -13,7 +13,7 @@ from smtpsend.errors import Attempt
 
 
 if TYPE_CHECKING:
-    from smtpsend.cli.screen import Part, Screen
+    from smtpsend.cli.terminal.screen import Part, Screen
 
 
 @dataclass(frozen=True, slots=True)
