@@ -20,7 +20,7 @@ from scripted import Action, Script, ScriptedServer, hang, reply, rst
 
 from smtpsend.cli import main
 from smtpsend.cli.exits import Exit
-from smtpsend.cli.progress import line
+from smtpsend.cli.terminal.progress import line
 
 
 def letter(n: int) -> bytes:
@@ -373,7 +373,7 @@ def test_progress_on_a_terminal(
         monkeypatch.setitem(sys.modules, "rich.console", None)
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr("smtpsend.cli.progress._EVERY", 0)
+    monkeypatch.setattr("smtpsend.cli.terminal.progress._EVERY", 0)
     with ScriptedServer(Script(), implicit=None, starttls2=None) as server:
         assert run(server, folder) == Exit.OK
     shown = screen.getvalue()

@@ -19,7 +19,7 @@ from sending import MESSAGE, envelope, send_sync, server_for
 from smtpsend import SendError
 from smtpsend.cli import main
 from smtpsend.cli.exits import Exit
-from smtpsend.cli.output import printable
+from smtpsend.cli.terminal.output import printable
 
 
 EVIL = {

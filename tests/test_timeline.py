@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smtpsend import Method, Receipt
-from smtpsend.cli.timeline import bars, draw
+from smtpsend.cli.terminal.timeline import bars, draw
 from smtpsend.errors import Attempt, Event, Phase, Reply
 
 

@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("silently", [False, True])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings(name: str, silently: bool) -> None:
-    """A setting that is no text is a typed error, in which and whose causes no secret is."""
+    """A setting that is no text is a typed error without a secret, causes included."""
     given: dict[str, Any] = {"EMAIL_HOST": "127.0.0.1", "EMAIL_USE_TLS": True}
     given |= {"EMAIL_HOST_USER": "ann", "EMAIL_HOST_PASSWORD": SECRET} | SETTINGS[name]
     with override_settings(**given):
