@@ -32,6 +32,7 @@ KINDS = {
     "self_signed": "right names, signed by itself",
     "unknown_ca": "right names, signed by a CA that nobody trusts",
     "cn_only": "signed by our CA, 'localhost' as common name, no subjectAltName",
+    "cn_and_ip": "the same, and 127.0.0.1 as subjectAltName",
     "old_tls": "the good certificate, but TLS 1.0 and 1.1 only",
     "tls12": "the good certificate, TLS 1.2 at most",
     "anonymous": "no certificate: an anonymous key exchange (AECDH), TLS 1.2",
@@ -72,7 +73,7 @@ _one_at_a_time = threading.Lock()
 @cache
 def _server_context(kind: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if kind in ("self_signed", "cn_only"):
+    if kind in ("self_signed", "cn_only", "cn_and_ip"):
         context.load_cert_chain(_built(kind))
         return context
     authority = trustme.CA() if kind == "unknown_ca" else ca()
@@ -112,7 +113,7 @@ def _built(kind: str) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     issuer, signer = subject, key
-    if kind == "cn_only":
+    if kind in ("cn_only", "cn_and_ip"):
         issuer = x509.load_pem_x509_certificate(ca().cert_pem.bytes()).subject
         signer = serialization.load_pem_private_key(ca().private_key_pem.bytes(), None)
     builder = (
@@ -132,8 +133,8 @@ def _built(kind: str) -> Path:
             critical=False,
         )
     )
-    if kind == "self_signed":
-        names = [x509.DNSName(NAMES[0])]
+    if kind in ("self_signed", "cn_and_ip"):
+        names = [x509.DNSName(NAMES[0])] if kind == "self_signed" else []
         names += [x509.IPAddress(ipaddress.ip_address(name)) for name in NAMES[1:]]
         builder = builder.add_extension(
             x509.SubjectAlternativeName(names), critical=False

@@ -20,6 +20,7 @@ from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls.alerts import about_client, alert_of, client_refused
 from smtpsend._wire.tls.context import (
+    check_names,
     check_peer,
     check_pin,
     check_version,
@@ -168,6 +169,8 @@ async def _start_tls(session: Session) -> None:
     check_peer(tls)
     if pin is not None:
         check_pin(tls.getpeercert(binary_form=True), pin)
+    else:
+        check_names(tls, tls_name(session.target.host))
     session.tls = tls.version()
     session.track.progress()
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 _NEEDS = {
     "django": [
         *("test_django.py", "test_django_own.py", "test_django_undecodable.py"),
+        "test_django_names.py",
         "test_frames_django.py",
     ],
     "celery": ["test_celery.py", "test_celery_workers.py", "test_frames_celery.py"],

@@ -79,7 +79,9 @@ def check_private(address: str) -> None:
         )
 
 
-# RFC 1918, RFC 4193, link-local and loopback. `is_private` of ipaddress includes more.
+# RFC 1918, RFC 4193, loopback, and link-local of IPv6, which a name on the local network
+# has beside its private IPv4 address. Not 169.254.0.0/16, where clouds have services that
+# hand out credentials. `is_private` of ipaddress includes more.
 _PRIVATE = tuple(
     map(
         ipaddress.ip_network,
@@ -88,7 +90,6 @@ _PRIVATE = tuple(
             "10.0.0.0/8",
             "172.16.0.0/12",
             "192.168.0.0/16",
-            "169.254.0.0/16",
             "::1/128",
             "fc00::/7",
             "fe80::/10",

@@ -109,6 +109,12 @@ class Server:
     def _check_sink(self) -> None:
         if self.auth is not None:
             raise ConfigError("credentials are never sent by a plaintext method")
+        given = (self.cafile, self.ssl_context, self.fingerprint)
+        if any(trust is not None for trust in given):
+            raise ConfigError(
+                "cafile, ssl_context and fingerprint mean nothing beside a plaintext "
+                "method, which has no TLS: leave them out, or use another method"
+            )
         if literal(self.host):
             check_private(self.host)
 

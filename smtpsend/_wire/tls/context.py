@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
+from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase, TLSError
 
@@ -231,6 +232,27 @@ def check_peer(tls: ssl.SSLObject) -> None:
             event=Event.CERTIFICATE,
             hint="nothing says who the server is: give a context without anonymous "
             "ciphers and pre-shared keys, and see that the server has a certificate",
+        )
+
+
+def check_names(tls: ssl.SSLObject, host: str) -> None:
+    """Refuse a server whose certificate has its name as a common name only.
+
+    Without a DNS name in subjectAltName, OpenSSL falls back to the common name, unless
+    the context says otherwise; `ssl.create_default_context()` does not.
+
+    Raises:
+        CertificateError: it has no such name, and `host` is one (RFC 9525 section 2).
+    """
+    names = (tls.getpeercert() or {}).get("subjectAltName", ())
+    if literal(host) is None and not any(name[0] == "DNS" for name in names):
+        raise CertificateError(
+            f"the certificate of {host} was refused: hostname mismatch, it names the "
+            "host as its common name only",
+            phase=Phase.TLS,
+            event=Event.CERTIFICATE,
+            hint="a name counts where it stands in subjectAltName (RFC 9525): the "
+            "server needs a new certificate",
         )
 
 
