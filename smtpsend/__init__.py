@@ -1,5 +1,6 @@
 """Send mail to a submission server: verified TLS, port fallback, honest errors."""
 
+import sys as _sys
 import typing as _typing
 
 
@@ -42,10 +43,10 @@ if _typing.TYPE_CHECKING:
     from smtpsend import testing as testing
     from smtpsend._client.aio import AsyncClient, send_async
     from smtpsend._client.diagnosis.examination import diagnose, diagnose_async
+    from smtpsend._client.submission import prepare
     from smtpsend._client.sync import Client, send
     from smtpsend._model.diagnosis.report import Report
     from smtpsend._model.message.compose import compose
-    from smtpsend._model.message.envelope import prepare
     from smtpsend._model.message.prepared import Prepared
     from smtpsend._model.policy.policy import Method, Policy
     from smtpsend._model.receipt import Outcome, Receipt
@@ -71,10 +72,10 @@ else:
     _HOMES = {
         "_client.aio": ("AsyncClient", "send_async"),
         "_client.diagnosis.examination": ("diagnose", "diagnose_async"),
+        "_client.submission": ("prepare",),
         "_client.sync": ("Client", "send"),
         "_model.diagnosis.report": ("Report",),
         "_model.message.compose": ("compose",),
-        "_model.message.envelope": ("prepare",),
         "_model.message.prepared": ("Prepared",),
         "_model.policy.policy": ("Method", "Policy"),
         "_model.receipt": ("Outcome", "Receipt"),
@@ -85,19 +86,34 @@ else:
     _MODULES = ("check", "errors", "prepared", "testing")
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module
-
         if name in _MODULES:
-            return import_module(f"smtpsend.{name}")
+            return _module(name)
         if name == "__version__":
             return _version()
         if name not in __all__:
             raise AttributeError(f"module 'smtpsend' has no attribute {name!r}")
         # What has no other home is a class of the error tree.
         home = _HOME_OF.get(name, "errors")
-        value = getattr(import_module(f"smtpsend.{home}"), name)
+        value = getattr(_module(home), name)
         globals()[name] = value
         return value
+
+    def _module(path: str) -> object:
+        if not _sys.is_finalizing():
+            from importlib import import_module
+
+            return import_module(f"smtpsend.{path}")
+        # Nothing can be imported any more; what was imported before can still be found.
+        head, _, rest = path.partition(".")
+        found = globals().get(head)
+        for part in filter(None, rest.split(".")):
+            found = getattr(found, part, None)
+        if found is None:
+            raise RuntimeError(
+                f"the interpreter is ending, and smtpsend.{path}, which was not used "
+                "before, cannot be imported any more"
+            )
+        return found
 
     def _version() -> str:
         # Read on demand: importlib.metadata costs more than all of this package.

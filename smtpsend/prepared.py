@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smtpsend._model.message.envelope import prepare
+from smtpsend._client.submission import prepare
 from smtpsend._model.message.prepared import Prepared
 
 

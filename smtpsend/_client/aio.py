@@ -189,7 +189,8 @@ class AsyncClient:
 
         Args:
             messages: messages, or tuples of (message, sender, recipients), in an iterable
-                or an async iterable.
+                or an async iterable. An async generator is closed when the batch ends or
+                is left.
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
             timeout: seconds for each message; by default ``policy.deadline`` (900).

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._model.receipt import Outcome
+from smtpsend._wire.callers_code import contained, is_interrupt
 from smtpsend.errors import Attempt, ConfigError
 
 
@@ -52,6 +53,12 @@ def _call(
         return
     try:
         hook(event)
-    except Exception as error:  # noqa: BLE001  # no message may depend on a hook
-        # The text of `error` is left out, since it may hold a secret.
-        log.error("the hook %s raised %s", name, type(error).__name__)  # noqa: TRY400
+    except BaseException as error:  # no message may depend on a hook
+        if is_interrupt(error):
+            raise
+        kind = type(error).__name__
+    else:
+        return
+    # The text of the error is left out, since it may hold a secret.
+    with contained():
+        log.error("the hook %s raised %s", name, kind)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import FAULTS, lost, positive
+from smtpsend._wire.callers_code import contained
 from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
 
 
@@ -26,7 +27,7 @@ log = logging.getLogger("smtpsend")
 
 def success(receipt: Receipt, host: str) -> None:
     """Log that the server accepted a message."""
-    with contextlib.suppress(Exception):
+    with contained():
         if not (receipt.attempts or log.isEnabledFor(logging.INFO)):
             return
         _fallback(receipt, host)
@@ -55,7 +56,7 @@ def _fallback(receipt: Receipt, host: str) -> None:
 
 def failure(error: SendError, host: str, envelope: Envelope) -> None:
     """Log that a message was not sent, or that its delivery is unknown."""
-    with contextlib.suppress(Exception):
+    with contained():
         unknown = isinstance(error, DeliveryUnknown)
         log.log(
             logging.WARNING if unknown else logging.INFO,
@@ -127,11 +128,11 @@ def stopped(*, partly_sent: bool) -> ConnectError:
 
 
 def _warn(text: str, *facts: object) -> None:
-    with contextlib.suppress(Exception):
+    with contained():
         log.warning(text, *facts)
 
 
-def unexpected(error: Exception, phase: Phase) -> SendError:
+def unexpected(error: BaseException, phase: Phase) -> SendError:
     """Log and build a typed error for a defect of this library or of one it uses.
 
     A shortage of this machine can show anywhere, and is no defect.
@@ -148,6 +149,6 @@ def unexpected(error: Exception, phase: Phase) -> SendError:
     # The text of `error` is left out, since it may hold a secret.
     typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
     typed.hint = "please report this as a defect of smtpsend"
-    with contextlib.suppress(Exception):
+    with contained():
         log.error("%s", typed)
     return typed

@@ -62,7 +62,7 @@ def conclude_failure(
     submission: Submission,
     delivery: Delivery,
     hooks: Hooks,
-    error: Exception,
+    error: BaseException,
 ) -> SendError:
     """Log and report that a message was not accepted, or may have been.
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smtpsend._model.message.envelope import Envelope, envelope, redirected
+from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.receipt import Outcome
-from smtpsend.errors import SendError
+from smtpsend.errors import ConfigError, ConnectError, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._client.pool import Pool
     from smtpsend._model.server.server import Server
+
+
+# Nothing is awaited while the caller's objects are read, so that a CancelledError is no
+# cancellation; SystemExit and KeyboardInterrupt pass, in the caller's own thread.
+RAISED_WHILE_READING = (Exception, asyncio.CancelledError, GeneratorExit)
 
 
 @dataclass(slots=True, eq=False)
@@ -49,13 +56,84 @@ def submission_of(
     """Validate the arguments of a send.
 
     Raises:
-        ConfigError: one of the arguments cannot be used.
+        ConfigError: one of the arguments cannot be used, or an exception is raised while
+            they are read.
+        ConnectError: memory ran out.
     """
     seconds = checked_timeout(server, timeout)
-    validated = envelope(message, sender, recipients)
+    validated = read(message, sender, recipients)
     if server.redirect_to is not None:
         validated = redirected(validated, server.redirect_to)
     return Submission(message, validated, bool(require_all), seconds, index)
+
+
+def prepare(
+    message: object,
+    *,
+    sender: str | None = None,
+    recipients: Sequence[str] | None = None,
+) -> Prepared:
+    """Make a message ready once, so that each try of a job sends the same bytes.
+
+    Date and Message-ID are added to a message object without them. The content is encoded
+    in 7 bits where that is possible, so that any server accepts it.
+
+    Args:
+        message, sender, recipients: as for `send`.
+
+    Returns:
+        The envelope and the bytes, to send now or later.
+
+    Raises:
+        ConfigError: as for `send`.
+    """
+    made = read(message, sender, recipients)
+    content = made.seven_bit() if made.seven_bit is not None else None
+    return Prepared(
+        sender=made.sender,
+        recipients=made.recipients,
+        content=made.content if content is None else content,
+        message_id=made.message_id,
+    )
+
+
+def read(
+    message: object, sender: str | None, recipients: Sequence[str] | None
+) -> Envelope:
+    """Make an envelope of any message, whatever the caller's objects raise.
+
+    Raises:
+        ConfigError: one of the arguments cannot be used, or an exception is raised while
+            they are read.
+        ConnectError: memory ran out.
+    """
+    try:
+        return envelope(message, sender, recipients)
+    except SendError:
+        raise
+    except RAISED_WHILE_READING as error:
+        raise unreadable(error) from None
+
+
+def unreadable(error: BaseException) -> SendError:
+    """The typed error for an exception raised while the caller's objects were read.
+
+    Recipients can come from a generator, and a message from a class of the caller's.
+    """
+    if isinstance(error, SendError):
+        return error
+    if isinstance(error, MemoryError):
+        return ConnectError(
+            "memory ran out while the message was read",
+            temporary=True,
+            hint="nothing was sent: send it again when memory is free",
+        )
+    # The text of `error` is left out, since it may hold a secret.
+    return ConfigError(
+        "the message, its sender or its recipients cannot be read: "
+        f"{type(error).__name__} was raised",
+        hint="see what iterating over the recipients or reading the message raises",
+    )
 
 
 def checked_timeout(server: Server, timeout: float | None) -> float:
@@ -81,9 +159,9 @@ class Terms:
     def submission(self, index: int, item: Any) -> Submission | Outcome:
         """Validate one item of the iterable; return its outcome if it cannot be used."""
         message, sender, recipients = item, None, None
-        if isinstance(item, tuple) and len(item) == 3:
-            message, sender, recipients = item
         try:
+            if isinstance(item, tuple) and len(item) == 3:
+                message, sender, recipients = item
             return submission_of(
                 self.pool.server,
                 message,
@@ -93,7 +171,8 @@ class Terms:
                 timeout=self.timeout,
                 index=index,
             )
-        except SendError as error:
+        except RAISED_WHILE_READING as caught:
+            error = unreadable(caught)
             # The caller never sees it raised; its traceback would keep our frames alive.
             error.__traceback__ = error.__context__ = None
             return Outcome(index, message, None, error)

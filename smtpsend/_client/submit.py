@@ -23,6 +23,7 @@ from smtpsend._client.outcomes import (
 from smtpsend._client.race import Race
 from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Receipt
+from smtpsend._wire.callers_code import passes
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
@@ -64,14 +65,14 @@ async def submit(
             await pool.throttle.wait_turn(deadline)
             async with pool.slot(deadline):
                 receipt = await _deliver(server, submission, delivery, deadline, pool)
-    except Exception as error:  # P3: nothing untyped escapes
+    except BaseException as error:  # P3: nothing untyped escapes
+        if passes(error):
+            conclude_cancelled(submission, delivery, hooks)
+            raise
         typed = conclude_failure(server, submission, delivery, hooks, error)
         if typed is error:
             raise
         raise typed from None
-    except BaseException:
-        conclude_cancelled(submission, delivery, hooks)
-        raise
     conclude(server, submission, receipt, hooks)
     return receipt
 
@@ -226,10 +227,10 @@ async def _send_over(
         else:
             pool.give_back(session)
         raise
-    except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
-        session.channel.abort()
-        raise log.unexpected(error, session.track.phase) from None
-    except BaseException:
+    except BaseException as error:  # P3: nothing untyped escapes
+        if not passes(error):
+            session.channel.abort()
+            raise log.unexpected(error, session.track.phase) from None
         delivery.unknown = log.cancelled(session, delivery.envelope.message_id)
         session.channel.abort()
         raise

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from smtpsend._client.background import portal
+from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.send_many import outcomes_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
@@ -65,6 +66,7 @@ def send(
         DeliveryUnknown: the end of the message was sent, and no valid reply to it came;
             the message may have been delivered.
     """
+    refuse_at_end()
     try:
         where = server_of(server)
     finally:
@@ -79,7 +81,9 @@ def _submitted(
     server: Server, submission: Submission, pool: Pool | None = None
 ) -> Receipt:
     try:
-        return portal.run(lambda: submit(server, submission, pool))
+        return portal.run(
+            lambda: submit(server, submission, pool), submission.timeout, submission
+        )
     except SendError as error:
         # Where not even the event loop could be started, nobody has noted it.
         error.message_id = error.message_id or submission.envelope.message_id
@@ -143,6 +147,8 @@ class Client:
         )
         hooks = Hooks(on_attempt, on_outcome)
         self._pool = Pool(where, limits, hooks)
+        # The interpreter empties the modules at its end; these names are found then, too.
+        self._ending, self._refuse_at_end = ending, refuse_at_end
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +194,7 @@ class Client:
             SendError: the same errors as `send`; a `ConfigError` also if the client is
                 closed.
         """
+        self._refuse_at_end()
         server = self._pool.server
         submission = submission_of(
             server, message, sender, recipients, require_all=require_all, timeout=timeout
@@ -244,17 +251,26 @@ class Client:
         Raises:
             SendError: the error that `send` would raise at this point.
         """
+        self._refuse_at_end()
         server = self._pool.server
         seconds = checked_timeout(server, timeout)
-        portal.run(lambda: check(server, seconds, self._pool))
+        portal.run(lambda: check(server, seconds, self._pool), seconds)
 
     def close(self) -> None:
         """Let running sends finish, then close all connections.
 
-        A send after this raises a `ConfigError`.
+        A send after this raises a `ConfigError`. From a hook, and where the garbage
+        collector closes the client in the background thread, this does not wait. While
+        the interpreter ends, the connections end with the process.
         """
+        if self._ending():
+            return
+        if portal.inside():
+            portal.run_later(self._pool.close)
+            return
         try:
             portal.run(self._pool.close)
         except ConnectError:
-            # No event loop can be started, so that none has a connection of this client.
+            # No event loop can be started, so that none has a connection of this client;
+            # or the background thread has ended, and its connections with it.
             self._pool.abandon()

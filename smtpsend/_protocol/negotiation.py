@@ -42,7 +42,7 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
         )
     if eight_bit and "8BITMIME" not in extensions:
         # RFC 6152 section 3: without 8BITMIME, 8-bit content is encoded or not sent.
-        encoded = envelope.seven_bit() if envelope.seven_bit else None
+        encoded = _seven_bit(envelope)
         if encoded is None:
             raise unsupported(
                 "the message holds 8-bit bytes, and the server does not offer 8BITMIME",
@@ -71,3 +71,19 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
 def unsupported(text: str, hint: str) -> Rejected:
     """The error of a message that needs an extension which the server does not offer."""
     return Rejected(text, phase=Phase.MAIL, event=Event.REFUSED, hint=hint)
+
+
+def _seven_bit(envelope: Envelope) -> bytes | None:
+    """The content in pure ASCII; None if it cannot be encoded.
+
+    The policy of the message, which may be the caller's code, writes it anew. What it
+    raises to end a task or the process must not end the event loop of other sends.
+    """
+    if envelope.seven_bit is None:
+        return None
+    try:
+        return envelope.seven_bit()
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException:  # noqa: BLE001  # SystemExit, and a cancellation of nobody
+        return None

@@ -12,6 +12,7 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
+from smtpsend._wire.callers_code import passes
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
@@ -221,4 +222,7 @@ def _handshake_error(error: BaseException, host: str, limit: float) -> BaseExcep
         return lost(Phase.TLS, f"not done within {limit:.3g} s", timed_out=True)
     if isinstance(error, OSError):
         return lost(Phase.TLS, "the connection was cut")
+    if not isinstance(error, Exception) and not passes(error):
+        # A callback of the caller's ssl_context.
+        return lost(Phase.TLS, f"the ssl_context raised {type(error).__name__}")
     return error

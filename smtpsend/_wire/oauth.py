@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from smtpsend._model.server.credentials import OAuth2, check_token
 from smtpsend._model.shortage import shortage
+from smtpsend._wire.callers_code import Stopped, call, passes, result_of
 from smtpsend._wire.threads import in_thread
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
@@ -20,7 +21,9 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
 
     Raises:
         AuthError: the provider raised, ran longer than `timeout` seconds, or returned no
-            usable token. Its own error is not shown, because it may hold the token.
+            usable token. SystemExit and CancelledError are errors like any other, since
+            nobody has stopped or cancelled the send. The provider's own error is not
+            shown, because it may hold the token.
     """
     if isinstance(auth.token, str):
         return auth.token
@@ -35,22 +38,28 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
         raise _failed(text, temporary=True, timed_out=ours) from None
     except ConfigError as error:
         raise _failed(f"returned no usable token: {error.message}") from None
-    except Exception as error:  # noqa: BLE001  # whatever a user's function raises
+    except Stopped as error:
+        # A shared refresh that another task cancelled may succeed the next time.
+        temporary = issubclass(error.kind, asyncio.CancelledError)
+        raise _failed(f"raised {error}", temporary=temporary) from None
+    except BaseException as error:  # whatever a user's function raises
+        if passes(error):
+            raise
         # It, or the thread for it, may have met a shortage of this machine.
         short = shortage(error)
         text = f"raised {type(error).__name__}" if short is None else f"failed: {short}"
-        passes = isinstance(error, OSError) or short is not None
-        raise _failed(text, temporary=passes) from None
+        temporary = isinstance(error, OSError) or short is not None
+        raise _failed(text, temporary=temporary) from None
 
 
 async def _call(
     provider: Callable[[], str] | Callable[[], Awaitable[str]],
 ) -> object:
     if inspect.iscoroutinefunction(provider):
-        return await provider()
+        return await result_of(call(provider))
     result = await in_thread(provider, "smtpsend-token")
     # A functools.partial or a callable object may return an awaitable.
-    return await result if inspect.isawaitable(result) else result
+    return await result_of(result) if inspect.isawaitable(result) else result
 
 
 def _failed(text: str, *, temporary: bool = False, timed_out: bool = False) -> AuthError:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from smtpsend._protocol.redact import Redactor
+from smtpsend._wire.callers_code import contained
 from smtpsend.errors import Reply
 
 
@@ -61,5 +62,5 @@ class Transcript:
 
     def _write(self, arrow: str, text: str) -> None:
         # A log handler that raises must not change the outcome of a message.
-        with contextlib.suppress(Exception):
+        with contained():
             log.debug("%s %s %s", self.name, arrow, self._redact(text))

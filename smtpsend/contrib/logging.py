@@ -27,6 +27,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -143,6 +144,10 @@ class MailHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record; never waits, and never raises."""
+        if sys.is_finalizing():
+            # The thread stands still, perhaps with the lock, and nothing can be sent.
+            self.dropped += 1
+            return
         try:
             text = _clean(self.format(record))
             if len(text) > _LONGEST_RECORD:
@@ -178,6 +183,8 @@ class MailHandler(logging.Handler):
 
         It returns when they have been sent, or after `flush_timeout` seconds.
         """
+        if sys.is_finalizing():
+            return
         with self._changed:
             self._flushing = True
             self._changed.notify_all()
@@ -191,6 +198,9 @@ class MailHandler(logging.Handler):
 
     def close(self) -> None:
         """Mail waiting records in one last message, whatever the rate, and stop."""
+        if sys.is_finalizing():
+            super().close()
+            return
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -3,25 +3,35 @@
 The loop is started when it is first used, and all threads share it. A forked child starts
 a loop of its own and never closes the parent's: closing would unregister sockets from an
 epoll set that parent and child share, and would end the parent's TLS connections with a
-close_notify.
+close_notify. What happens at the end of the interpreter is in ending.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
-import socket
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from smtpsend._client.background import gevent
+from smtpsend._client.background.ending import (
+    Unfinished,
+    ending,
+    not_begun,
+    refuse_at_end,
+    unknown,
+)
+from smtpsend._client.background.loops import SharedLoop, new_loop, serve
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.dial import OPEN
 from smtpsend.errors import ConfigError
 
+
+if TYPE_CHECKING:
+    from smtpsend._client.submission import Submission
 
 T = TypeVar("T")
 
@@ -29,36 +39,18 @@ T = TypeVar("T")
 _GRACE = 5.0
 
 
-# What an event loop opens: a selector and a pair of sockets.
-_OF_A_LOOP = 3
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """A new event loop.
-
-    Raises:
-        ConnectError: this machine has nothing left to make it of.
-    """
-    try:
-        # A loop that is made by half complains on stderr when it is collected, so that
-        # what it needs is opened first, and closed again.
-        with ExitStack() as opened:
-            for _ in range(_OF_A_LOOP):
-                opened.enter_context(socket.socket())
-        return asyncio.new_event_loop()
-    except OSError as error:
-        raise_if_short(error, "no connection")
-        raise
-
-
 class _Portal:
     """The background event loop of one process, and its thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # The lock is reentrant: in the thread that holds it, the garbage collector can
+        # run a finalizer and a signal its handler, and each may close a client.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._inline: asyncio.AbstractEventLoop | None = None
+        self._shared: SharedLoop | None = None
+        self._calls: set[Call[Any]] = set()  # started and not ended
+        self._serving: set[int] = set()  # the threads that run a loop, by their idents
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop; start it if it does not run yet.
@@ -68,38 +60,78 @@ class _Portal:
             ConnectError: this machine has nothing left to start the loop with.
         """
         with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                loop = _new_loop()
-                thread = threading.Thread(
-                    target=loop.run_forever, name="smtpsend", daemon=True
-                )
+            if self.running() is None:
+                loop = new_loop()
                 try:
+                    thread = threading.Thread(
+                        target=self._serve, args=[loop], name="smtpsend", daemon=True
+                    )
                     thread.start()
                 except RuntimeError as error:
                     loop.close()
                     raise_if_short(error, "no connection")
                     raise
-                self._loop, self._thread = loop, thread
+                if self.running() is None:
+                    self._loop, self._thread = loop, thread
+                else:  # a finalizer or a signal handler has started one meanwhile
+                    loop.call_soon_threadsafe(loop.stop)
+            assert self._loop is not None  # noqa: S101  # it runs
             return self._loop
 
     def running(self) -> asyncio.AbstractEventLoop | None:
         """Return the loop if its thread runs."""
         alive = self._thread is not None and self._thread.is_alive()
-        return self._loop if alive else None
+        closed = self._loop is None or self._loop.is_closed()
+        return self._loop if alive and not closed else None
 
     def inside(self) -> bool:
-        """Whether the current thread is the loop's own thread."""
-        return self._thread is threading.current_thread()
+        """Whether the current thread runs a loop of the library."""
+        shared = self._shared is not None and self._shared.inside()
+        return shared or threading.get_ident() in self._serving
 
-    def inline(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine in the current thread, since no other can be started any more.
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Let the loop that the current thread runs call `callback`."""
+        shared = self._shared
+        inside = shared is not None and shared.inside()
+        loop = shared.loop if shared is not None and inside else self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(callback)
 
-        All such calls share one loop, so that a client can keep its connections.
-        """
+    def start(self, call: Call[Any]) -> None:
+        """Let a call begin on the loop."""
         with self._lock:
-            if self._inline is None:
-                self._inline = _new_loop()
-            return self._inline.run_until_complete(make())
+            try:
+                call.loop = self.loop()
+            except RuntimeError:
+                if self._shared is None:
+                    self._shared = SharedLoop()
+                call.shared, call.loop = self._shared, self._shared.loop
+            # Both under the lock, so that a thread that ends sees each call.
+            self._calls.add(call)
+            call.loop.call_soon_threadsafe(call.begin)
+
+    def ended(self, call: Call[Any]) -> None:
+        """Note that a call has its result."""
+        self._calls.discard(call)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop, whatever is raised in it: the work of the background thread."""
+        self._serving.add(threading.get_ident())
+        try:
+            serve(loop, lambda: self._loop is None or self._loop is loop)
+        finally:
+            self._fail_calls(loop)
+            self._serving.discard(threading.get_ident())
+
+    def _fail_calls(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail every call that waits for a loop that runs no more."""
+        with self._lock:
+            if self._loop is loop:
+                self._loop = self._thread = None
+            calls = [call for call in self._calls if call.loop is loop]
+            self._calls.difference_update(calls)
+        for call in calls:
+            call.fail(Unfinished("the background thread of smtpsend ended"))
 
 
 _portal = _Portal()
@@ -107,14 +139,21 @@ _forgotten: list[_Portal] = []
 
 
 class Call(Generic[T]):
-    """A coroutine that `start` runs on the background loop."""
+    """A coroutine that `start` runs on the background loop.
+
+    Attributes:
+        future: its result.
+        loop: the loop that runs it, once it was started.
+        shared: that loop, where the waiting threads run it themselves.
+    """
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.shared: SharedLoop | None = None
         self._make = make
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[T] | None = None
-        self._cancelled = False
+        self._portal = _portal
 
     def start(self) -> None:
         """Start the coroutine on the background loop.
@@ -122,8 +161,10 @@ class Call(Generic[T]):
         Raises:
             ConfigError: the current thread is the loop's own and would wait for itself,
                 or gevent is patched in a way that would make the call hang.
-            ConnectError: this machine has nothing left to start the loop with.
+            ConnectError: this machine has nothing left to start the loop with, or the
+                interpreter is ending.
         """
+        refuse_at_end()
         gevent.refuse_partial_patching()
         if _portal.inside():
             raise ConfigError(
@@ -131,48 +172,88 @@ class Call(Generic[T]):
                 "that smtpsend itself runs",
                 hint="use send_async there",
             )
-        try:
-            self._loop = _portal.loop()
-        except RuntimeError:
-            # The interpreter is shutting down.
-            self.future.set_result(_portal.inline(self._make))
-        else:
-            self._loop.call_soon_threadsafe(self._create_task)
+        self._portal = _portal
+        self._portal.start(self)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Let the loop of a started call run `callback`."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(callback)
+        if self.loop is not None and not ending():
+            # A loop that was closed runs nothing more.
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(callback)
 
-    def _create_task(self) -> None:
-        if self._cancelled:
-            self._settle_cancelled()
-            return
-        self._task = asyncio.get_running_loop().create_task(self._make())
-        self._task.add_done_callback(self._task_done)
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until the coroutine has ended, for `seconds` at most.
+
+        Returns:
+            Whether it has ended.
+
+        Raises:
+            ConnectError: this thread would have to run the loop, and runs another one.
+        """
+        if ending():
+            return self.future.done()
+        if self.shared is None:
+            with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                self.future.exception(seconds)
+        elif _runs_a_loop():
+            raise not_begun(
+                "the interpreter is ending, no thread can be started, and this thread "
+                "runs an event loop: use send_async there"
+            )
+        else:
+            self.shared.wait(self.future, seconds)
+        return self.future.done()
+
+    def begin(self) -> None:
+        """Create the task, unless the call was cancelled; runs in the loop."""
+        if self.future.set_running_or_notify_cancel():
+            self._task = asyncio.get_running_loop().create_task(self._make())
+            self._task.add_done_callback(self._task_done)
+        else:
+            self._portal.ended(self)
 
     def _task_done(self, task: asyncio.Task[T]) -> None:
+        self._portal.ended(self)
         if task.cancelled():
-            self._settle_cancelled()
-        elif (error := task.exception()) is not None:
+            self.fail(Unfinished("the send was cancelled in the background thread"))
+        elif (error := task.exception()) is None:
+            self.future.set_result(task.result())
+        elif isinstance(error, Exception):
             self.future.set_exception(error)
         else:
-            self.future.set_result(task.result())
+            kind = type(error).__name__
+            self.fail(Unfinished(f"{kind} was raised in the background thread"))
 
-    def _settle_cancelled(self) -> None:
-        self.future.cancel()
-        self.future.set_running_or_notify_cancel()
+    def fail(self, error: Exception) -> None:
+        """End the call by an error, if it has not ended."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.future.set_exception(error)
 
     def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    def cancel(self) -> None:
-        """Cancel the coroutine and wait for its end; it sends nothing afterwards."""
-        self._cancelled = True
-        if self._loop is not None and not self.future.done():
-            self._loop.call_soon_threadsafe(self._cancel_task)
-            concurrent.futures.wait([self.future], _GRACE)
+    def cancel(self) -> bool:
+        """Cancel the coroutine and wait for its end; it sends nothing afterwards.
+
+        Returns:
+            Whether nothing of it was done, and nothing will be.
+        """
+        if self.future.cancel():
+            return True
+        if self.loop is not None and not self.future.done():
+            self.call_soon(self._cancel_task)
+            self.wait(_GRACE)
+        return False
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def has_thread() -> bool:
@@ -180,7 +261,9 @@ def has_thread() -> bool:
 
     Raises:
         ConfigError: gevent is patched in a way that would make a call hang.
+        ConnectError: the interpreter is ending.
     """
+    refuse_at_end()
     gevent.refuse_partial_patching()
     try:
         _portal.loop()
@@ -190,26 +273,66 @@ def has_thread() -> bool:
 
 
 def inside() -> bool:
-    """Whether the current thread is the background thread."""
+    """Whether the current thread runs a loop of the library."""
     return _portal.inside()
 
 
-def run(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_later(make: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run a coroutine on the loop that the current thread runs, without waiting."""
+
+    def begin() -> None:
+        task = asyncio.get_running_loop().create_task(make())
+        _unwatched.add(task)
+        task.add_done_callback(_unwatched.discard)
+
+    _portal.call_soon(begin)
+
+
+# References that keep the tasks of `run_later` alive until they have ended.
+_unwatched: set[asyncio.Task[Any]] = set()
+
+
+def run(
+    make: Callable[[], Coroutine[Any, Any, T]],
+    seconds: float | None = None,
+    submission: Submission | None = None,
+) -> T:
     """Run a coroutine on the background loop, and return its result.
 
     If the wait is interrupted (Ctrl-C), the coroutine is cancelled.
 
+    Args:
+        make: makes the coroutine, which ends within `seconds` by itself.
+        seconds: the longest wait for that, and a little longer; None: without end.
+        submission: what the coroutine sends, if it does.
+
     Raises:
         ConfigError: the current thread is the loop's own and would wait for itself, or
             gevent is patched in a way that would make the call hang.
+        ConnectError: the interpreter is ending; or the background thread ended or is
+            blocked, and nothing was done.
+        DeliveryUnknown: the background thread ended or is blocked after the submission
+            had begun.
     """
     call = Call(make)
     try:
         call.start()
+        if not call.wait(None if seconds is None else seconds + _GRACE):
+            why = "the background thread of smtpsend is blocked"
+            if call.cancel():
+                raise not_begun(why, timed_out=True)
+            # It may have ended at last.
+            if not call.future.done() or isinstance(call.future.exception(), Unfinished):
+                raise Unfinished(why, timed_out=True)
         return call.future.result()
+    except Unfinished as error:
+        why, timed_out = str(error), error.timed_out
     except BaseException:
         call.cancel()
         raise
+    if submission is None:
+        raise not_begun(why, timed_out=timed_out)
+    raise unknown(why, submission.envelope.message_id, timed_out=timed_out)
 
 
 class _Pause:
@@ -236,6 +359,8 @@ _pauses: dict[int, _Pause] = {}
 
 
 def _before_fork() -> None:
+    if ending():
+        return
     if (loop := _portal.running()) is not None and not _portal.inside():
         _pauses[threading.get_ident()] = _Pause(loop)
 

@@ -12,6 +12,7 @@ from smtpsend._client.submission import Submission
 from smtpsend._model.receipt import Receipt
 from smtpsend._protocol.negotiation import negotiate
 from smtpsend._protocol.ordering import cannot_be_commands
+from smtpsend._wire.callers_code import passes
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.transactions.chain import Chain
@@ -99,13 +100,12 @@ class ConnectionBatch:
                     submission = self._next_submission()
                     if submission is not None:
                         dispatcher.pool.throttle.started(1)
-        except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+        except BaseException as error:  # P3: nothing untyped escapes
             session.channel.abort()
-            for transaction in self._unsettled[:]:
-                self._settle_defect(transaction, error)
-            return Unsent()
-        except BaseException:
-            session.channel.abort()
+            if not passes(error):
+                for transaction in self._unsettled[:]:
+                    self._settle_defect(transaction, error)
+                return Unsent()
             for transaction in self._unsettled[:]:
                 self._settle_cancelled(transaction)
             for transaction in self.partly_accepted:
@@ -265,7 +265,7 @@ class ConnectionBatch:
             elapsed=transaction.deadline.elapsed,
         )
 
-    def _settle_defect(self, transaction: BatchTransaction, error: Exception) -> None:
+    def _settle_defect(self, transaction: BatchTransaction, error: BaseException) -> None:
         """Report the result of a transaction that a defect interrupted."""
         if transaction.reply is None:
             phase = Phase.FINAL if transaction.end_sent else Phase.MAIL

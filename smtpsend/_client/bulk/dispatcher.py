@@ -298,7 +298,7 @@ class Dispatcher:
         )
 
     def failed(
-        self, submission: Submission, delivery: Delivery, error: Exception
+        self, submission: Submission, delivery: Delivery, error: BaseException
     ) -> None:
         """Report that a message was not accepted, or may have been."""
         pool = self.pool

@@ -13,14 +13,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from smtpsend._client.background import portal
+from smtpsend._client.background.ending import (
+    Unfinished,
+    ending,
+    not_begun,
+    unknown,
+)
 from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.worker import work
-from smtpsend._client.submission import Terms
+from smtpsend._client.submission import (
+    RAISED_WHILE_READING,
+    Submission,
+    Terms,
+    checked_timeout,
+)
 from smtpsend._model.receipt import Outcome
+from smtpsend.errors import SendError
 
 
 # Seconds for which outcomes are collected before the caller is woken.
 _COLLECT_OUTCOMES = 0.002
+# Seconds beyond their deadline for which the messages in flight are waited for.
+_GRACE = 5.0
+_AT_END = "the interpreter is ending, and nothing can be sent any more"
 
 
 class Handoff:
@@ -28,20 +43,22 @@ class Handoff:
 
     Attributes:
         call: the run of the dispatcher.
+        has_input: whether the iterable may have more messages.
         raised: the exception that the caller's iterable raised, if any.
     """
 
     def __init__(self, source: Iterator[tuple[int, Any]], terms: Terms) -> None:
+        self.has_input = True
         self._source = source
         self._terms = terms
-        self._has_input = True  # the iterable has not ended
+        self._pending: dict[int, Submission] = {}  # put, and without an outcome
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
         self._dispatcher = Dispatcher(terms.pool, work, self._notify)
         self.call = portal.Call(self._dispatcher.run)
         self.call.future.add_done_callback(lambda _: self._wake_caller())
-        self.raised: Exception | None = None
+        self.raised: BaseException | None = None
 
     def next(self) -> Outcome | None:
         """Return the next outcome, and read messages until there is one.
@@ -52,28 +69,58 @@ class Handoff:
         dispatcher = self._dispatcher
         while True:
             if dispatcher.outcomes:
-                return dispatcher.get()
-            if self._has_input and dispatcher.has_room:
-                self._put_next()
-            elif self.call.future.done():
+                outcome = dispatcher.get()
+                self._pending.pop(outcome.index, None)
+                return outcome
+            if ending():
+                return self._unaccounted(_AT_END)
+            if self.call.future.done():
                 # The dispatcher may have added an outcome just before it ended.
                 if not dispatcher.outcomes:
-                    self.call.future.result()
-                    return None
+                    return self._after_the_end()
+            elif self.has_input and dispatcher.has_room:
+                self._put_next()
             else:
                 self._wait()
+
+    def _after_the_end(self) -> Outcome | None:
+        """Return an outcome for a message that the dispatcher left without one."""
+        why = "the send was cancelled in the background thread"
+        try:
+            self.call.future.result()
+        except Unfinished as error:
+            why = str(error)
+        return self._unaccounted(why)
+
+    def _unaccounted(self, why: str) -> Outcome | None:
+        """Return the outcome of a message that will not have another one, if any."""
+        if not self._pending:
+            return None
+        index = next(iter(self._pending))
+        submission = self._pending.pop(index)
+        error: SendError
+        if submission in self._dispatcher.queue:
+            error = not_begun(why)
+            error.message_id = submission.envelope.message_id
+        else:
+            error = unknown(why, submission.envelope.message_id)
+        return Outcome(index, submission.message, None, error)
 
     def _put_next(self) -> None:
         """Read one message from the iterable and give it to the dispatcher."""
         try:
             pair = next(self._source, None)
-        except Exception as error:  # noqa: BLE001  # raised after the last outcome
+        except RAISED_WHILE_READING as error:
+            # It is raised after the last outcome; nobody has cancelled this thread.
             pair, self.raised = None, error
         if pair is None:
-            self._has_input = False
+            self.has_input = False
             self.call.call_soon(self._dispatcher.end_input)
             return
-        self._dispatcher.put(self._terms.submission(*pair))
+        submission = self._terms.submission(*pair)
+        if isinstance(submission, Submission):
+            self._pending[submission.index] = submission
+        self._dispatcher.put(submission)
         if self._dispatcher.needs_wake and not self._wake_scheduled:
             self._wake_scheduled = True
             self.call.call_soon(self._wake_workers)
@@ -91,7 +138,7 @@ class Handoff:
         dispatcher = self._dispatcher
         try:
             # The change may have come before `_notify` could see the waiter.
-            changed = dispatcher.outcomes or (self._has_input and dispatcher.has_room)
+            changed = dispatcher.outcomes or (self.has_input and dispatcher.has_room)
             if not (changed or self.call.future.done()):
                 waiter.result()
         finally:
@@ -125,11 +172,15 @@ class Handoff:
         Args:
             wait: whether to wait until the messages in flight are finished.
         """
+        # If nobody else refers to the caller's generator, this closes it.
+        self._source = iter(())
         self.call.call_soon(self._dispatcher.stop)
         if not wait:
             return
+        seconds = checked_timeout(self._terms.pool.server, self._terms.timeout)
         try:
-            concurrent.futures.wait([self.call.future])
+            if not self.call.wait(seconds + _GRACE):
+                self.call.cancel()
         except BaseException:
             self.call.cancel()
             raise

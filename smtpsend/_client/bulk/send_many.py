@@ -8,10 +8,12 @@ event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Iterable,
     Iterator,
 )
@@ -19,15 +21,19 @@ from contextlib import aclosing
 from typing import Any
 
 from smtpsend._client.background import portal
+from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.handoff import Handoff
 from smtpsend._client.bulk.worker import work
 from smtpsend._client.submission import Terms
 from smtpsend._client.submit import submit
 from smtpsend._model.receipt import Outcome
+from smtpsend._wire.callers_code import contained
 from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import SendError
 
+
+log = logging.getLogger("smtpsend")
 
 # Seconds for which messages are read in a row before other tasks of the loop may run.
 _READ_SLICE = 0.002
@@ -108,38 +114,69 @@ async def _numbered(
 ) -> AsyncGenerator[tuple[int, Any], None]:
     index = 0
     if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield index, item
-            index += 1
+        source = aiter(items)
+        try:
+            async for item in source:
+                yield index, item
+                index += 1
+        finally:
+            # The garbage collector would close it some time later, in a task of its own.
+            # Other iterators may be of use to the caller afterwards.
+            if isinstance(source, AsyncGenerator):
+                await _close(source)
     else:
         for item in items:
             yield index, item
             index += 1
 
 
-def outcomes_sync(items: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
+async def _close(source: AsyncGenerator[Any, Any]) -> None:
+    """Close a generator of the caller's; what it raises then changes no outcome."""
+    try:
+        await source.aclose()
+    except Exception as error:  # noqa: BLE001  # nobody else would see it
+        # The text of `error` is left out, since it may hold a secret.
+        with contained():
+            log.error(  # noqa: TRY400
+                "the async generator that was given to send_many raised %s when it was "
+                "closed",
+                type(error).__name__,
+            )
+
+
+def outcomes_sync(
+    items: Iterable[Any], terms: Terms, *, at_end: Callable[[], bool] = ending
+) -> Iterator[Outcome]:
     """Do what `outcomes` does, for sync callers; the iterable runs in their thread."""
+    refuse_at_end()
     source = enumerate(items)
     if not portal.has_thread():
         # The interpreter is shutting down, and starts no more threads: the messages are
         # sent one at a time in this one.
         yield from (_send_one(terms, index, item) for index, item in source)
         return
-    handoff = Handoff(source, terms)
-    handoff.call.start()
-    try:
-        while (outcome := handoff.next()) is not None:
-            yield outcome
-    except (Exception, GeneratorExit):
-        # The garbage collector may close this generator on the background thread, which
-        # must not wait for itself. The messages in flight are finished in any case.
-        handoff.stop(wait=not portal.inside())
-        raise
-    except BaseException:
-        handoff.call.cancel()
-        raise
-    if handoff.raised is not None:
-        raise handoff.raised
+    while True:
+        handoff = Handoff(source, terms)
+        handoff.call.start()
+        try:
+            while (outcome := handoff.next()) is not None:
+                yield outcome
+        except (Exception, GeneratorExit):
+            # The garbage collector may close this generator on the background thread,
+            # which must not wait for itself, or while the interpreter ends, when that
+            # thread is frozen. The messages in flight are finished if that is possible.
+            if not at_end():
+                handoff.stop(wait=not portal.inside())
+            raise
+        except BaseException:
+            handoff.call.cancel()
+            raise
+        if handoff.raised is not None:
+            raise handoff.raised
+        if not handoff.has_input:
+            return
+        # The background thread has ended: a new one sends what the caller still has.
+        refuse_at_end()
 
 
 def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
@@ -148,7 +185,9 @@ def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
         return submission
     pool = terms.pool
     try:
-        receipt = portal.run(lambda: submit(pool.server, submission, pool))
+        receipt = portal.run(
+            lambda: submit(pool.server, submission, pool), submission.timeout, submission
+        )
     except SendError as error:
         return Outcome(index, submission.message, None, error)
     return Outcome(index, submission.message, receipt, None)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from smtpsend._client import log, submit, transport
 from smtpsend._client.bulk.connection_batch import ConnectionBatch
 from smtpsend._client.delivery import Delivery
-from smtpsend._client.submit import authenticated_session, deliver, race_for
+from smtpsend._client.submit import (
+    authenticated_session,
+    deliver,
+    race_for,
+)
+from smtpsend._wire.callers_code import passes
 from smtpsend._wire.deadline import Deadline
 from smtpsend.errors import ConnectError, Phase, SendError
 
@@ -58,15 +63,15 @@ class Worker:
                 async with pool.slot(deadline):
                     if not await self._send(submission, deadline, delivery):
                         return
-            except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+            except BaseException as error:  # P3: nothing untyped escapes
+                if passes(error):
+                    if not self._reported:
+                        dispatcher.cancelled(submission, delivery)
+                    raise
                 if self._reported:
                     log.unexpected(error, Phase.CONNECT)
                 else:
                     dispatcher.failed(submission, delivery, error)
-            except BaseException:
-                if not self._reported:
-                    dispatcher.cancelled(submission, delivery)
-                raise
 
     async def _send(
         self, submission: Submission, deadline: Deadline, delivery: Delivery
@@ -164,10 +169,10 @@ class Worker:
             if cause is not None:
                 race.record(cause, session.track)
             receipt = await deliver(race, delivery, pool)
-        except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
+        except BaseException as error:  # P3: nothing untyped escapes
+            if passes(error):
+                self._dispatcher.cancelled(submission, delivery)
+                raise
             self._dispatcher.failed(submission, delivery, error)
-        except BaseException:
-            self._dispatcher.cancelled(submission, delivery)
-            raise
         else:
             self._dispatcher.accepted(submission, receipt)

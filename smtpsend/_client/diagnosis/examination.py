@@ -9,6 +9,7 @@ from typing import Any
 
 from smtpsend._client import known_servers, submit, transport
 from smtpsend._client.background import portal
+from smtpsend._client.background.ending import refuse_at_end
 from smtpsend._client.diagnosis.probe import probe, read_greeting
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
@@ -47,12 +48,15 @@ def diagnose(server: Server | str, *, timeout: float | None = None) -> Report:
 
     Raises:
         ConfigError: the server or the timeout cannot be used; no connection was opened.
+        ConnectError: the interpreter is ending.
     """
+    refuse_at_end()
     try:
         where = server_of(server)
     finally:
         del server  # a URL holds a password, and an error keeps this frame
-    return portal.run(lambda: diagnose_async(where, timeout=timeout))
+    seconds = checked_timeout(where, timeout)
+    return portal.run(lambda: diagnose_async(where, timeout=timeout), seconds)
 
 
 async def diagnose_async(server: Server | str, *, timeout: float | None = None) -> Report:

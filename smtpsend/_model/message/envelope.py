@@ -31,7 +31,7 @@ from smtpsend._model.message.serialize_fast import serialize_fast
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Envelope", "dot_stuff", "envelope", "prepare", "redirected"]
+__all__ = ["Envelope", "dot_stuff", "envelope", "redirected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,9 @@ def envelope(
             "a message must be an EmailMessage, a Message, a Prepared, bytes or str, "
             f"not {shown(message)}"
         )
+    if type(message) is not bytes:
+        # A subclass could do anything when it is used, long after it was read.
+        message = bytes(memoryview(message))
     if given is None or listed is None:
         raise ConfigError(
             "a message given as bytes or str needs sender= and recipients=",
@@ -135,7 +138,7 @@ def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:
 
 def _ascii(text: str) -> bytes:
     try:
-        return text.encode("ascii")
+        return str.encode(text, "ascii")
     except UnicodeEncodeError:
         raise ConfigError(
             "a message given as str must be ASCII, as in smtplib",
@@ -255,36 +258,6 @@ def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
         return bool(head.decode())
     except UnicodeDecodeError:  # another charset, for which SMTPUTF8 is no help
         return False
-
-
-def prepare(
-    message: object,
-    *,
-    sender: str | None = None,
-    recipients: Sequence[str] | None = None,
-) -> Prepared:
-    """Make a message ready once, so that each try of a job sends the same bytes.
-
-    Date and Message-ID are added to a message object without them. The content is encoded
-    in 7 bits where that is possible, so that any server accepts it.
-
-    Args:
-        message, sender, recipients: as for `send`.
-
-    Returns:
-        The envelope and the bytes, to send now or later.
-
-    Raises:
-        ConfigError: as for `send`.
-    """
-    made = envelope(message, sender, recipients)
-    content = made.seven_bit() if made.seven_bit is not None else None
-    return Prepared(
-        sender=made.sender,
-        recipients=made.recipients,
-        content=made.content if content is None else content,
-        message_id=made.message_id,
-    )
 
 
 def redirected(given: Envelope, address: str) -> Envelope:

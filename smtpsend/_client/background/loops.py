@@ -1,0 +1,122 @@
+"""Event loops that nothing ends which is raised in them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from smtpsend._model.shortage import raise_if_short
+from smtpsend._wire.callers_code import contained
+
+
+log = logging.getLogger("smtpsend")
+
+# Seconds after which a waiting thread looks again whether it may run the loop.
+_TURN_INTERVAL = 0.05
+# Seconds that the tasks of a loop may take to end when the loop ends.
+_GRACE = 5.0
+
+
+# What an event loop opens: a selector and a pair of sockets.
+_OF_A_LOOP = 3
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A new event loop.
+
+    Raises:
+        ConnectError: this machine has nothing left to make it of.
+    """
+    try:
+        # A loop that is made by half complains on stderr when it is collected, so that
+        # what it needs is opened first, and closed again.
+        with ExitStack() as opened:
+            for _ in range(_OF_A_LOOP):
+                opened.enter_context(socket.socket())
+        return asyncio.new_event_loop()
+    except OSError as error:
+        raise_if_short(error, "no connection")
+        raise
+
+
+def serve(loop: asyncio.AbstractEventLoop, wanted: Callable[[], bool]) -> None:
+    """Run `loop` as long as it is `wanted`, and close it."""
+    try:
+        while wanted():
+            try:
+                loop.run_forever()
+                if loop.is_closed():
+                    return
+            except (SystemExit, KeyboardInterrupt) as error:
+                # asyncio lets only these two out of a callback. The loop goes on with the
+                # callbacks that are ready.
+                _log_raised("a callback of the background thread raised", error)
+    except BaseException as error:  # noqa: BLE001  # the thread ends, and says why
+        _log_raised("the background thread was ended by", error)
+    finally:
+        with contained():
+            _wind_up(loop)
+
+
+def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks of a loop, wait for their end, and close it."""
+    if loop.is_closed():
+        return
+    if tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_GRACE))
+    loop.close()
+
+
+def _log_raised(what: str, error: BaseException) -> None:
+    # The text of the error is left out, since it may hold a secret.
+    with contained():
+        log.error("%s %s", what, type(error).__name__)
+
+
+class SharedLoop:
+    """A loop that the waiting threads run in turn, where no thread can be started.
+
+    All of them share it, so that a client can keep its connections.
+    """
+
+    def __init__(self) -> None:
+        self.loop = new_loop()
+        self._turn = threading.Lock()
+        self._runner = 0  # the ident of the thread that runs it
+
+    def inside(self) -> bool:
+        """Whether the current thread runs the loop."""
+        return self._runner == threading.get_ident()
+
+    def wait(self, future: concurrent.futures.Future[Any], seconds: float | None) -> None:
+        """Run the loop until a call has its result, or let another thread run it."""
+        until = float("inf") if seconds is None else time.monotonic() + seconds
+        while not future.done() and (left := until - time.monotonic()) > 0:
+            if self._turn.acquire(timeout=min(left, _TURN_INTERVAL)):
+                self._runner = threading.get_ident()
+                try:
+                    self.loop.run_until_complete(_done(future, left))
+                except SystemExit as error:
+                    _log_raised("a callback of smtpsend's event loop raised", error)
+                finally:
+                    self._runner = 0
+                    self._turn.release()
+
+
+async def _done(future: concurrent.futures.Future[Any], seconds: float) -> None:
+    """Wait until `future` is done, for `seconds` at most."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None if seconds == float("inf") else seconds):
+            await done.wait()
