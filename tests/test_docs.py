@@ -1,9 +1,17 @@
-"""The Python code of README and docs: each block is run, and type-checked.
+"""The code of README and docs: each block is run as a reader copies it, and type-checked.
 
-The blocks of one document run in its order, in one namespace, in an empty folder. What
-they connect to is on this machine: the hosts of `HOSTS` are embedded servers, reached on
-the ports that the text names. A ```text block right behind one is what it prints. A block
-that cannot run, or not everywhere, has a comment in front of it that says why::
+The blocks of one document run in its order, in one empty namespace, in an empty folder,
+without any SMTP_* variable: a document gives all that it uses, except for what stands for
+something of the reader's, which is
+
+- the host names of `HOSTS`, which are embedded servers, reached on the ports that the
+  text names; they accept the login ``ann@example.org`` with ``secret``;
+- ``ca.pem``, the file with the CA of ``mail.internal.example``.
+
+A ```sh block runs in a shell; the SMTP_* variables that it exports are set for the blocks
+after it. A block that begins with the name of a file (``# shop.py``) is also written into
+that file, and can be imported. A ```text block directly after a block is what that block
+prints. If a block cannot run, or not everywhere, a comment before it says why::
 
     <!-- skip: next "needs an account" -->
     <!-- skip: next if(not installed("django"), reason="needs Django") -->
@@ -14,9 +22,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import json
 import logging
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -37,6 +47,7 @@ myst = pytest.importorskip("sybil.parsers.myst")
 
 from smtpsend._client import known_servers  # noqa: E402
 from smtpsend._wire import dial  # noqa: E402
+from smtpsend.errors import ConfigError  # noqa: E402
 from smtpsend.testing.server import LocalServer  # noqa: E402
 
 
@@ -46,33 +57,6 @@ DOCUMENTS = [
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if "_build" not in path.parts and "```python" in path.read_text("utf-8")
 ]
-
-# What the text may take for granted.
-GIVEN = """
-import smtpsend as _smtpsend
-from email.message import EmailMessage as _EmailMessage
-
-message: _EmailMessage = _smtpsend.compose(
-    sender="Ann <ann@example.org>", to="bob@example.net", subject="Hello", text="Hello."
-)
-messages: list[_EmailMessage] = [
-    _smtpsend.compose(sender="ann@example.org", to="bob@example.net", subject=str(n))
-    for n in range(3)
-]
-server: _smtpsend.Server = _smtpsend.Server(
-    "mail.example.org", _smtpsend.Password("ann@example.org", "secret")
-)
-
-def ask_a_person(message_id: str | None) -> None: ...
-def retry_later() -> None: ...
-def give_up(error: Exception) -> None: ...
-"""
-
-ENVIRONMENT = {
-    "SMTP_HOST": "mail.example.org",
-    "SMTP_USERNAME": "ann@example.org",
-    "SMTP_PASSWORD": "secret",
-}
 
 MAIL = ("mail.example.org", "smtp.gmail.com", "smtp.office365.com", "smtp.example.com")
 
@@ -158,16 +142,13 @@ def world(
     bundle = tmp_path / "bundle.pem"
     bundle.write_text(servers.bundle, "ascii")
     (tmp_path / "ca.pem").write_text(servers.private_ca.read_text("ascii"), "ascii")
-    for name in ("invoice.pdf", "logo.png", "report.csv"):
-        (tmp_path / name).write_bytes(b"content of " + name.encode())
     monkeypatch.setattr(certifi, "where", lambda: str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    for name in ("SMTP_URL", "SMTP_PASSWORD_FILE"):
-        monkeypatch.setenv(name, "")  # so that what the text sets is undone, too
-        monkeypatch.delenv(name)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(tmp_path)
     configure_django()
+    variables, modules = dict(os.environ), set(sys.modules)
+    for name in [name for name in variables if name.startswith("SMTP")]:
+        del os.environ[name]
     monkeypatch.setattr(socket, "getaddrinfo", servers.look_up)
     monkeypatch.setattr(dial, "_connect", servers.connect)
     known_servers._worked.clear()
@@ -178,6 +159,10 @@ def world(
     for one, level, handlers, propagate in had:
         one.setLevel(level)
         one.handlers[:], one.propagate = handlers, propagate
+    os.environ.clear()
+    os.environ.update(variables)
+    for name in {path.stem for path in tmp_path.glob("*.py")} - modules:
+        sys.modules.pop(name, None)
 
 
 def installed(name: str) -> bool:
@@ -214,8 +199,23 @@ def django_settings(namespace: dict[str, Any]) -> AbstractContextManager[object]
 
 def parse(path: Path) -> Any:
     """A document with its blocks and its skip comments."""
-    parsers = [myst.PythonCodeBlockParser(), myst.SkipParser()]
+    shell = myst.CodeBlockParser("sh", run_in_shell)
+    parsers = [myst.PythonCodeBlockParser(), shell, myst.SkipParser()]
     return sybil.Sybil(parsers=parsers).parse(path)
+
+
+def run_in_shell(example: Any) -> None:
+    """Run the lines of a ```sh block, and keep the variables that they export."""
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    show = shlex.join([sys.executable, "-c", program])
+    done = subprocess.run(
+        ["sh", "-ec", f"{example.parsed}\n{show}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    os.environ.update({k: v for k, v in found.items() if k.startswith("SMTP")})
 
 
 def name_of(path: Path) -> str:
@@ -223,7 +223,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-# Right behind a block: what it prints, with "..." for what differs from run to run.
+# Directly after a block: what it prints, with "..." for what differs from run to run.
 _SHOWN = re.compile(r"\s*```text\n(.*?)```", re.DOTALL)
 
 
@@ -238,17 +238,30 @@ def is_block(example: Any) -> bool:
     return isinstance(example.parsed, str)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-@pytest.mark.filterwarnings("default")
-def test_runs(path: Path, world: World) -> None:
-    """Every block of a document runs as it stands, against a real server."""
+def is_python(example: Any) -> bool:
+    """Whether an example is Python code, and nothing for a shell."""
+    return is_block(example) and example.region.evaluator is not run_in_shell
+
+
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+
+def file_of(example: Any) -> str | None:
+    """The name of the file that a block is for, where its first line names one."""
+    found = _FILE.match(example.parsed) if is_python(example) else None
+    return found and found[1]
+
+
+def run(path: Path, name: str) -> None:
+    """Run the blocks of a document in an empty namespace."""
     document = parse(path)
     # As a module, so that classes and dataclasses of the text work as they would there.
     namespace = document.namespace
     namespace |= {"installed": installed, "__name__": "__docs__"}
-    exec(compile(GIVEN, "<given>", "exec"), namespace)
     for example in document.examples():
-        where = f"{name_of(path)}:{example.line}"
+        if file := file_of(example):
+            Path(file).write_text(example.parsed, "utf-8")
+        where = f"{name}:{example.line}"
         said = io.StringIO()
         try:
             with redirect_stdout(said), django_settings(namespace):
@@ -263,21 +276,68 @@ def test_runs(path: Path, world: World) -> None:
             assert matches(said.getvalue(), shown[1]), f"{where}: {said.getvalue()}"
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.filterwarnings("default")
+def test_runs(path: Path, world: World) -> None:
+    """Every block of a document runs as it stands, against a real server."""
+    run(path, name_of(path))
+
+
+NOT_GIVEN = {
+    "print(message)": NameError,
+    "import smtpsend; smtpsend.Client(server)": NameError,
+    "import smtpsend; smtpsend.Server.from_env()": ConfigError,
+    "import smtpsend; smtpsend.compose(sender='a@b.org', attachments=['a'])": ConfigError,
+    "import socket; socket.getaddrinfo('mail.example.edu', 587)": socket.gaierror,
+}
+
+
+@pytest.mark.parametrize(("code", "error"), NOT_GIVEN.items())
+def test_nothing_is_given_silently(
+    code: str, error: type[Exception], world: World, tmp_path: Path
+) -> None:
+    """A page that uses a name, variable, file or host that it does not give fails."""
+    page = tmp_path / "page.md"
+    page.write_text(f"```python\n{code}\n```\n", "utf-8")
+    with pytest.raises(error):
+        run(page, "page.md")
+
+
+def test_a_page_gives_its_variables(world: World, tmp_path: Path) -> None:
+    """What a shell block of a page exports is set for its later blocks."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nexport SMTP_HOST=mail.example.org\n```\n\n"
+        "```python\nimport smtpsend\nprint(smtpsend.Server.from_env().host)\n```\n\n"
+        "```text\nmail.example.org\n```\n",
+        "utf-8",
+    )
+    run(page, "page.md")
+
+
 def test_types(tmp_path: Path) -> None:
     """mypy has nothing to say about the blocks, each document read as one module."""
     pytest.importorskip("mypy")
     files: dict[str, str] = {}
     for path in DOCUMENTS:
-        code, skipped = [GIVEN], False
-        for example in parse(path).examples():
-            if is_block(example) and not skipped:
-                code.append(f"# {name_of(path)}:{example.line}\n{example.parsed}")
-            skipped = not is_block(example)
+        code: list[str] = []
+        blocks = [e for e in parse(path).examples() if is_python(e)]
+        own = {name.removesuffix(".py") for e in blocks if (name := file_of(e))}
+        for example in blocks:
+            # All blocks are in this one module, also those that the text has in files.
+            text = "".join(
+                line
+                for line in example.parsed.splitlines(keepends=True)
+                if not (line.startswith("from ") and line.split()[1] in own)
+            )
+            code.append(f"# {name_of(path)}:{example.line}\n{text}")
         name = re.sub(r"\W", "_", name_of(path).removesuffix(".md")) + ".py"
         files[name] = "\n\n".join(code)
         (tmp_path / name).write_text(files[name], "utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file=", "--check-untyped-defs"]
-    command += ["--allow-redefinition", "--ignore-missing-imports", "--pretty"]
+    # A page may show the same function for several libraries.
+    command += ["--allow-redefinition", "--disable-error-code=no-redef"]
+    command += ["--ignore-missing-imports", "--pretty"]
     command += [f"--cache-dir={ROOT / '.mypy_cache'}", "--python-version=3.11", *files]
     done = subprocess.run(
         command,
@@ -288,6 +348,24 @@ def test_types(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files_of_the_testing_guide(tmp_path: Path) -> None:
+    """The tests that a reader copies from the guide pass, in a folder of their own."""
+    for example in parse(ROOT / "docs/guides/testing.md").examples():
+        if name := file_of(example):
+            (tmp_path / name).write_text(example.parsed, "utf-8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SMTP", "PYTEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env={**kept, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
 
 
 def test_few_are_skipped() -> None:
