@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 
 from smtpsend._events import NO_MD5
+from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
 from smtpsend._model.diagnosis.tls_remedies import certificate_remedy, handshake_remedy
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import lost, positive, temporary
@@ -179,17 +180,11 @@ def _require_mechanism(session: Session) -> None:
     offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     text = f"the server {what}, and the credentials need one of {mechanisms_for(auth)}"
-    hint = "" if offered else _NO_LOGIN
+    hint = mechanism_remedy(auth, session.extensions.mechanisms)
     if lacks_md5(auth, session.extensions.mechanisms):
         text += "; CRAM-MD5 needs MD5, which this Python does not have (FIPS mode)"
         hint = NO_MD5
     raise AuthError(text, phase=Phase.AUTH, event=Event.NO_MECHANISM, hint=hint)
-
-
-_NO_LOGIN = (
-    "if the server needs no login, leave the credentials out; else check that this is a "
-    "submission server, and the port"
-)
 
 
 def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:

@@ -63,20 +63,11 @@ def _message(m: MethodReport) -> str:
 
 
 def _mechanism(_: Report, m: MethodReport) -> str:
-    if not m.mechanisms:
-        return (
-            "no login is offered there: leave the credentials out if the server needs no "
-            "login; else the port may be meant for other servers"
-        )
-    offered = listed(m.mechanisms)
-    if m.error is not None and m.error.hint == NO_MD5:
+    hint = "" if m.error is None else m.error.hint
+    if hint == NO_MD5:
+        offered = listed(m.mechanisms)
         return f"the server offers {offered}, and this Python has no MD5: {NO_MD5}"
-    if {"XOAUTH2", "OAUTHBEARER"} & {*m.mechanisms}:
-        return (
-            f"the server takes OAuth 2.0 tokens and no password ({offered}): use "
-            "OAuth2(...) in place of Password(...)"
-        )
-    return f"the server offers {offered}, which the credentials do not fit"
+    return hint
 
 
 def _rewritten(_: Report, m: MethodReport) -> bool:
