@@ -15,11 +15,12 @@ from smtpsend._model.diagnosis.login_remedies import (
     refused_login_remedy,
     wants_login,
 )
-from smtpsend.errors import Event, Phase, RecipientsRefused, Reply, SendError
+from smtpsend._model.server.host import is_local, is_private
+from smtpsend._model.server.url import sink_url
+from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._model.policy.policy import Method
     from smtpsend._model.server.server import Server
 
 
@@ -53,18 +54,40 @@ def is_about_size(reply: Reply) -> bool:
     return reply.enhanced[1:] in (".3.4", ".2.3")
 
 
-def _method(error: SendError, server: Server) -> Method | None:
-    """The method on which the error arose, if it is known."""
+def _attempt(error: SendError) -> Attempt | None:
+    """The attempt that the error ended, if it is known."""
     text = error.said()
-    found = [a.method for a in error.attempts if a.error == text]
-    methods = server.policy.methods
-    return found[0] if found else methods[0] if len(methods) == 1 else None
+    return next((a for a in error.attempts if a.error == text), None)
+
+
+def sink_remedy(host: str, port: int) -> str:
+    """How a development sink without TLS is named, such as Mailpit."""
+    return (
+        "for a development sink, which gets no credentials, write "
+        f"{sink_url(host, port)}, or set SMTP_SECURITY=plaintext beside SMTP_HOST"
+    )
 
 
 def _unresolved(error: SendError, _: Server) -> str:
     if error.temporary:
         return "check the DNS and the network of this machine"
     return "check its spelling, and that the DNS of this machine knows it"
+
+
+def _unreachable(error: SendError, server: Server) -> str:
+    if "unreachable" in error.message or "no route" in error.message:
+        return (
+            "this machine has no network, or none of that kind (IPv4, IPv6), or the host "
+            "is down"
+        )
+    if not is_local(server.host):
+        return ""
+    # No provider is between this machine and itself or its own network.
+    if error.timed_out:
+        return "check host, port and firewall"
+    if server.plaintext:
+        return "nothing listens there: see whether the sink runs, and its port"
+    return f"nothing listens there: check host and port; {sink_remedy(server.host, 1025)}"
 
 
 def _greeting(error: SendError, _: Server) -> str:
@@ -100,7 +123,7 @@ def _ehlo(error: SendError, _: Server) -> str:
     )
 
 
-def _starttls(error: SendError, _: Server) -> str:
+def _starttls(error: SendError, server: Server) -> str:
     if error.temporary:
         return "the server offers STARTTLS, but cannot start TLS now: try again later"
     if error.reply is not None:
@@ -108,13 +131,18 @@ def _starttls(error: SendError, _: Server) -> str:
             "the server offers STARTTLS, but refuses it: whoever runs the server finds "
             "the cause in its log; nothing is ever sent in the clear"
         )
-    return ""
-
-
-def _handshake(error: SendError, server: Server) -> str:
-    method = _method(error, server)
-    if method is None:
+    attempt = _attempt(error)
+    if attempt is None or attempt.address is None or not is_private(attempt.address):
         return ""
+    remedy = sink_remedy(server.host, attempt.method.port)
+    return f"the server offers no TLS on this port; {remedy}"
+
+
+def _handshake(error: SendError, _: Server) -> str:
+    attempt = _attempt(error)
+    if attempt is None:
+        return ""
+    method = attempt.method
     if method.security == "implicit":
         return (
             "the port may expect STARTTLS, as 587 does: then use "
@@ -173,6 +201,7 @@ def _unknown(error: SendError, _: Server) -> str:
 
 _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
     Event.UNRESOLVED: _unresolved,
+    Event.UNREACHABLE: _unreachable,
     Event.NO_GREETING: _greeting,
     Event.EHLO_REFUSED: _ehlo,
     Event.NO_STARTTLS: _starttls,

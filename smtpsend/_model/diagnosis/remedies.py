@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpsend._events import HINTS, NO_MD5
+from smtpsend._model.diagnosis.hints import sink_remedy
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend._model.diagnosis.tls_remedies import (
     certificate_remedy,
     handshake_remedy,
     listed,
 )
+from smtpsend._model.server.host import is_private
 from smtpsend.errors import Event, Phase
 
 
@@ -144,9 +146,11 @@ EACH: tuple[Rule, ...] = (
     Rule(
         "no-starttls",
         _event(Event.NO_STARTTLS),
-        lambda _, __: (
-            "no STARTTLS: the server has to offer it, or something in between removes "
-            "it; nothing is ever sent in the clear"
+        lambda r, m: (
+            f"no STARTTLS; {sink_remedy(r.host, m.method.port)}"
+            if m.address is not None and is_private(m.address)
+            else "no STARTTLS: the server has to offer it, or something in between "
+            "removes it; nothing is ever sent in the clear"
         ),
     ),
     Rule(
