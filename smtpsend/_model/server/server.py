@@ -124,7 +124,7 @@ class Server:
         """Make a server from a URL.
 
         ``smtp://user:password@host`` stands for all methods of the policy; with a port it
-        stands for one method (465: implicit TLS, any other: STARTTLS).
+        stands for one method (465, 2465, 8465, 443: implicit TLS, any other: STARTTLS).
         ``smtps://host[:port]`` stands for implicit TLS (465 by default). TLS is always
         required, but for a development sink: ``smtp://localhost:1025?security=plaintext``
         (see `Method`). In user and password a ``%`` and each of ``/ ? #`` are

@@ -10,7 +10,7 @@ from typing import cast, get_args
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from smtpsend._model.address.domain import is_unicode
-from smtpsend._model.policy.policy import Method, Security
+from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
@@ -133,7 +133,7 @@ def method_of(parts: SplitResult) -> Method | None:
         return method_for(security, parts.port)
     if parts.port is None:
         return None
-    return Method(parts.port, "implicit" if parts.port == 465 else "starttls")
+    return Method(parts.port, usual_security(parts.port))
 
 
 _USUAL_PORTS = {"starttls": 587, "implicit": 465, "plaintext": 1025}
