@@ -53,8 +53,8 @@ HINTS: dict[Event, str] = {
     Event.AUTH_REFUSED: "check user name and password; many providers want an "
     "app password or OAuth2 in place of the account's password",
     Event.AUTH_LOST: "the message was not sent: try again later",
-    Event.REFUSED: "the reply says why; after a 4yz reply try again later, after a 5yz "
-    "reply change the sender, the recipient or the message",
+    Event.REFUSED: "the reply says why; if its code is below 500, try again later, "
+    "else change the sender, the recipient or the message",
     Event.LOST: "nothing was delivered: it is safe to send again later",
     Event.NO_BDAT: "nothing was delivered; to send without BDAT, "
     "use Policy(chunking=False)",

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[Any, type[SendError], Event, str]] = {
         {"auth": reply(535, "5.7.8", "no")},
         AuthError,
         Event.AUTH_REFUSED,
-        "login refused: check the user name",
+        "login refused: check user name",
     ),
     "app-password": (
         {"auth": reply(534, "5.7.9", "Application-specific password required")},
@@ -177,7 +177,7 @@ BAD: dict[str, tuple[Any, type[SendError], Event, str]] = {
         {"auth": reply(454, "4.7.0", "later")},
         AuthError,
         Event.AUTH_REFUSED,
-        "put off",
+        "cannot check logins now: try again later",
     ),
     "ehlo": (
         {"ehlo": reply(550, "5.7.1", "bad name")},

@@ -8,6 +8,7 @@ from smtpsend._client import log
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
+from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend.errors import Attempt, Phase, SendError
 
@@ -70,7 +71,7 @@ def conclude_failure(
         `error`, or a typed error in its place.
     """
     if isinstance(error, SendError):
-        typed = delivery.complete_error(error)
+        typed = explain(delivery.complete_error(error), server)
         log.failure(typed, server.host, submission.envelope)
     else:
         typed = delivery.complete_error(log.unexpected(error, Phase.CONNECT))

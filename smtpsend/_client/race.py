@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers
 from smtpsend._client.hooks import Hooks
+from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.policy.decide import Running, Stop, Try, Wait, decide
 from smtpsend._model.policy.policy import Policy
 from smtpsend._model.policy.table import Then, follows
@@ -109,7 +110,7 @@ class Race:
                 )
             except SendError as error:
                 error.attempts = tuple(self.attempts)
-                raise
+                raise explain(error, self.server) from None
         return self._target
 
     def _start(self, method: Method, target: Target) -> None:
@@ -166,10 +167,14 @@ class Race:
 
     def failure(self) -> SendError:
         """Return the error of the whole race, once no other method is tried."""
+        error = self._error_of_all()
+        error.attempts = tuple(self.attempts)
+        return explain(error, self.server)
+
+    def _error_of_all(self) -> SendError:
         last = self._errors[-1][1]
         assert last.event is not None  # noqa: S101  # `record` asserts it
         if follows(last.event, self._order.on_certificate_error) is Then.STOP:
-            last.attempts = tuple(self.attempts)
             return last
         order = self.server.policy.methods
         _, error = min(
@@ -182,7 +187,6 @@ class Race:
         final = isinstance(error, CertificateError | AuthError)
         if not final and error.event is not Event.CLIENT_CERTIFICATE:
             error.temporary = any(e.temporary for _, e in self._errors)
-        error.attempts = tuple(self.attempts)
         return error
 
 

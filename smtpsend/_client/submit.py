@@ -22,6 +22,7 @@ from smtpsend._client.outcomes import (
 )
 from smtpsend._client.race import Race
 from smtpsend._client.submission import Submission
+from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.receipt import Receipt
 from smtpsend._wire.callers_code import passes
 from smtpsend._wire.connection import Session
@@ -110,7 +111,8 @@ async def check(server: Server, timeout: float, pool: Pool) -> None:
     """
     try:
         await _check(server, Deadline(timeout), pool)
-    except SendError:
+    except SendError as error:
+        explain(error, server)
         raise
     except Exception as error:  # noqa: BLE001  # P3: nothing untyped escapes
         raise log.unexpected(error, Phase.CONNECT) from None

@@ -55,6 +55,8 @@ class Receipt:
                 event=Event.REFUSED,
                 message_id=self.message_id,
                 reply=next(iter(self.refused.values())),
+                hint="the replies to these recipients say why; "
+                "those in `accepted` have the message",
             )
             error.accepted, error.attempts = self.accepted, self.attempts
             raise error

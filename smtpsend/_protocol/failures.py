@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from smtpsend._model.diagnosis.hints import is_about_size
 from smtpsend.errors import (
     ConnectError,
     ConnectionLost,
@@ -82,7 +83,7 @@ _LOST_TEXTS: dict[Phase, str] = {
 }
 
 _REFUSED_TEXTS = {
-    Phase.MAIL: "the server refused the sender or the message",
+    Phase.MAIL: "the server refused the sender",
     Phase.DATA: "the server refused to accept the message (DATA)",
     Phase.CONTENT: "the server refused the message in the middle",
     Phase.FINAL: "the server did not accept the message",
@@ -129,7 +130,7 @@ def refusal(phase: Phase, reply: Reply) -> Rejected:
         event, command = Event.WRONG_CLASS, _COMMANDS.get(phase, "the message")
         text = f"the server replied to {command} with a code that has no place there"
     else:
-        text = _REFUSED_TEXTS[phase]
+        text = _refused_at_mail(reply) if phase is Phase.MAIL else _REFUSED_TEXTS[phase]
         if reply.code == 421:
             event = Event.CLOSING_AT_END
     return Rejected(
@@ -139,6 +140,18 @@ def refusal(phase: Phase, reply: Reply) -> Rejected:
         reply=reply,
         temporary=temporary(reply),
     )
+
+
+def _refused_at_mail(reply: Reply) -> str:
+    """What a refusal of MAIL refuses, as far as its codes tell (RFC 3463)."""
+    if reply.code == 530:
+        return "the server does not accept mail before a login"
+    if is_about_size(reply):
+        return "the server refused the message because of its size"
+    if reply.enhanced is not None and reply.enhanced[1:3] in (".3", ".4"):
+        # The state of the server, or of the network.
+        return "the server does not accept mail now"
+    return _REFUSED_TEXTS[Phase.MAIL]
 
 
 def recipients_refused(refused: Mapping[str, Reply], accepted: int) -> RecipientsRefused:

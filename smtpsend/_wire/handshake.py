@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from smtpsend._events import NO_MD5
+from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
 from smtpsend._model.diagnosis.tls_remedies import certificate_remedy, handshake_remedy
 from smtpsend._model.server.host import check_private
-from smtpsend._protocol.failures import lost, positive, temporary
+from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
 from smtpsend._wire.callers_code import passes
@@ -30,6 +33,7 @@ from smtpsend._wire.tls.context import (
     require_verifying,
     tls_name,
 )
+from smtpsend._wire.tls.detection import speaks_tls
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -37,6 +41,7 @@ from smtpsend.errors import (
     ConnectError,
     Event,
     Phase,
+    Reply,
     TLSError,
 )
 
@@ -89,7 +94,7 @@ async def _handshake(session: Session) -> None:
     if session.method.security == "implicit":
         await _start_tls(session)
     with step(session.track, Phase.GREETING):
-        greeting = await session.channel.reply(session.timeout())
+        greeting = await _greeting(session)
     if not positive(greeting):
         raise ConnectError(
             "the server does not accept mail now",
@@ -106,6 +111,60 @@ async def _handshake(session: Session) -> None:
         session.attach()
         await session.ehlo()
     _require_mechanism(session)
+
+
+async def _greeting(session: Session) -> Reply:
+    """Read the greeting; if none comes, find out whether the port speaks TLS instead.
+
+    A server that is slow is waited for meanwhile, and after that.
+
+    Raises:
+        TLSError: the port speaks TLS from the first byte.
+    """
+    channel, limit = session.channel, session.timeout()
+    method, silence = session.method, min(_SILENCE, limit / 2)
+    if method.security == "implicit" or method.port == _RELAY_PORT:
+        return await channel.reply(limit)
+    with suppress(TimedOut):
+        return await channel.reply(silence)
+    until = channel.last_received + limit  # nothing has come since the connection
+    loop = asyncio.get_running_loop()
+    greeting = loop.create_task(channel.reply(max(0.0, until - loop.time())))
+    tasks: list[asyncio.Task[Any]] = [greeting]
+    try:
+        if not channel.unread:
+            probe = loop.create_task(
+                speaks_tls(session.target, session.track, session.deadline)
+            )
+            tasks.append(probe)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not greeting.done() and probe.result():
+                raise _speaks_tls_at_once(method.port)
+        try:
+            return await greeting
+        except TimedOut:
+            raise TimedOut(f"no reply within {limit:.3g} s") from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        # `gather` also retrieves the exceptions, which nobody else may do.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _speaks_tls_at_once(port: int) -> TLSError:
+    return TLSError(
+        "no greeting: the port speaks TLS from the first byte",
+        phase=Phase.GREETING,
+        event=Event.NO_GREETING,
+        hint=f"use Method({port}, 'implicit'), or smtps:// with this port in the URL",
+    )
+
+
+# Seconds without a greeting after which the port is asked whether it speaks TLS.
+_SILENCE = 2.0
+# Port 25 never speaks TLS from the first byte, and servers there delay their greeting on
+# purpose: they refuse a client that sends something before it.
+_RELAY_PORT = 25
 
 
 async def _send_starttls(session: Session) -> None:
@@ -183,17 +242,11 @@ def _require_mechanism(session: Session) -> None:
     offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     text = f"the server {what}, and the credentials need one of {mechanisms_for(auth)}"
-    hint = "" if offered else _NO_LOGIN
+    hint = mechanism_remedy(auth, session.extensions.mechanisms)
     if lacks_md5(auth, session.extensions.mechanisms):
         text += "; CRAM-MD5 needs MD5, which this Python does not have (FIPS mode)"
         hint = NO_MD5
     raise AuthError(text, phase=Phase.AUTH, event=Event.NO_MECHANISM, hint=hint)
-
-
-_NO_LOGIN = (
-    "if the server needs no login, leave the credentials out; else check that this is a "
-    "submission server, and the port"
-)
 
 
 def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:

@@ -14,9 +14,11 @@ from smtpsend.cli.terminal.output import ERR, OUT
 _SERVER = """\
 The server is a host name, or a URL (smtp://host:587, smtps://host); without one it
 comes from the environment: SMTP_URL, or SMTP_HOST with SMTP_USERNAME and
-SMTP_PASSWORD or SMTP_PASSWORD_FILE. The password is never an argument, which others
-on this machine could read: it comes from the environment, a file, or a prompt, and a
-URL has a user at most (smtp://ann@host:587, which is the same as --user).
+SMTP_PASSWORD or SMTP_PASSWORD_FILE. A development sink without TLS is
+'smtp://localhost:1025?security=plaintext', or SMTP_HOST with SMTP_SECURITY=plaintext.
+The password is never an argument, which others on this machine could read: it comes
+from the environment, a file, or a prompt, and a URL has a user at most
+(smtp://ann@host:587, which is the same as --user).
 """
 _SEND = """\
 examples:

@@ -43,7 +43,7 @@ from django.core.mail.backends import smtp
 from django.dispatch import Signal
 
 from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Server
-from smtpsend._model.policy.policy import DEFAULT_METHODS
+from smtpsend._model.policy.policy import DEFAULT_METHODS, usual_security
 from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
@@ -217,7 +217,7 @@ class EmailBackend(_Base):
             return (Method(port, "plaintext"),)
         if port == _NOT_SET:
             return DEFAULT_METHODS
-        return (Method(port, "implicit" if port == 465 else "starttls"),)
+        return (Method(port, usual_security(port)),)
 
     def _context(self) -> ssl.SSLContext | None:
         """A context with the client's certificate, if there is one.

@@ -16,7 +16,7 @@ from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
 from smtpsend._model.diagnosis.report import MethodReport, Port25, Step
 from smtpsend._model.policy.policy import Method, Security
 from smtpsend._protocol.extensions import parse_extensions
-from smtpsend._protocol.failures import lost, positive
+from smtpsend._protocol.failures import positive
 from smtpsend._protocol.redact import Redactor
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
@@ -24,11 +24,9 @@ from smtpsend._wire.dial import dial
 from smtpsend._wire.handshake import open_session
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.target import Target
-from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError
+from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError, TLSError
 
 
-# Seconds without a greeting after which the probe tries whether the port speaks TLS.
-_SILENCE = 2.0
 # Seconds that a second connection to a port may take.
 _SECOND_TIMEOUT = 5.0
 # Seconds for which the probe waits until the socket is closed.
@@ -94,15 +92,16 @@ async def probe(target: Target, method: Method, deadline: Deadline) -> MethodRep
     speaks: Security | None = None
     error: SendError | None = None
     try:
-        speaks = await _attempt(target, track, record, deadline)
+        session = await open_session(target, track, deadline, record.channel)
+        session.channel.quit()
+        await session.channel.wait_closed(_CLOSE_TIMEOUT)
     except SendError as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001  # P3: nothing untyped escapes
         error = unexpected(caught, track.phase)
     elapsed = deadline.elapsed - track.started
-    if speaks is not None:
-        error = lost(Phase.GREETING, "the port waits for TLS from the first byte")
-        error.temporary = False
+    if isinstance(error, TLSError) and error.phase is Phase.GREETING:
+        speaks = "implicit"
     elif error is not None and _failed_implicit_tls(method, error):
         seen = await read_greeting(target, method.port, deadline)
         speaks = "starttls" if seen.greeting is not None else None
@@ -110,49 +109,6 @@ async def probe(target: Target, method: Method, deadline: Deadline) -> MethodRep
     if isinstance(error, CertificateError):
         certificate = await _refused_certificate(target, method, deadline)
     return _report(record, elapsed, error, speaks, certificate)
-
-
-async def _attempt(
-    target: Target, track: _StepTrack, record: _Record, deadline: Deadline
-) -> Security | None:
-    """Open a session and close it.
-
-    Returns:
-        "implicit" if the port waits for TLS although the method is STARTTLS, else None.
-
-    Raises:
-        SendError: the session did not become ready.
-    """
-    opening = asyncio.create_task(open_session(target, track, deadline, record.channel))
-    try:
-        silence = min(_SILENCE, deadline.left / 3)
-        await asyncio.wait({opening}, timeout=silence)
-        port, security = track.method.port, track.method.security
-        silent = not opening.done() and track.phase is Phase.GREETING
-        expects_greeting = silent and security == "starttls"
-        if expects_greeting and await _speaks_tls(target, port, deadline):
-            return "implicit"
-        session = await opening
-    finally:
-        opening.cancel()
-        await asyncio.wait({opening})
-    session.channel.quit()
-    await session.channel.wait_closed(_CLOSE_TIMEOUT)
-    return None
-
-
-async def _speaks_tls(target: Target, port: int, deadline: Deadline) -> bool:
-    """Whether a port that sends no greeting replies to a TLS handshake."""
-    track = Track(Method(port, "implicit"), deadline.elapsed)
-    try:
-        async with asyncio.timeout(min(_SECOND_TIMEOUT, deadline.left / 2)):
-            session = await open_session(target, track, deadline)
-    except CertificateError:
-        return True
-    except (SendError, TimeoutError):
-        return track.phase not in (Phase.CONNECT, Phase.TLS)
-    session.channel.quit()
-    return True
 
 
 def _failed_implicit_tls(method: Method, error: SendError) -> bool:

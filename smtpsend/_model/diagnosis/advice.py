@@ -8,6 +8,7 @@ tried in any case.
 
 from __future__ import annotations
 
+from smtpsend._model.diagnosis.login_remedies import LATER
 from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule
 from smtpsend._model.diagnosis.report import Report
 from smtpsend._model.diagnosis.tls_remedies import listed
@@ -87,24 +88,6 @@ def _unresolved(report: Report) -> str:
     return f"the host name {report.host} is unknown: check its spelling"
 
 
-_REFUSED = (
-    (
-        ("5.7.139", "basic authentication is disabled", "smtpclientauth"),
-        "the provider takes no passwords any more, or not for this account: use "
-        "OAuth2(...), or let its administrator turn SMTP AUTH on",
-    ),
-    (
-        ("5.7.9", "app password", "application-specific"),
-        "the provider wants an app password, made in the settings of the account",
-    ),
-    (
-        ("",),
-        "check the user name (often the whole mail address) and the password; many "
-        "providers want an app password or OAuth2 in place of the account's password",
-    ),
-)
-
-
 def _login(report: Report) -> list[str]:
     login = report.login
     if login is None or login.error is None:
@@ -112,10 +95,9 @@ def _login(report: Report) -> list[str]:
     if not isinstance(login.error, AuthError) or login.error.reply is None:
         return ["the login was not answered: try again later"]
     if login.error.temporary:
-        return ["the login was put off: try again later, and not too often"]
-    said = str(login.error.reply).lower()
-    what = next(say for words, say in _REFUSED if any(word in said for word in words))
-    return [f"login refused: {what}"]
+        return [LATER]
+    # The hint names what the credentials and the reply leave as a cause.
+    return [f"login refused: {login.error.hint}"]
 
 
 BESIDES: tuple[Rule, ...] = (

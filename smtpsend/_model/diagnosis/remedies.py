@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpsend._events import HINTS, NO_MD5
+from smtpsend._model.diagnosis.hints import sink_remedy
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend._model.diagnosis.tls_remedies import (
     certificate_remedy,
     handshake_remedy,
     listed,
 )
+from smtpsend._model.server.host import is_private
 from smtpsend.errors import Event, Phase
 
 
@@ -63,20 +65,11 @@ def _message(m: MethodReport) -> str:
 
 
 def _mechanism(_: Report, m: MethodReport) -> str:
-    if not m.mechanisms:
-        return (
-            "no login is offered there: leave the credentials out if the server needs no "
-            "login; else the port may be meant for other servers"
-        )
-    offered = listed(m.mechanisms)
-    if m.error is not None and m.error.hint == NO_MD5:
+    hint = "" if m.error is None else m.error.hint
+    if hint == NO_MD5:
+        offered = listed(m.mechanisms)
         return f"the server offers {offered}, and this Python has no MD5: {NO_MD5}"
-    if {"XOAUTH2", "OAUTHBEARER"} & {*m.mechanisms}:
-        return (
-            f"the server takes OAuth 2.0 tokens and no password ({offered}): use "
-            "OAuth2(...) in place of Password(...)"
-        )
-    return f"the server offers {offered}, which the credentials do not fit"
+    return hint
 
 
 def _rewritten(_: Report, m: MethodReport) -> bool:
@@ -153,9 +146,11 @@ EACH: tuple[Rule, ...] = (
     Rule(
         "no-starttls",
         _event(Event.NO_STARTTLS),
-        lambda _, __: (
-            "no STARTTLS: the server has to offer it, or something in between removes "
-            "it; nothing is ever sent in the clear"
+        lambda r, m: (
+            f"no STARTTLS; {sink_remedy(r.host, m.method.port)}"
+            if m.address is not None and is_private(m.address)
+            else "no STARTTLS: the server has to offer it, or something in between "
+            "removes it; nothing is ever sent in the clear"
         ),
     ),
     Rule(

@@ -51,6 +51,16 @@ class Method:
         return f"{self.port} {_SECURITY_NAMES[self.security]}"
 
 
+# 465 is the standard port (RFC 8314). Services that open more ports for networks where it
+# is blocked choose one of the others, such as Amazon SES 2465, and 443.
+_IMPLICIT_PORTS = {443, 465, 2465, 8465}
+
+
+def usual_security(port: int) -> Security:
+    """How TLS usually starts on a port: on a few from the first byte, else by STARTTLS."""
+    return "implicit" if port in _IMPLICIT_PORTS else "starttls"
+
+
 _SECURITY_NAMES = {
     "starttls": "STARTTLS",
     "implicit": "implicit TLS",

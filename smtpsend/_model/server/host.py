@@ -62,16 +62,28 @@ def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def is_private(address: str) -> bool:
+    """Whether an IP address is a loopback or private one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in _PRIVATE if network.version == ip.version)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is ``localhost`` or a loopback or private IP address."""
+    if host.lower().removesuffix(".") == "localhost":
+        return True
+    return literal(host) is not None and is_private(host)
+
+
 def check_private(address: str) -> None:
     """Refuse a plaintext method for an address that is neither loopback nor private.
 
     Raises:
         ConfigError: the address is public.
     """
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    if not any(ip in network for network in _PRIVATE if network.version == ip.version):
+    if not is_private(address):
         raise ConfigError(
             f"plaintext is for a development sink on this machine or a private network, "
             f"and {address} is neither",

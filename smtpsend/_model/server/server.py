@@ -6,10 +6,10 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from smtpsend._model.address.mailbox import mailbox
-from smtpsend._model.policy.policy import Policy
+from smtpsend._model.policy.policy import Method, Policy, Security
 from smtpsend._model.server.credentials import Auth, OAuth2, Password
 from smtpsend._model.server.host import (
     check_ehlo_name,
@@ -18,7 +18,13 @@ from smtpsend._model.server.host import (
     check_private,
     literal,
 )
-from smtpsend._model.server.url import auth_from_env, auth_of, method_of, split
+from smtpsend._model.server.url import (
+    auth_from_env,
+    auth_of,
+    method_for,
+    method_of,
+    split,
+)
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 
@@ -124,9 +130,10 @@ class Server:
         """Make a server from a URL.
 
         ``smtp://user:password@host`` stands for all methods of the policy; with a port it
-        stands for one method (465: implicit TLS, any other: STARTTLS).
+        stands for one method (465, 2465, 8465, 443: implicit TLS, any other: STARTTLS).
         ``smtps://host[:port]`` stands for implicit TLS (465 by default). TLS is always
-        required. In user and password a ``%`` and each of ``/ ? #`` are
+        required, but for a development sink: ``smtp://localhost:1025?security=plaintext``
+        (see `Method`). In user and password a ``%`` and each of ``/ ? #`` are
         percent-encoded, in the user a colon, too; the last ``@`` ends them.
 
         Args:
@@ -134,14 +141,12 @@ class Server:
             options: the keyword arguments of `Server`.
 
         Raises:
-            ConfigError: the URL is malformed, or has a path, a query or a fragment.
+            ConfigError: the URL is malformed, or has a path, a fragment, or another query
+                than ``security=`` with a security of `Method`.
         """
         parts = split(url)
         auth, method = auth_of(parts), method_of(parts)
-        if method is not None:
-            policy = options.get("policy", Policy())
-            if isinstance(policy, Policy):
-                options["policy"] = replace(policy, methods=(method,))
+        _use_method(options, method)
         return cls(parts.hostname or "", auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
 
     @classmethod
@@ -155,6 +160,9 @@ class Server:
         and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password in
         UTF-8; a byte order mark and one line end at its end are dropped, and its
         permissions are not checked). An empty variable counts as missing.
+        ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
+        the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
+        a development sink; another port needs ``SMTP_URL``.
 
         Args:
             environ: the variables, by default ``os.environ``.
@@ -165,7 +173,7 @@ class Server:
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
-        names = ("URL", "HOST", "USERNAME", "PASSWORD", "PASSWORD_FILE")
+        names = ("URL", "HOST", "SECURITY", "USERNAME", "PASSWORD", "PASSWORD_FILE")
         found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
         if url := found.pop("URL", None):
             if found:
@@ -177,7 +185,23 @@ class Server:
         if "HOST" not in found:
             raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
         auth = auth_from_env(found)
+        if security := found.get("SECURITY"):
+            _use_method(options, _method_from_env(security))
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+
+def _use_method(options: dict[str, object], method: Method | None) -> None:
+    """Let `method`, if there is one, take the place of the methods of the policy."""
+    policy = options.get("policy", Policy())
+    if method is not None and isinstance(policy, Policy):
+        options["policy"] = replace(policy, methods=(method,))
+
+
+def _method_from_env(security: str) -> Method:
+    if security not in get_args(Security):
+        names = ", ".join(get_args(Security))
+        raise ConfigError(f"SMTP_SECURITY must be one of {names}")
+    return method_for(security)
 
 
 def _credentials(auth: object) -> Auth | None:

@@ -6,10 +6,11 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast, get_args
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from smtpsend._model.address.domain import is_unicode
-from smtpsend._model.policy.policy import Method
+from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
@@ -42,10 +43,13 @@ def split(url: str) -> SplitResult:
         raise ConfigError(_URL_FORM)
     if parts.scheme not in ("smtp", "smtps"):
         raise ConfigError("the URL must begin with smtp:// or smtps://")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
+    if parts.path not in ("", "/") or parts.fragment or not parts.hostname:
         raise ConfigError(_URL_FORM)
     host = parts.netloc.rpartition("@")[2]
-    if "?" in url or "#" in url or not _HOST_AND_PORT.fullmatch(host):
+    if "#" in url or not _HOST_AND_PORT.fullmatch(host):
+        raise ConfigError(_URL_FORM)
+    if "?" in url and not _QUERY.fullmatch(parts.query):
+        # The query may be a part of a password that was not encoded.
         raise ConfigError(_URL_FORM)
     return parts
 
@@ -53,9 +57,12 @@ def split(url: str) -> SplitResult:
 # Python's parser silently drops any text before or after an address in brackets.
 _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
+_QUERY = re.compile(f"security=({'|'.join(get_args(Security))})")
+
 _URL_FORM = (
     "the URL is not of the form smtp://user:password@host:port; "
-    "characters such as / ? # : % in user or password must be percent-encoded"
+    "characters such as / ? # : % in user or password must be percent-encoded, and "
+    "?security=plaintext (for a development sink) is the only kind of query"
 )
 
 
@@ -109,12 +116,45 @@ def _decoded(content: bytes) -> str | None:
 
 
 def method_of(parts: SplitResult) -> Method | None:
-    """The one method that a URL with a port or with smtps:// names; else None."""
+    """The one method that a URL names by its port, smtps:// or its query; else None.
+
+    Raises:
+        ConfigError: smtps:// and the query contradict each other.
+    """
+    security = parts.query.partition("=")[2]
     if parts.scheme == "smtps":
+        if security not in ("", "implicit"):
+            raise ConfigError(
+                "smtps:// is implicit TLS, and the query names another security",
+                hint="write smtp:// with that query",
+            )
         return Method(parts.port or 465, "implicit")
+    if security:
+        return method_for(security, parts.port)
     if parts.port is None:
         return None
-    return Method(parts.port, "implicit" if parts.port == 465 else "starttls")
+    return Method(parts.port, usual_security(parts.port))
+
+
+_USUAL_PORTS = {"starttls": 587, "implicit": 465, "plaintext": 1025}
+
+
+def method_for(security: str, port: int | None = None) -> Method:
+    """The method of a security of `Method`; the port is by default the usual one.
+
+    Mailpit, MailHog and most other development sinks listen on 1025.
+    """
+    return Method(port or _USUAL_PORTS[security], cast("Security", security))
+
+
+def sink_url(host: str, port: int) -> str:
+    """The URL of a development sink."""
+    return f"smtp://{bracketed(host)}:{port}?security=plaintext"
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 @hides_arguments

@@ -76,7 +76,10 @@ def _shown(path: Path) -> str:
 
 @lru_cache(maxsize=1)
 def pinning_context() -> ssl.SSLContext:
-    """A context that accepts any certificate, to be used with `check_pin` only."""
+    """A context that accepts any certificate.
+
+    It is used with `check_pin`, and where nothing is sent after the handshake.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     set_ciphers(context)

@@ -1,0 +1,212 @@
+"""The hint of an error by what is known of its cause: no hint names what cannot help.
+
+`_events.py` has the hint for each event in general. `hint_for` has a better one where the
+reply, the step, the method or the credentials rule a part of that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smtpsend._events import HINTS
+from smtpsend._model.diagnosis.login_remedies import (
+    login_wanted_remedy,
+    refused_login_remedy,
+    wants_login,
+)
+from smtpsend._model.server.host import is_local, is_private
+from smtpsend._model.server.url import sink_url
+from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.server.server import Server
+
+
+PARTLY_DELIVERED = (
+    "the recipients in `accepted` have the message: send it again to the others alone"
+)
+
+
+def explain(error: SendError, server: Server) -> SendError:
+    """Give `error` the hint that fits what is known of its cause, and return it.
+
+    A hint that was made for the error is kept. To call this twice changes nothing.
+
+    Args:
+        error: the error; its `accepted` and `attempts` are complete.
+        server: the server of the send.
+    """
+    event = error.event
+    if event is not None and error.hint == HINTS.get(event) and event in _BY_EVENT:
+        error.hint = _BY_EVENT[event](error, server) or error.hint
+    if error.accepted and event is not Event.UNKNOWN:
+        # Only the hint of a refusal stays true for the other recipients.
+        error.hint = PARTLY_DELIVERED
+    return error
+
+
+def is_about_size(reply: Reply) -> bool:
+    """Whether a refusal is about the size of the message (RFC 1870; RFC 3463)."""
+    if reply.enhanced is None:
+        return reply.code == 552
+    return reply.enhanced[1:] in (".3.4", ".2.3")
+
+
+def _attempt(error: SendError) -> Attempt | None:
+    """The attempt that the error ended, if it is known."""
+    text = error.said()
+    return next((a for a in error.attempts if a.error == text), None)
+
+
+def sink_remedy(host: str, port: int) -> str:
+    """How a development sink without TLS is named, such as Mailpit."""
+    return (
+        "for a development sink, which gets no credentials, write "
+        f"{sink_url(host, port)}, or set SMTP_SECURITY=plaintext beside SMTP_HOST"
+    )
+
+
+def _unresolved(error: SendError, _: Server) -> str:
+    if error.temporary:
+        return "check the DNS and the network of this machine"
+    return "check its spelling, and that the DNS of this machine knows it"
+
+
+def _unreachable(error: SendError, server: Server) -> str:
+    if "unreachable" in error.message or "no route" in error.message:
+        return (
+            "this machine has no network, or none of that kind (IPv4, IPv6), or the host "
+            "is down"
+        )
+    if not is_local(server.host):
+        return ""
+    # No provider is between this machine and itself or its own network.
+    if error.timed_out:
+        return "check host, port and firewall"
+    if server.plaintext:
+        return "nothing listens there: see whether the sink runs, and its port"
+    return f"nothing listens there: check host and port; {sink_remedy(server.host, 1025)}"
+
+
+def _greeting(error: SendError, _: Server) -> str:
+    if error.reply is not None and error.reply.code < 500:
+        return (
+            "the server is too busy, or refuses this machine for a while: try again later"
+        )
+    if error.reply is not None:
+        return (
+            "the reply says why: the server may refuse the IP address of this machine, "
+            "or may not be a submission server"
+        )
+    if "closed" in error.message or "reset" in error.message:
+        return (
+            "what listens there closes the connection: it may refuse the IP address of "
+            "this machine, or may be no mail server; check host and port"
+        )
+    if error.timed_out:
+        return ""
+    return "what listens there is no mail server: check host and port"
+
+
+def _ehlo(error: SendError, _: Server) -> str:
+    if error.reply is not None and error.reply.code >= 500:
+        return ""
+    if error.reply is not None or error.timed_out:
+        return (
+            "the server is too busy, or refuses this machine for a while: try again later"
+        )
+    return (
+        "the server ended the connection after its greeting: it may refuse the IP "
+        "address of this machine; whoever runs the server finds the cause in its log"
+    )
+
+
+def _starttls(error: SendError, server: Server) -> str:
+    if error.temporary:
+        return "the server offers STARTTLS, but cannot start TLS now: try again later"
+    if error.reply is not None:
+        return (
+            "the server offers STARTTLS, but refuses it: whoever runs the server finds "
+            "the cause in its log; nothing is ever sent in the clear"
+        )
+    attempt = _attempt(error)
+    if attempt is None or attempt.address is None or not is_private(attempt.address):
+        return ""
+    remedy = sink_remedy(server.host, attempt.method.port)
+    return f"the server offers no TLS on this port; {remedy}"
+
+
+def _handshake(error: SendError, _: Server) -> str:
+    attempt = _attempt(error)
+    if attempt is None:
+        return ""
+    method = attempt.method
+    if method.security == "implicit":
+        return (
+            "the port may expect STARTTLS, as 587 does: then use "
+            f"Method({method.port}, 'starttls'); TLS 1.2 or newer is required"
+        )
+    return (
+        "the server accepted STARTTLS, and TLS failed after it: something in between may "
+        "break it; whoever runs the server finds the cause in its log"
+    )
+
+
+def _login(error: SendError, server: Server) -> str:
+    return "" if error.reply is None else refused_login_remedy(server.auth, error.reply)
+
+
+_LATER = "the reply says why; the server may accept the same later"
+_REFUSED = {
+    Phase.MAIL: "the reply says why; change the sender, since the same is refused again",
+    Phase.RCPT: "the reply says why; correct the recipient, or leave it out",
+}
+_MESSAGE_REFUSED = (
+    "the reply says why; change the message, since the same is refused again"
+)
+_SOME_LATER = (
+    "the reply to each recipient is in `refused`; those with a code below 500 may be "
+    "accepted later"
+)
+
+
+def _refused(error: SendError, server: Server) -> str:
+    reply = error.reply
+    if reply is None:
+        return ""
+    if server.auth is None and wants_login(reply):
+        return login_wanted_remedy(reply, plaintext=server.plaintext)
+    if error.temporary:
+        return _LATER
+    if isinstance(error, RecipientsRefused) and any(
+        one.code < 500 for one in error.refused.values()
+    ):
+        return _SOME_LATER
+    if is_about_size(reply):
+        return "send a smaller message, such as a link in place of an attachment"
+    return _REFUSED.get(error.phase, _MESSAGE_REFUSED)
+
+
+def _unknown(error: SendError, _: Server) -> str:
+    if error.message_id is None:
+        return (
+            "the server may have accepted the message, which has no Message-ID to look "
+            "for: ask the recipient, or look in the log of the server, before you send "
+            "it again"
+        )
+    return ""
+
+
+_BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
+    Event.UNRESOLVED: _unresolved,
+    Event.UNREACHABLE: _unreachable,
+    Event.NO_GREETING: _greeting,
+    Event.EHLO_REFUSED: _ehlo,
+    Event.NO_STARTTLS: _starttls,
+    Event.HANDSHAKE: _handshake,
+    Event.AUTH_REFUSED: _login,
+    Event.REFUSED: _refused,
+    Event.UNKNOWN: _unknown,
+}

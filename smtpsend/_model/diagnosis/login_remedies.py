@@ -1,0 +1,135 @@
+"""What to do where a login was refused or wanted, or no mechanism fits the credentials.
+
+Errors have their hints from here, and a check of a server its advice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from smtpsend._model.diagnosis.tls_remedies import listed
+from smtpsend._model.server.credentials import Auth, OAuth2
+from smtpsend.errors import Reply
+
+
+_OAUTH2 = {"XOAUTH2", "OAUTHBEARER"}
+
+LATER = "the server cannot check logins now: try again later, and not too often"
+
+_OAUTH2_REMEDY = (
+    "check that the token is a current one, of this user, and that its scopes (the "
+    "rights that it was issued for) include sending mail by SMTP; whoever runs the "
+    "account may have to turn SMTP AUTH on"
+)
+
+# The first row of which a word is in the reply is used.
+_PASSWORD = (
+    (
+        ("5.7.139", "basic authentication is disabled", "smtpclientauth"),
+        "the provider accepts no passwords, or not for this account: use OAuth2(...) in "
+        "place of a password, or let its administrator turn SMTP AUTH on",
+    ),
+    (
+        ("5.7.9", "app password", "application-specific"),
+        "the provider wants an app password, made in the settings of the account",
+    ),
+    (
+        ("",),
+        "check user name (often the whole mail address) and password; many providers "
+        "want an app password or OAuth2 in place of the account's password",
+    ),
+)
+
+
+def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
+    """What to do about a refused login.
+
+    Args:
+        auth: the credentials that were refused.
+        reply: the refusal.
+    """
+    if reply.code < 500:
+        return LATER
+    if isinstance(auth, OAuth2):
+        return _OAUTH2_REMEDY
+    text = str(reply).lower()
+    return next(say for words, say in _PASSWORD if any(word in text for word in words))
+
+
+def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
+    """What to do where the server offers no mechanism that the credentials fit.
+
+    Args:
+        auth: the credentials.
+        offered: the SASL mechanisms that the server offers.
+    """
+    if not offered:
+        return (
+            "no login is offered there: leave the credentials out if the server needs no "
+            "login; else check that this is a submission server, and the port"
+        )
+    names = listed(offered)
+    if isinstance(auth, OAuth2):
+        return (
+            f"the server accepts no OAuth 2.0 tokens ({names}): use Password(...) in "
+            "place of OAuth2(...), or ask whoever runs it"
+        )
+    if _OAUTH2 & {*offered}:
+        return (
+            f"the server accepts OAuth 2.0 tokens and no password ({names}): use "
+            "OAuth2(...) in place of Password(...)"
+        )
+    return (
+        f"the server offers {names}, which a password does not fit: ask whoever runs it "
+        "to offer PLAIN inside TLS"
+    )
+
+
+# Beside 530 (RFC 4954 section 6), servers use many codes for a login that they want.
+_WANTS_LOGIN = re.compile(
+    r"authenticat(e|ion)\b|not authenticated|\bauth\b|log ?in first|must log ?in",
+    re.IGNORECASE,
+)
+_RELAY = re.compile(r"\brelay", re.IGNORECASE)
+# These authenticate a domain, and no login helps.
+_DOMAIN = re.compile(r"\b(spf|dkim|dmarc|arc)\b", re.IGNORECASE)
+_WANTS_TLS = re.compile(r"\b(start)?tls\b", re.IGNORECASE)
+
+GIVE_CREDENTIALS = "Server(host, (username, password))"
+
+
+def wants_login(reply: Reply) -> bool:
+    """Whether a server may accept after a login what it refuses with `reply`."""
+    if reply.code == 530:
+        return True
+    if reply.code < 500 or _DOMAIN.search(reply.text):
+        return False
+    return bool(_WANTS_LOGIN.search(reply.text) or _RELAY.search(reply.text))
+
+
+def login_wanted_remedy(reply: Reply, *, plaintext: bool) -> str:
+    """What to do where a server wants a login, and no credentials were given.
+
+    Args:
+        reply: the refusal.
+        plaintext: whether the connection has no TLS.
+    """
+    if plaintext and _WANTS_TLS.search(reply.text):
+        return (
+            "the server wants TLS: use Method(port, 'starttls') in place of 'plaintext'"
+        )
+    if plaintext:
+        return (
+            "the server wants a login, and credentials are never sent by a plaintext "
+            "method: let it accept mail without a login, or use Method(port, 'starttls')"
+        )
+    if reply.code == 530 or not _RELAY.search(reply.text):
+        return (
+            "the server wants a login, and no credentials were given: give "
+            f"{GIVE_CREDENTIALS}, or both in the URL or in the environment"
+        )
+    return (
+        "no credentials were given, and most servers send mail on to other servers only "
+        f"after a login: give {GIVE_CREDENTIALS}"
+    )

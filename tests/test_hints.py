@@ -1,0 +1,251 @@
+"""The hint of an error says what to do, and nothing that is known not to help."""
+
+from __future__ import annotations
+
+import smtplib
+from typing import Any
+
+import pytest
+from scripted import Script, ScriptedServer, close, garbage, reply
+from sending import MESSAGE, WAYS, Send, envelope, policy_for, server_for
+
+from smtpsend import Client, Method, OAuth2, Policy, SendError, Server, compose
+from smtpsend.check import check
+from smtpsend.errors import AuthError, ConnectionLost, DeliveryUnknown, Phase, Rejected
+
+
+pytestmark = pytest.mark.parametrize("send", WAYS)
+
+ADVISE_ON_THE_MESSAGE = ("change the sender", "other recipient", "change the message")
+
+
+def failed(send: Send, script: Any, *names: str, **options: Any) -> SendError:
+    """The error of a send to a server that follows a script."""
+    with ScriptedServer(script) as scripted:
+        with pytest.raises(SendError) as caught:
+            send(
+                MESSAGE,
+                server_for(scripted, *names or ("implicit",), **options),
+                **envelope(),
+            )
+    return caught.value
+
+
+WANTED = reply(530, "5.7.0", "Authentication required")
+
+
+@pytest.mark.parametrize("moment", ["mail", "rcpt", "data"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        WANTED,
+        reply(530, "", "no"),
+        reply(550, "5.7.1", "Authentication is required to send mail"),
+        reply(554, "5.7.1", "Relay access denied"),
+        reply(503, "", "AUTH first"),
+    ],
+)
+def test_login_wanted_and_none_given(moment: str, answer: Any, send: Send) -> None:
+    """A server that wants a login, where none was given, is told apart by its reply."""
+    error = failed(send, Script({moment: answer}, require_auth=False), auth=None)
+    assert isinstance(error, Rejected)
+    assert "no credentials were given" in error.hint
+    assert "Server(host, (username, password))" in error.hint
+    assert not any(words in error.hint for words in ADVISE_ON_THE_MESSAGE)
+
+
+def test_login_wanted_in_a_batch(send: Send) -> None:
+    """The same for send_many."""
+    script = Script({"mail": WANTED}, require_auth=False)
+    message = compose(
+        sender="ann@example.org", to="bob@example.net", subject="Hi", text="Hello."
+    )
+    with ScriptedServer(script) as scripted:
+        with Client(server_for(scripted, "implicit", auth=None)) as client:
+            (outcome,) = client.send_many([message])
+    assert outcome.error is not None
+    assert "no credentials were given" in outcome.error.hint
+
+
+def test_login_given(send: Send) -> None:
+    """After a login, nothing is said about credentials that are missing."""
+    error = failed(send, Script({"mail": WANTED}))
+    assert "no credentials" not in error.hint
+
+
+def test_login_wanted_in_plaintext(send: Send) -> None:
+    """A sink in plaintext that wants a login, or TLS, cannot be given credentials."""
+    script = Script({"mail": WANTED}, require_auth=False, require_tls=False)
+    for wanted, words in (
+        (script, "credentials are never sent by a plaintext method"),
+        (
+            Script({"mail": reply(530, "5.7.0", "Must issue a STARTTLS command first")}),
+            "'starttls'",
+        ),
+    ):
+        with ScriptedServer(wanted) as scripted:
+            method = Method(scripted.port("starttls"), "plaintext")
+            with pytest.raises(Rejected) as caught:
+                send(
+                    MESSAGE,
+                    Server(scripted.host, policy=Policy(methods=(method,))),
+                    **envelope(),
+                )
+        assert words in caught.value.hint
+        assert "Server(host, (" not in caught.value.hint
+
+
+REFUSED = {
+    "sender": ("mail", reply(550, "5.7.1", "not you"), "the sender", "change the sender"),
+    "size": ("mail", reply(552, "5.3.4", "too big"), "the message", "smaller message"),
+    "busy": ("mail", reply(451, "4.3.2", "busy"), "accept mail", "later"),
+    "recipient": ("rcpt", reply(550, "5.1.1", "unknown"), "the recipient", "recipient"),
+    "full": ("rcpt", reply(452, "4.2.2", "full"), "the recipient", "later"),
+    "data": ("data", reply(554, "5.7.1", "spam"), "the message", "change the message"),
+    "final": ("final", reply(554, "5.6.0", "spam"), "the message", "change the message"),
+    "final, later": ("final", reply(451, "4.7.1", "greylisted"), "the message", "later"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_was_refused(case: str, send: Send) -> None:
+    """The text and the hint of a refusal name the one thing that was refused."""
+    moment, answer, text, hint = REFUSED[case]
+    error = failed(send, Script({moment: answer}))
+    assert text in error.message
+    assert hint in error.hint
+    assert ("later" in error.hint) is error.temporary
+    assert sum(words in error.hint for words in ADVISE_ON_THE_MESSAGE) <= 1
+    for other in {"sender", "recipient", "message"} - {text.rpartition(" ")[2]}:
+        assert other not in error.message
+
+
+LOGIN = {
+    "wrong": (reply(535, "5.7.8", "wrong"), "check user name", True),
+    "app password": (
+        reply(534, "5.7.9", "Application-specific password required"),
+        "app password",
+        True,
+    ),
+    "disabled": (
+        reply(535, "5.7.139", "basic authentication is disabled"),
+        "OAuth2(...)",
+        True,
+    ),
+    "later": (reply(454, "4.7.0", "not now"), "try again later", False),
+}
+
+
+@pytest.mark.parametrize("case", LOGIN)
+def test_refused_login(case: str, send: Send) -> None:
+    """The hint of a refused login follows its reply, as the advice of a check does."""
+    answer, words, password = LOGIN[case]
+    error = failed(send, Script({"auth": answer}))
+    assert words in error.hint
+    assert ("password" in error.hint) is password
+    with ScriptedServer(Script({"auth": answer})) as scripted:
+        report = check(server_for(scripted, "implicit"))
+    assert any(error.hint in advice for advice in report.advice), report.advice
+
+
+def test_refused_token(send: Send) -> None:
+    """Somebody who gave a token reads about the token, and not about a password."""
+    script = Script({"auth": reply(535, "5.7.8", "wrong")}, offers=("AUTH XOAUTH2",))
+    error = failed(send, script, auth=OAuth2("ann@example.org", "t0ken"))
+    assert isinstance(error, AuthError)
+    assert "token" in error.hint
+    assert "password" not in error.hint
+    with ScriptedServer(script) as scripted:
+        server = server_for(scripted, "implicit", auth=OAuth2("ann@example.org", "t0ken"))
+        report = check(server)
+    assert "token" in report.advice[0]
+    assert "password" not in report.advice[0]
+
+
+def test_no_mechanism(send: Send) -> None:
+    """Where the server offers OAuth 2.0 or passwords alone, the hint names the other."""
+    error = failed(send, Script(offers=("AUTH XOAUTH2",)))
+    assert "OAuth2(...) in place of Password(...)" in error.hint
+    token = OAuth2("ann@example.org", "t0ken")
+    error = failed(send, Script(offers=("AUTH PLAIN",)), auth=token)
+    assert "Password(...) in place of OAuth2(...)" in error.hint
+
+
+GREETINGS = {
+    "busy": (reply(421, "4.3.2", "too busy") + close(), "later", "host and port"),
+    "listed": (reply(554, "", "you are on a list") + close(), "address", "later"),
+    "no SMTP": (garbage(), "no mail server", "later"),
+}
+
+
+@pytest.mark.parametrize("case", GREETINGS)
+def test_greeting(case: str, send: Send) -> None:
+    """A server that greets with a refusal is not said to be silent."""
+    answer, words, beside = GREETINGS[case]
+    error = failed(send, Script({"greeting": answer}))
+    assert error.phase is Phase.GREETING
+    assert words in error.hint
+    assert beside not in error.hint
+
+
+def test_ehlo_lost_or_refused_for_now(send: Send) -> None:
+    """The EHLO name is named where the refusal is permanent, not for a lost session."""
+    for answer in (close(), reply(421, "4.3.2", "bye") + close()):
+        error = failed(send, Script({"ehlo": answer}))
+        assert error.phase is Phase.EHLO
+        assert "ehlo_name" not in error.hint
+    refused = failed(send, Script({"ehlo": reply(550, "5.7.1", "bad name")}))
+    assert "ehlo_name" in refused.hint
+
+
+def test_starttls_refused_for_now(send: Send) -> None:
+    """A server that offers STARTTLS, and refuses it for now, is not said to lack it."""
+    answer = reply(454, "4.7.0", "TLS not available")
+    error = failed(send, Script({"starttls": answer}), "starttls")
+    assert "later" in error.hint
+    assert "offers no TLS" not in error.hint
+
+
+def test_handshake_names_the_other_method(send: Send) -> None:
+    """After STARTTLS was accepted, nothing is said about TLS from the first byte."""
+    error = failed(send, Script({"tls": close()}), "starttls")
+    assert "first byte" not in error.hint
+    with ScriptedServer() as scripted:
+        port = scripted.port("starttls")
+        policy = policy_for(scripted, "starttls")
+        policy = Policy(
+            methods=(Method(port, "implicit"),), reply_timeout=policy.reply_timeout
+        )
+        server = Server(scripted.host, policy=policy, cafile=scripted.ca)
+        with pytest.raises(SendError) as caught:
+            send(MESSAGE, server, **envelope())
+    assert f"Method({port}, 'starttls')" in caught.value.hint
+    assert "'implicit'" not in caught.value.hint
+
+
+def test_partly_delivered(send: Send) -> None:
+    """Where some recipients have the message, the hint says not to send it to all."""
+    everybody = [f"r{n}@example.net" for n in range(3)]
+    many = {"rcpt:3": reply(452, "4.5.3", "too many"), "data:2": close()}
+    with ScriptedServer(implicit=[Script(many), Script({"mail": close()})]) as scripted:
+        with pytest.raises(ConnectionLost) as caught:
+            send(
+                MESSAGE,
+                server_for(scripted, "implicit"),
+                **envelope(recipients=everybody),
+            )
+    error = caught.value
+    assert error.accepted == tuple(everybody[:2])
+    assert "nothing was delivered" not in error.hint
+    assert "`accepted`" in error.hint
+
+
+def test_unknown_without_a_message_id(send: Send) -> None:
+    """A message without a Message-ID cannot be looked for by it."""
+    bare = b"From: ann@example.org\r\nSubject: hello\r\n\r\nHello.\r\n"
+    with ScriptedServer(Script({"final": close()})) as scripted:
+        with pytest.raises(DeliveryUnknown) as caught:
+            send(bare, server_for(scripted, "implicit"), **envelope())
+    assert caught.value.message_id is None
+    assert "has no Message-ID" in caught.value.hint
+    assert isinstance(caught.value, smtplib.SMTPException)
