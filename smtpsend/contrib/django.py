@@ -3,7 +3,8 @@
 ::
 
     EMAIL_BACKEND = "smtpsend.contrib.django.EmailBackend"
-    SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server
+    SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server,
+    SMTPSEND_SERVER = Server.from_env  # or a function, called when a mail is sent
 
 or, with the ``MAILERS`` of Django 6.1, the same as the option ``server``. Without it
 Django's own settings or options say where to send: host, user and password, and
@@ -34,8 +35,8 @@ import email.message
 import logging
 import ssl
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from collections.abc import Iterable
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,8 @@ class EmailBackend(_Base):
     also under `fail_silently`.
 
     Args:
-        server: a `Server`, a host name, or a URL, in place of host, port and TLS; the
-            setting ``SMTPSEND_SERVER`` if neither is given.
+        server: a `Server`, a host name, a URL, or a function that returns one, in place
+            of host, port and TLS; the setting ``SMTPSEND_SERVER`` if neither is given.
         require_all: send a message to nobody unless all its recipients are accepted.
         options: those of Django's own backend.
 
@@ -111,15 +112,17 @@ class EmailBackend(_Base):
         use_tls: bool | None = None,  # noqa: FBT001  # Django's signature
         fail_silently: bool = False,  # noqa: FBT001, FBT002
         *args: Any,
-        server: Server | str | None = None,
+        server: Server | str | Callable[[], Server | str] | None = None,
         require_all: bool = False,
         **options: Any,
     ) -> None:
         if server is not None and host is not None:
             raise ConfigError("give either server or host, not both")
+        self._named_by = "the option host" if server is None else "the option server"
         if server is None and host is None:
             server = getattr(settings, "SMTPSEND_SERVER", None)
-        self.server: Server | None = None if server is None else server_of(server)
+            self._named_by = "EMAIL_HOST" if server is None else "SMTPSEND_SERVER"
+        self.server: Server | None = self._server_of(server)
         self.require_all = require_all
         self._login, self._port = (username, password), port
         if self.server is not None:
@@ -130,9 +133,36 @@ class EmailBackend(_Base):
         self.connection: Client | None = None
         self._sending = False
         self._known: dict[int, Outcome] = {}  # what `send_messages` has not told yet
-        super().__init__(
-            host, port, username, password, use_tls, fail_silently, *args, **options
-        )
+        try:
+            super().__init__(
+                host, port, username, password, use_tls, fail_silently, *args, **options
+            )
+        except Exception as error:
+            if host is None:
+                error.add_note("Give the option 'server', or set SMTPSEND_SERVER.")
+            raise
+
+    @hides_arguments
+    def _server_of(
+        self, given: Server | str | Callable[[], Server | str] | None
+    ) -> Server | None:
+        """The server of the option or setting, asked for now where it is a function."""
+        try:
+            return (
+                None
+                if given is None
+                else server_of(given() if callable(given) else given)
+            )
+        except ConfigError as error:
+            error.args = (f"{self._named_by}: {error.message}",)
+            raise
+
+    def _name_server(self, error: SendError) -> None:
+        """Say in the hint which host it was, and which setting named it."""
+        how = f"{self.host}, by {self._named_by}"
+        if self._named_by == "EMAIL_HOST" and not settings.is_overridden("EMAIL_HOST"):
+            how = f"{self.host}, as no server is set: set SMTPSEND_SERVER or EMAIL_HOST"
+        error.hint = f"{error.hint}; the server is {how}".lstrip("; ")
 
     def open(self) -> bool | None:
         """Connect, verify and log in.
@@ -149,6 +179,8 @@ class EmailBackend(_Base):
             client = Client(self._target(), max_connections=1, on_outcome=self._note)
             client.check(timeout=self.timeout)
         except SendError as error:
+            if not isinstance(error, ConfigError):
+                self._name_server(error)
             if not self.fail_silently:
                 raise
             _say(logging.ERROR, "mail not sent, silenced by fail_silently: %s", error)

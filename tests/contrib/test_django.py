@@ -21,7 +21,15 @@ from leaks import one_port
 from scripted import OFFERS, Script, ScriptedServer, close, hang, reply
 from sending import server_for
 
-from smtpsend import DeliveryUnknown, Method, Password, Policy, Receipt, SendError
+from smtpsend import (
+    DeliveryUnknown,
+    Method,
+    Password,
+    Policy,
+    Receipt,
+    SendError,
+    Server,
+)
 from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._wire.tls.context import context_for
 from smtpsend.contrib.django import EmailBackend, mail_outcome
@@ -192,6 +200,53 @@ def test_options_that_contradict(options: Any, words: str) -> None:
     """What cannot be meant is refused when the backend is made."""
     with pytest.raises(ConfigError, match=words):
         backend(**options)
+
+
+def test_a_server_that_a_function_returns(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SMTPSEND_SERVER may be a function: what it reads is read when a mail is sent."""
+    monkeypatch.delenv("SMTP_HOST", raising=False)
+    monkeypatch.delenv("SMTP_URL", raising=False)
+    with override_settings(SMTPSEND_SERVER=Server.from_env):
+        with pytest.raises(ConfigError, match=r"^SMTPSEND_SERVER: .*SMTP_URL"):
+            EmailBackend()
+        monkeypatch.setenv("SMTP_URL", URL)
+        assert EmailBackend().send_messages([note()]) == 1
+    assert backend(server=lambda: URL).send_messages([note()]) == 1
+    assert {m.server.host for m in outbox} == {"mail.example.org"}
+
+
+def test_an_error_names_the_setting() -> None:
+    """A server that cannot be used is one of a setting or an option, and says which."""
+    with override_settings(SMTPSEND_SERVER=3):
+        with pytest.raises(ConfigError, match=r"^SMTPSEND_SERVER: server must be"):
+            EmailBackend()
+    with pytest.raises(ConfigError, match=r"^the option server: .*must begin with"):
+        backend(server="ftp://mail.example.org")
+
+
+@pytest.mark.skipif(MAILERS, reason="Django 6.1 asks for a host itself")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "localhost, as no server is set: set SMTPSEND_SERVER or EMAIL_HOST"),
+        ({"EMAIL_HOST": "a.example.org"}, "a.example.org, by EMAIL_HOST"),
+        ({"SMTPSEND_SERVER": "b.example.org"}, "b.example.org, by SMTPSEND_SERVER"),
+    ],
+)
+@pytest.mark.parametrize("kind", [ConnectError, AuthError])
+def test_a_failed_connection_names_host_and_setting(
+    outbox: Outbox, settings: dict[str, str], words: str, kind: type[SendError]
+) -> None:
+    """Where no connection is made, the error says to which host, and what named it."""
+    outbox.fail_next(kind)
+    with override_settings(**settings), pytest.raises(kind) as caught:
+        EmailBackend().open()
+    assert f"the server is {words}" in caught.value.hint
+    outbox.fail_next(kind)
+    with pytest.raises(kind, match=r"the server is c.example.org, by the option host"):
+        EmailBackend("c.example.org").open()
 
 
 @pytest.mark.parametrize(
