@@ -21,11 +21,13 @@ both, so that code written for smtplib keeps working; but code that retries on a
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from smtpsend._events import HINTS, Event
+from smtpsend._plain import plain
 
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ class SendError(smtplib.SMTPException):
     def __init__(
         self,
         message: str = "",
-        *,
+        *facts: Mapping[str, Any],
         phase: Phase = Phase.CONFIG,
         event: Event | None = None,
         reply: Reply | None = None,
@@ -164,6 +166,9 @@ class SendError(smtplib.SMTPException):
         self.message_id = message_id
         self.attempts: tuple[Attempt, ...] = ()
         self.accepted: tuple[str, ...] = ()
+        # An error that a job queue makes again of its `args`: see contrib/celery.py.
+        for data in facts:
+            self._set_facts(data)
 
     @property
     def message(self) -> str:
@@ -180,6 +185,67 @@ class SendError(smtplib.SMTPException):
         if len(failed) > 1:
             parts.append("; tried: " + "; ".join(map(str, failed)))
         return "".join(parts)
+
+    def __repr__(self) -> str:
+        # Without further `args`, by which a job queue keeps the facts of an error.
+        return f"{type(self).__name__}({self.message!r})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to a dict for JSON, or any other serialiser of simple values.
+
+        Returns:
+            The name of the class as ``type``, and all attributes; `phase` and `event` are
+            their values, a `Reply` and an `Attempt` a dict of their fields.
+        """
+        names = ["phase", "event", "temporary", "timed_out", "reply", "hint"]
+        names += ["message_id", "accepted", "attempts"]
+        names += ["refused"] if isinstance(self, RecipientsRefused) else []
+        facts = {name: plain(getattr(self, name)) for name in names}
+        return {"type": type(self).__name__, "message": self.message, **facts}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Convert back the dict that `to_dict` returned.
+
+        Args:
+            data: the dict.
+
+        Returns:
+            An error of the class that ``type`` names.
+
+        Raises:
+            ConfigError: `data` is not the dict of an error of this class.
+        """
+        try:
+            kind = globals()[data["type"]]
+            if issubclass(kind, cls):
+                error: Self = kind(text_from(data["message"]))
+                error._set_facts(data)
+                return error
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
+        raise ConfigError(
+            f"not an error as a dict of {cls.__name__}.to_dict()",
+            hint="give what to_dict() of such an error returned",
+        )
+
+    def _set_facts(self, data: Mapping[str, Any]) -> None:
+        """Set every attribute as `data` has it; anything but an error raises."""
+        flags = data["temporary"], data["timed_out"]
+        if not all(type(flag) is bool for flag in flags):
+            raise TypeError
+        self.temporary, self.timed_out = flags
+        self.temporary = self.temporary and self._can_be_temporary
+        self.phase, event = Phase(data["phase"]), data["event"]
+        self.event = None if event is None else Event(event)
+        self.reply = None if data["reply"] is None else reply_from(data["reply"])
+        self.hint = text_from(data["hint"])
+        identity = data["message_id"]
+        self.message_id = None if identity is None else text_from(identity)
+        self.accepted = texts_from(data["accepted"])
+        self.attempts = tuple([attempt_from(one) for one in data["attempts"]])
+        if isinstance(self, RecipientsRefused):
+            self.refused = replies_from(data["refused"])
 
     def said(self) -> str:
         """The text of the error with the server's reply, as in `Attempt.error`."""
@@ -247,13 +313,13 @@ class RecipientsRefused(Rejected):
     def __init__(
         self,
         message: str = "",
-        *,
+        *facts: Mapping[str, Any],
         refused: dict[str, Reply] | None = None,
         phase: Phase = Phase.RCPT,
-        **facts: object,
+        **options: object,
     ) -> None:
-        super().__init__(message, phase=phase, **facts)  # type: ignore[arg-type]  # the base's own keywords
         self.refused = refused or {}
+        super().__init__(message, *facts, phase=phase, **options)  # type: ignore[arg-type]  # the base's own keywords
 
 
 class ConnectionLost(SendError):
@@ -271,3 +337,54 @@ class DeliveryUnknown(SendError):
     """
 
     _can_be_temporary = False
+
+
+def text_from(value: object) -> str:
+    """The value, which must be a str."""
+    if not isinstance(value, str):
+        raise TypeError("not a str")
+    return value
+
+
+def texts_from(value: object) -> tuple[str, ...]:
+    """The tuple of a list of str."""
+    if not isinstance(value, list | tuple):
+        raise TypeError("not a list")
+    return tuple([text_from(item) for item in value])
+
+
+def reply_from(data: Mapping[str, Any]) -> Reply:
+    """The reply of a dict of its fields."""
+    code, enhanced = data["code"], data["enhanced"]
+    if type(code) is not int:
+        raise TypeError("not a reply code")
+    enhanced = None if enhanced is None else text_from(enhanced)
+    return Reply(code, enhanced, text_from(data["text"]))
+
+
+def replies_from(data: Mapping[str, Any]) -> dict[str, Reply]:
+    """The reply for each recipient."""
+    return {text_from(name): reply_from(reply) for name, reply in data.items()}
+
+
+def attempt_from(data: Mapping[str, Any]) -> Attempt:
+    """The attempt of a dict of its fields."""
+    from smtpsend._model.policy.policy import Method  # it imports this module
+
+    address, error = data["address"], data["error"]
+    return Attempt(
+        method=Method(**data["method"]),
+        address=None if address is None else text_from(address),
+        phase=Phase(data["phase"]),
+        error=None if error is None else text_from(error),
+        started=number_from(data["started"]),
+        elapsed=number_from(data["elapsed"]),
+        event=Event(data["event"]),
+    )
+
+
+def number_from(value: object) -> float:
+    """The value, which must be a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return value

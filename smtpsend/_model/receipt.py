@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from smtpsend._model.policy.policy import Method
-from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
+from smtpsend._plain import plain
+from smtpsend.errors import (
+    Attempt,
+    ConfigError,
+    Event,
+    Phase,
+    RecipientsRefused,
+    Reply,
+    SendError,
+    attempt_from,
+    number_from,
+    replies_from,
+    reply_from,
+    text_from,
+    texts_from,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,43 @@ class Receipt:
             )
             error.accepted, error.attempts = self.accepted, self.attempts
             raise error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to a dict for JSON, or any other serialiser of simple values.
+
+        Returns:
+            All attributes; a `Method`, a `Reply` and an `Attempt` are a dict of their
+            fields.
+        """
+        return {name: plain(getattr(self, name)) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Convert back the dict that `to_dict` returned.
+
+        Args:
+            data: the dict.
+
+        Raises:
+            ConfigError: `data` is not such a dict.
+        """
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            identity, tls = data["message_id"], data["tls"]
+            return cls(
+                message_id=None if identity is None else text_from(identity),
+                method=Method(**data["method"]),
+                address=text_from(data["address"]),
+                tls=None if tls is None else text_from(tls),
+                reply=reply_from(data["reply"]),
+                accepted=texts_from(data["accepted"]),
+                refused=replies_from(data["refused"]),
+                attempts=tuple([attempt_from(one) for one in data["attempts"]]),
+                elapsed=number_from(data["elapsed"]),
+                started=number_from(data["started"]),
+            )
+        raise ConfigError(
+            "not a receipt as a dict", hint="give what Receipt.to_dict() returned"
+        )
 
 
 @dataclass(frozen=True, slots=True)

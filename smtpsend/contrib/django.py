@@ -3,7 +3,8 @@
 ::
 
     EMAIL_BACKEND = "smtpsend.contrib.django.EmailBackend"
-    SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server
+    SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server,
+    SMTPSEND_SERVER = Server.from_env  # or a function, called when a mail is sent
 
 or, with the ``MAILERS`` of Django 6.1, the same as the option ``server``. Without it
 Django's own settings or options say where to send: host, user and password, and
@@ -34,6 +35,7 @@ import email.message
 import logging
 import ssl
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from email.message import Message
 from typing import TYPE_CHECKING, Any
@@ -42,7 +44,16 @@ from django.conf import settings
 from django.core.mail.backends import smtp
 from django.dispatch import Signal
 
-from smtpsend import Client, Method, Password, Policy, Receipt, SendError, Server
+from smtpsend import (
+    Client,
+    Method,
+    Outcome,
+    Password,
+    Policy,
+    Receipt,
+    SendError,
+    Server,
+)
 from smtpsend._model.policy.policy import DEFAULT_METHODS, usual_security
 from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
@@ -82,8 +93,8 @@ class EmailBackend(_Base):
     also under `fail_silently`.
 
     Args:
-        server: a `Server`, a host name, or a URL, in place of host, port and TLS; the
-            setting ``SMTPSEND_SERVER`` if neither is given.
+        server: a `Server`, a host name, a URL, or a function that returns one, in place
+            of host, port and TLS; the setting ``SMTPSEND_SERVER`` if neither is given.
         require_all: send a message to nobody unless all its recipients are accepted.
         options: those of Django's own backend.
 
@@ -101,15 +112,17 @@ class EmailBackend(_Base):
         use_tls: bool | None = None,  # noqa: FBT001  # Django's signature
         fail_silently: bool = False,  # noqa: FBT001, FBT002
         *args: Any,
-        server: Server | str | None = None,
+        server: Server | str | Callable[[], Server | str] | None = None,
         require_all: bool = False,
         **options: Any,
     ) -> None:
         if server is not None and host is not None:
             raise ConfigError("give either server or host, not both")
+        self._named_by = "the option host" if server is None else "the option server"
         if server is None and host is None:
             server = getattr(settings, "SMTPSEND_SERVER", None)
-        self.server: Server | None = None if server is None else server_of(server)
+            self._named_by = "EMAIL_HOST" if server is None else "SMTPSEND_SERVER"
+        self.server: Server | None = self._server_of(server)
         self.require_all = require_all
         self._login, self._port = (username, password), port
         if self.server is not None:
@@ -118,9 +131,38 @@ class EmailBackend(_Base):
         # also where it is Django that creates it.
         self.alias: str | None = options.setdefault("alias", None)
         self.connection: Client | None = None
-        super().__init__(
-            host, port, username, password, use_tls, fail_silently, *args, **options
-        )
+        self._sending = False
+        self._known: dict[int, Outcome] = {}  # what `send_messages` has not told yet
+        try:
+            super().__init__(
+                host, port, username, password, use_tls, fail_silently, *args, **options
+            )
+        except Exception as error:
+            if host is None:
+                error.add_note("Give the option 'server', or set SMTPSEND_SERVER.")
+            raise
+
+    @hides_arguments
+    def _server_of(
+        self, given: Server | str | Callable[[], Server | str] | None
+    ) -> Server | None:
+        """The server of the option or setting, asked for now where it is a function."""
+        try:
+            return (
+                None
+                if given is None
+                else server_of(given() if callable(given) else given)
+            )
+        except ConfigError as error:
+            error.args = (f"{self._named_by}: {error.message}",)
+            raise
+
+    def _name_server(self, error: SendError) -> None:
+        """Say in the hint which host it was, and which setting named it."""
+        how = f"{self.host}, by {self._named_by}"
+        if self._named_by == "EMAIL_HOST" and not settings.is_overridden("EMAIL_HOST"):
+            how = f"{self.host}, as no server is set: set SMTPSEND_SERVER or EMAIL_HOST"
+        error.hint = f"{error.hint}; the server is {how}".lstrip("; ")
 
     def open(self) -> bool | None:
         """Connect, verify and log in.
@@ -134,9 +176,11 @@ class EmailBackend(_Base):
         if self.connection is not None:
             return False
         try:
-            client = Client(self._target(), max_connections=1)
+            client = Client(self._target(), max_connections=1, on_outcome=self._note)
             client.check(timeout=self.timeout)
         except SendError as error:
+            if not isinstance(error, ConfigError):
+                self._name_server(error)
             if not self.fail_silently:
                 raise
             _say(logging.ERROR, "mail not sent, silenced by fail_silently: %s", error)
@@ -150,37 +194,91 @@ class EmailBackend(_Base):
         if client is not None:
             client.close()
 
-    def _send(self, email_message: Any) -> bool:
-        recipients = [str(address) for address in email_message.recipients()]
-        if not recipients:
-            return False
-        assert self.connection is not None  # noqa: S101  # opened by send_messages
+    def send_messages(self, email_messages: Iterable[Any]) -> int:
+        """Send messages over one connection, by `Client.send_many`.
+
+        Without `fail_silently`, the first failure is raised. Messages after it that were
+        on their way already are finished, and have their outcome; no other is started.
+
+        Returns:
+            How many messages were sent.
+
+        Raises:
+            SendError: a message failed, or no connection was made.
+        """
+        messages = [message for message in email_messages or () if message.recipients()]
+        if not messages:
+            return 0
+        with self._lock:
+            if self._sending:
+                return self._send_within(messages)
+            new = self.open()
+            if self.connection is None or new is None:
+                return 0
+            self._sending = True
+            try:
+                return self._send_all(self.connection, messages)
+            finally:
+                self._sending = False
+                if new:
+                    self.close()
+
+    def _send_within(self, messages: list[Any]) -> int:
+        """Send for a receiver of `mail_outcome`: the open connection is in use."""
+        outer, self.connection, self._sending = self.connection, None, False
         try:
-            receipt = self.connection.send(
-                _built(email_message),
-                sender=str(email_message.from_email),
-                recipients=recipients,
-                require_all=self.require_all,
-                timeout=self.timeout,
-            )
-        except SendError as error:
-            self._tell(email_message, None, error)
+            return self.send_messages(messages)
+        finally:
+            self.connection, self._sending = outer, True
+
+    def _send_all(self, client: Client, messages: list[Any]) -> int:
+        self._known = {}
+        sent, told = 0, set[int]()
+        sending: Any = client.send_many(
+            map(self._item, messages),
+            require_all=self.require_all,
+            timeout=self.timeout,
+        )
+        try:
+            for outcome in sending:
+                told.add(outcome.index)
+                sent += self._conclude(messages[outcome.index], outcome)
+        finally:
+            sending.close()  # finishes what is on its way
+            known, self._known = self._known, {}
+            for index in sorted(known.keys() - told):
+                outcome = known[index]
+                self._tell(messages[index], outcome.receipt, outcome.error)
+        return sent
+
+    def _item(self, message: Any) -> tuple[Message, str, list[str]]:
+        """A message for `send_many`; what cannot be one ends the sending."""
+        try:
+            recipients = [str(address) for address in message.recipients()]
+            return _built(message), str(message.from_email), recipients
+        except ConfigError as error:
+            self._tell(message, None, error)
+            raise
+
+    def _conclude(self, message: Any, outcome: Outcome) -> bool:
+        """Tell an outcome; returns whether the message was sent, or raises its error."""
+        receipt, error = outcome.receipt, outcome.error
+        self._tell(message, receipt, error)
+        if error is not None:
             if not self.fail_silently or isinstance(error, ConfigError):
-                raise
+                raise error
             unknown = isinstance(error, DeliveryUnknown)
             what = "unknown whether sent" if unknown else "not sent"
             _say(logging.ERROR, "mail %s, silenced by fail_silently: %s", what, error)
             return False
-        self._tell(email_message, receipt, None)
-        for address, reply in receipt.refused.items():
-            _say(
-                logging.WARNING,
-                "refused: %s in %s: %s",
-                address,
-                receipt.message_id,
-                reply,
-            )
+        for address, reply in (receipt.refused if receipt else {}).items():
+            identity = receipt.message_id if receipt else None
+            _say(logging.WARNING, "refused: %s in %s: %s", address, identity, reply)
         return True
+
+    def _note(self, outcome: Outcome) -> None:
+        """Keep an outcome until it is told; runs on the background thread."""
+        self._known[outcome.index] = outcome
 
     def _tell(
         self, message: Any, receipt: Receipt | None, error: SendError | None

@@ -17,12 +17,13 @@ dropped, and the next message names their number. At the end of the program (or 
 `flush_timeout` seconds for it.
 
 Records of this library, and records that are logged while the handler sends, are ignored:
-otherwise each failed message would cause the next one. A failure is reported as by any
-logging handler: on stderr, unless ``logging.raiseExceptions`` is False.
+otherwise each failed message would cause the next one. What could not be mailed is
+counted on stderr, with the error, unless ``logging.raiseExceptions`` is False.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -103,14 +104,12 @@ class MailHandler(logging.Handler):
         capacity: int = 5000,
         flush_timeout: float = 5.0,
     ) -> None:
-        super().__init__(level)
         for name, count in (("batch", batch), ("rate", rate), ("capacity", capacity)):
             if type(count) is not int or count < 1:
                 raise ConfigError(f"{name} must be a whole number, at least 1")
         for name, seconds in (("per", per), ("flush_timeout", flush_timeout)):
             check_seconds(name, seconds)
         check_seconds("delay", delay, zero=True)
-        self.setFormatter(logging.Formatter(_FORMAT))
         self.dropped: int = 0
         self._server, self._flush_timeout = server_of(server), flush_timeout
         self._sender, self._recipients = sender, recipients
@@ -122,6 +121,9 @@ class MailHandler(logging.Handler):
         envelope(
             self._message(self._subject, "", 0), None, None
         )  # raises the ConfigError that a send would raise
+        # Last: `logging.shutdown` closes each handler for which this was called.
+        super().__init__(level)
+        self.setFormatter(logging.Formatter(_FORMAT))
         _handlers.add(self)
 
     def _reset(self) -> None:
@@ -131,6 +133,8 @@ class MailHandler(logging.Handler):
         self._thread: threading.Thread | None = None
         self._sending = self._flushing = self._closed = False
         self._not_before = 0.0
+        self._flushed_in_vain = False
+        self._in_flight: list[_Entry] = []  # the records of the message that is sent now
 
     def filter(self, record: logging.LogRecord) -> Any:
         """Ignore records that the handler itself causes.
@@ -188,8 +192,8 @@ class MailHandler(logging.Handler):
         with self._changed:
             self._flushing = True
             self._changed.notify_all()
-            self._changed.wait_for(self._idle, self._flush_timeout)
-            self._flushing = False
+            idle = self._changed.wait_for(self._idle, self._flush_timeout)
+            self._flushing, self._flushed_in_vain = False, not idle
 
     def _idle(self) -> bool:
         """Whether nothing is being sent, and nothing is due."""
@@ -207,10 +211,22 @@ class MailHandler(logging.Handler):
             thread = self._thread
         if thread is not None and thread.is_alive():
             if thread is not threading.current_thread():
-                thread.join(self._flush_timeout)
+                # `logging.shutdown` has called `flush`, which may have waited already.
+                thread.join(0 if self._flushed_in_vain else self._flush_timeout)
+                self._abandon()
         elif self._entries:
             self._mail(*self._next_entries())
         super().close()
+
+    def _abandon(self) -> None:
+        """Count what the thread has not sent by the end of the program."""
+        with self._changed:
+            left = len(self._entries) + len(self._in_flight)
+            self._entries.clear()
+            self._in_flight = []
+            self._drop(left)
+        if left:
+            _report(left, f"no reply of the server within {self._flush_timeout:g} s")
 
     def _run(self) -> None:
         """Run the thread: wait until a message is due, and send it."""
@@ -226,7 +242,7 @@ class MailHandler(logging.Handler):
                 self._mail(entries, missing)
             finally:
                 with self._changed:
-                    self._sending = False
+                    self._sending = self._flushed_in_vain = False
                     self._changed.notify_all()
 
     def _wait(self) -> float | None:
@@ -250,8 +266,10 @@ class MailHandler(logging.Handler):
         """
         count = min(self._batch, len(self._entries))
         entries = [self._entries.popleft() for _ in range(count)]
-        if self._closed:
+        self._in_flight = entries
+        if self._closed and self._entries:
             self._drop(len(self._entries))
+            _report(len(self._entries), "one message is sent at the end")
             self._entries.clear()
         missing, self._unreported = self._unreported, 0
         self._sent.append(time.monotonic())
@@ -268,20 +286,26 @@ class MailHandler(logging.Handler):
             message = self._message(head + more, body, missing)
             limit = self._flush_timeout if self._closed else None
             send(message, self._server, timeout=limit)
+            with self._changed:
+                self._in_flight = []
         except Exception as error:  # noqa: BLE001  # no caller would see it
             self._failed(error, entries, missing)
         finally:
             _mailing.reset(token)
 
     def _failed(self, error: Exception, entries: list[_Entry], missing: int) -> None:
-        self.handleError(entries[-1].record)
         with self._changed:
+            abandoned = not self._in_flight  # and reported by `close`
+            self._in_flight = []
             self._unreported += missing
-            if isinstance(error, SendError) and error.temporary and not self._closed:
+            again = isinstance(error, SendError) and error.temporary and not self._closed
+            if again:
                 self._not_before = time.monotonic() + _PAUSE
                 self._entries.extendleft(reversed(entries))
-            else:
+            elif not abandoned:
                 self._drop(len(entries))
+        if not abandoned:
+            _report(len(entries), f"{type(error).__name__}: {error}", again=again)
 
     def _message(self, subject: str, body: str, missing: int) -> EmailMessage:
         if missing:
@@ -293,6 +317,16 @@ class MailHandler(logging.Handler):
             text=body + "\n",
             headers={"Auto-Submitted": "auto-generated"},  # RFC 3834
         )
+
+
+def _report(count: int, why: str, *, again: bool = False) -> None:
+    """Say on stderr how many records were not mailed, as `Handler.handleError` does."""
+    if logging.raiseExceptions and sys.stderr is not None:
+        yet = " yet" if again else ""
+        with contextlib.suppress(OSError, ValueError):  # it may be closed
+            sys.stderr.write(
+                f"MailHandler: {count} log records were not mailed{yet}: {why}\n"
+            )
 
 
 def _clean(text: str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from celery import Celery
 from sending import MESSAGE, RECIPIENT, SENDER
 
-from smtpsend import DeliveryUnknown, SendError, Server, compose
+from smtpsend import DeliveryUnknown, Receipt, SendError, Server, compose
+from smtpsend.contrib import celery as module
 from smtpsend.contrib.celery import mail_task
 from smtpsend.errors import (
     AuthError,
@@ -62,12 +63,11 @@ def test_it_sends(outbox: Outbox, task: Any) -> None:
     outbox.refuse("carol@example.net", text="unknown")
     given = prepare(MESSAGE, sender=SENDER, recipients=[RECIPIENT, "carol@example.net"])
     result = task.apply(args=[given.to_dict()]).get()
-    assert result == {
-        "message_id": given.message_id,
-        "accepted": [RECIPIENT],
-        "refused": {"carol@example.net": "550 5.1.1 unknown"},
-    }
-    assert json.loads(json.dumps(result)) == result
+    receipt = Receipt.from_dict(json.loads(json.dumps(result)))
+    assert receipt.message_id == given.message_id
+    assert receipt.accepted == (RECIPIENT,)
+    assert str(receipt.refused["carol@example.net"]) == "550 5.1.1 unknown"
+    assert (receipt.reply.code, receipt.method.port) == (250, 587)
     assert outbox[0].content == MESSAGE
 
 
@@ -101,7 +101,6 @@ def test_what_is_temporary_is_tried_again(
         (ConnectError, 554),
         (CertificateError, None),
         (TLSError, None),
-        (AuthError, None),
         (Rejected, None),
         (RecipientsRefused, None),
     ],
@@ -191,3 +190,164 @@ def test_the_server_is_asked_for_once_and_late(outbox: Outbox, app: Celery) -> N
     for _ in range(2):
         task.apply(args=[letter()]).get()
     assert calls == [1]
+
+
+class Clock:
+    """The task's clock, which stands still until it is put forward."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+class Tries:
+    """Runs a task and notes the waits; the clock goes on by each of them."""
+
+    def __init__(self, task: Any, clock: Clock) -> None:
+        self.waits: list[float] = []
+        self._task, self._clock = task, clock
+        task.retry = self._retry
+
+    def _retry(self, *, exc: SendError, countdown: float) -> Exception:
+        self.waits.append(countdown)
+        return exc
+
+    def run(self, retries: int = 0) -> Any:
+        self._clock.now += 1000
+        return self._task.apply(args=[letter()], retries=retries)
+
+
+def test_a_refused_login_is_retried_for_hours(
+    outbox: Outbox, app: Celery, clock: Clock
+) -> None:
+    """A message waits for 12 long delays while a password is changed, and then fails."""
+    task = app.tasks[mail_task(URL, name="tests.login").name]
+    tries = Tries(task, clock)
+    outbox.fail_next(AuthError, times=14)
+    states = [tries.run(n).state for n in range(13)]
+    assert states == ["FAILURE"] * 13
+    assert len(tries.waits) == 12
+    assert all(450 <= wait <= 900 for wait in tries.waits)
+    outbox.fail_next(AuthError)
+    done = tries.run(12)
+    assert type(done.result) is AuthError
+    assert done.result.message_id is not None
+
+
+def test_no_retry_of_a_refused_login(outbox: Outbox, app: Celery, clock: Clock) -> None:
+    """`auth_retries=0` fails the task with the first refused login."""
+    task = app.tasks[mail_task(URL, name="tests.no-login", auth_retries=0).name]
+    tries = Tries(task, clock)
+    outbox.fail_next(AuthError)
+    assert type(tries.run().result) is AuthError
+    assert tries.waits == []
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, True])
+def test_auth_retries_that_cannot_be(bad: Any) -> None:
+    """The number of retries is a whole number."""
+    with pytest.raises(ConfigError):
+        mail_task(URL, name="tests.bad", auth_retries=bad)
+
+
+def test_a_queue_does_not_lock_the_account(
+    outbox: Outbox, app: Celery, clock: Clock
+) -> None:
+    """A hundred messages cost one login a minute, and each keeps its own Message-ID."""
+    task = app.tasks[mail_task(URL, name="tests.lock").name]
+    tries = Tries(task, clock)
+    outbox.fail_next(AuthError, times=2)
+    tries.run()
+    messages = [letter() for _ in range(100)]
+    done = [task.apply(args=[message]).result for message in messages]
+    assert len(outbox.failed) == 1
+    assert [e.message_id for e in done] == [m["message_id"] for m in messages]
+    assert {type(e) for e in done} == {AuthError}
+    assert len(tries.waits) == 101
+    tries.run()
+    assert len(outbox.failed) == 2
+    tries.run()
+    assert len(outbox) == 1
+
+
+def test_a_new_password_is_seen(outbox: Outbox, app: Celery, clock: Clock) -> None:
+    """After a refused login the server is asked for again, and once only."""
+    passwords = iter(["old", "new", "newer"])
+    made: list[Server] = []
+
+    def server() -> Server:
+        made.append(Server("mail.example.org", ("ann", next(passwords))))
+        return made[-1]
+
+    tries = Tries(app.tasks[mail_task(server, name="tests.new").name], clock)
+    outbox.fail_next(AuthError)
+    assert tries.run().state == "FAILURE"
+    assert [tries.run().state for _ in range(3)] == ["SUCCESS"] * 3
+    assert len(made) == 2
+
+
+def test_a_worker_without_its_environment(
+    outbox: Outbox, app: Celery, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is not configured costs no message; it is retried as a login is."""
+    for name in ("SMTP_URL", "SMTP_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    task = app.tasks[mail_task(Server.from_env, name="tests.no-env").name]
+    tries = Tries(task, clock)
+    done = tries.run()
+    assert type(done.result) is ConfigError
+    assert done.result.message_id is not None
+    assert len(tries.waits) == 1
+    monkeypatch.setenv("SMTP_URL", URL)
+    assert tries.run().state == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    "kind", [DeliveryUnknown, RecipientsRefused, Rejected, CertificateError, AuthError]
+)
+def test_a_failure_comes_back_whole(
+    outbox: Outbox, app: Celery, kind: type[SendError]
+) -> None:
+    """What a result backend makes of the failure has all that the error knew."""
+    name = f"tests.whole-{kind.__name__}"
+    task = app.tasks[mail_task(URL, name=name, auth_retries=0).name]
+    outbox.fail_next(kind)
+    error = task.apply(args=[letter()]).result
+    backend = app.backend
+    assert backend.serializer == "json"
+    stored = backend.decode(backend.encode(backend.prepare_exception(error)))
+    for again in (backend.exception_to_python(stored), pickle.loads(pickle.dumps(error))):
+        assert type(again) is kind
+        assert again.to_dict() == error.to_dict()
+        assert str(again) == str(error)
+        assert repr(again) == repr(error) == f"{kind.__name__}({error.message!r})"
+        assert again.message_id is not None
+
+
+def test_a_refused_message_ends_the_pause(
+    outbox: Outbox, app: Celery, clock: Clock
+) -> None:
+    """A server that refuses a message has accepted the login; the next is not delayed."""
+    task = app.tasks[mail_task(URL, name="tests.pause").name]
+    tries = Tries(task, clock)
+    outbox.fail_next(AuthError)
+    outbox.fail_next(Rejected)
+    assert type(tries.run().result) is AuthError
+    assert type(tries.run().result) is Rejected
+    assert task.apply(args=[letter()]).state == "SUCCESS"
+
+
+def test_what_is_stored_is_not_trusted() -> None:
+    """Facts that a stranger put into the results are not those of an error."""
+    with pytest.raises((TypeError, KeyError)):
+        DeliveryUnknown("text", {"temporary": True})
+    with pytest.raises((TypeError, KeyError)):
+        DeliveryUnknown("text", "facts")  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from scripted import Message, ScriptedServer, close, hang, reply
 from sending import RECIPIENT, SENDER
 
 from smtpsend import DeliveryUnknown
+from smtpsend.errors import Phase
 from smtpsend.prepared import prepare
 
 
@@ -143,8 +144,11 @@ def test_tries_and_results(broker: str, tmp_path: Path) -> None:
         for n in (0, 1):
             done = made.send(n).get(timeout=LIMIT)
             assert done["message_id"] == f"<{n}@example.org>"
-        with pytest.raises(DeliveryUnknown, match="may have been delivered"):
+        with pytest.raises(DeliveryUnknown, match="may have been delivered") as caught:
             made.send(2).get(timeout=LIMIT)
+        assert caught.value.message_id == "<2@example.org>"
+        assert caught.value.phase is Phase.FINAL
+        assert caught.value.hint
         made.send(3).get(timeout=LIMIT)
         eventually(lambda: made.waiting() == 0)
     assert ids(scripted) == [0, 1, 3]

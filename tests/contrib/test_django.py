@@ -18,10 +18,18 @@ from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.test import override_settings
 from leaks import one_port
-from scripted import OFFERS, Script, ScriptedServer, close, hang
+from scripted import OFFERS, Script, ScriptedServer, close, hang, reply
 from sending import server_for
 
-from smtpsend import DeliveryUnknown, Method, Password, Policy, Receipt, SendError
+from smtpsend import (
+    DeliveryUnknown,
+    Method,
+    Password,
+    Policy,
+    Receipt,
+    SendError,
+    Server,
+)
 from smtpsend._model.policy.policy import DEFAULT_METHODS
 from smtpsend._wire.tls.context import context_for
 from smtpsend.contrib.django import EmailBackend, mail_outcome
@@ -31,6 +39,7 @@ from smtpsend.errors import (
     ConnectError,
     ConnectionLost,
     RecipientsRefused,
+    Rejected,
 )
 from smtpsend.testing import Outbox, capture
 from smtpsend.testing.server import LocalServer
@@ -191,6 +200,53 @@ def test_options_that_contradict(options: Any, words: str) -> None:
     """What cannot be meant is refused when the backend is made."""
     with pytest.raises(ConfigError, match=words):
         backend(**options)
+
+
+def test_a_server_that_a_function_returns(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SMTPSEND_SERVER may be a function: what it reads is read when a mail is sent."""
+    monkeypatch.delenv("SMTP_HOST", raising=False)
+    monkeypatch.delenv("SMTP_URL", raising=False)
+    with override_settings(SMTPSEND_SERVER=Server.from_env):
+        with pytest.raises(ConfigError, match=r"^SMTPSEND_SERVER: .*SMTP_URL"):
+            EmailBackend()
+        monkeypatch.setenv("SMTP_URL", URL)
+        assert EmailBackend().send_messages([note()]) == 1
+    assert backend(server=lambda: URL).send_messages([note()]) == 1
+    assert {m.server.host for m in outbox} == {"mail.example.org"}
+
+
+def test_an_error_names_the_setting() -> None:
+    """A server that cannot be used is one of a setting or an option, and says which."""
+    with override_settings(SMTPSEND_SERVER=3):
+        with pytest.raises(ConfigError, match=r"^SMTPSEND_SERVER: server must be"):
+            EmailBackend()
+    with pytest.raises(ConfigError, match=r"^the option server: .*must begin with"):
+        backend(server="ftp://mail.example.org")
+
+
+@pytest.mark.skipif(MAILERS, reason="Django 6.1 asks for a host itself")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "localhost, as no server is set: set SMTPSEND_SERVER or EMAIL_HOST"),
+        ({"EMAIL_HOST": "a.example.org"}, "a.example.org, by EMAIL_HOST"),
+        ({"SMTPSEND_SERVER": "b.example.org"}, "b.example.org, by SMTPSEND_SERVER"),
+    ],
+)
+@pytest.mark.parametrize("kind", [ConnectError, AuthError])
+def test_a_failed_connection_names_host_and_setting(
+    outbox: Outbox, settings: dict[str, str], words: str, kind: type[SendError]
+) -> None:
+    """Where no connection is made, the error says to which host, and what named it."""
+    outbox.fail_next(kind)
+    with override_settings(**settings), pytest.raises(kind) as caught:
+        EmailBackend().open()
+    assert f"the server is {words}" in caught.value.hint
+    outbox.fail_next(kind)
+    with pytest.raises(kind, match=r"the server is c.example.org, by the option host"):
+        EmailBackend("c.example.org").open()
 
 
 @pytest.mark.parametrize(
@@ -377,6 +433,78 @@ def test_threads_share_a_backend(outbox: Outbox) -> None:
         counts = list(threads.map(lambda n: mailer.send_messages([note(n)]), range(40)))
     assert sum(counts) == len(outbox) == 40
     assert len({m.message["Subject"] for m in outbox}) == 40
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_many_messages_share_round_trips(outcomes: list[Any]) -> None:
+    """The messages of a call are pipelined, and each has its own outcome, in order."""
+    with one_port(Script(offers=[*OFFERS, "PIPELINING", "CHUNKING"])) as scripted:
+        notes = [note(n) for n in range(40)]
+        assert backend(server=server_for(scripted)).send_messages(notes) == 40
+        (connection,) = [c for c in scripted.connections if c.accepted]
+    assert len(connection.accepted) == 40
+    assert connection.verbs.count("BDAT") >= 39
+    assert connection.verbs.count("EHLO") > 3  # each shows that a window is complete
+    assert [n.smtpsend_receipt for n in notes] == [receipt for receipt, _ in outcomes]
+    assert len({n.smtpsend_receipt.message_id for n in notes}) == 40
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_failure_among_many(outcomes: list[Any]) -> None:
+    """The first failure is raised; what was on its way is told, and the rest stays."""
+    with one_port({"mail:20": reply(550, "5.7.1", "no")}) as scripted:
+        notes = [note(n) for n in range(200)]
+        with pytest.raises(Rejected) as caught:
+            backend(server=server_for(scripted)).send_messages(notes)
+    assert notes[19].smtpsend_error is caught.value
+    told = [n for n in notes if getattr(n, "smtpsend_receipt", None) is not None]
+    assert len(told) == len(scripted.accepted) < 199
+    assert len(outcomes) == len(told) + 1
+    assert not any(hasattr(n, "smtpsend_receipt") for n in notes[60:])
+
+
+def test_a_failure_among_many_in_silence() -> None:
+    """Under `fail_silently` all the others are sent, and the count says how many."""
+    with one_port({"mail:20": reply(550, "5.7.1", "no")}) as scripted:
+        notes = [note(n) for n in range(60)]
+        mailer = backend(server=server_for(scripted), fail_silently=True)
+        assert mailer.send_messages(notes) == 59
+    assert [n for n in range(60) if notes[n].smtpsend_error] == [19]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_bad_message_among_many(outbox: Outbox, silent: bool) -> None:
+    """What cannot be a message is raised after those before it were sent; it is known."""
+    notes = [note(1), note(2), note(3, to="to@"), note(4)]
+    mailer = backend(server=URL, fail_silently=silent)
+    with pytest.raises(ConfigError):
+        mailer.send_messages(notes)
+    assert len(outbox) == 2
+    assert isinstance(notes[2].smtpsend_error, ConfigError)
+    assert not hasattr(notes[3], "smtpsend_error")
+
+
+def test_a_generator_of_messages(outbox: Outbox) -> None:
+    """Any iterable of messages will do, those without recipients left out."""
+    notes = (note(n) if n % 2 else EmailMessage(to=[]) for n in range(6))
+    assert backend(server=URL).send_messages(notes) == 3
+
+
+def test_a_listener_that_sends_by_the_same_backend(outbox: Outbox) -> None:
+    """A receiver of the signal may send by the backend whose message it hears of."""
+    mailer = backend(server=URL)
+
+    def listen(*, message: Any, **_: object) -> None:
+        if not message.subject.startswith("copy"):
+            assert mailer.send_messages([EmailMessage("copy", to=["c@example.net"])]) == 1
+
+    mail_outcome.connect(listen)
+    try:
+        with mailer:
+            assert mailer.send_messages([note(n) for n in range(3)]) == 3
+    finally:
+        mail_outcome.disconnect(listen)
+    assert len(outbox) == 6
 
 
 class Mailing(logging.Handler):

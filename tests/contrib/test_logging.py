@@ -208,7 +208,8 @@ def test_a_failure(
     outbox.fail_next(kind)
     log.error("first")
     handler.flush()
-    assert kind.__name__ in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"1 log records were not mailed{' yet' * kept}: {kind.__name__}: " in err
     assert (handler.dropped, len(outbox)) == (int(not kept), 0)
     handler.flush()
     assert not outbox.messages
@@ -290,6 +291,64 @@ def test_nobody_waits_for_a_server_that_hangs(log: logging.Logger) -> None:
         handler.flush()
         handler.close()
         assert time.monotonic() - start < 5
+
+
+def test_the_end_waits_once(
+    log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a flush that was in vain, `close` waits no more, and says what is left."""
+    with one_port({"greeting": hang()}) as scripted:
+        handler = handler_for(log, server_for(scripted), flush_timeout=3, batch=2)
+        for n in range(5):
+            log.error("number %d", n)
+        handler.flush()
+        start = time.monotonic()
+        handler.close()
+        assert time.monotonic() - start < 3
+    err = capsys.readouterr().err
+    assert "5 log records were not mailed: no reply of the server within 3 s" in err
+    assert handler.dropped == 5
+
+
+def test_what_the_end_could_not_mail(
+    outbox: Outbox, log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each record that never left is counted on stderr, with the error."""
+    handler = handler_for(log, batch=2, rate=1)
+    outbox.fail_next(ConnectError)
+    with handler._changed:  # so that the thread sees all of them and the end together
+        for n in range(5):
+            log.error("number %d", n)
+        handler._closed = True
+    handler.close()
+    err = capsys.readouterr().err
+    assert "3 log records were not mailed: one message is sent at the end" in err
+    assert "2 log records were not mailed: ConnectError: no connection" in err
+    assert handler.dropped == 5
+
+
+def test_a_failure_that_is_not_shown(
+    outbox: Outbox,
+    log: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`logging.raiseExceptions` silences a failure, as it does for other handlers."""
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler = handler_for(log)
+    outbox.fail_next(ConnectError)
+    log.error("first")
+    handler.flush()
+    handler.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_refused_handler_leaves_nothing(log: logging.Logger) -> None:
+    """A handler that cannot be made is not one that `logging.shutdown` would close."""
+    before = len(logging._handlerList)
+    with pytest.raises(ConfigError):
+        MailHandler("bad host", **PEOPLE)
+    assert len(logging._handlerList) == before
 
 
 def test_from_a_running_loop(outbox: Outbox, log: logging.Logger) -> None:

@@ -120,6 +120,9 @@ send("text", server, sender="", recipients=("bob@example.net",), require_all=Tru
 send(prepared, server, timeout=30)
 
 assert_type(receipt.message_id, str | None)
+assert_type(receipt.to_dict(), dict[str, Any])
+assert_type(Receipt.from_dict(receipt.to_dict()), Receipt)
+assert_type(SendError.from_dict({}), SendError)
 assert_type(receipt.method, Method)
 assert_type(receipt.address, str)
 assert_type(receipt.tls, str | None)

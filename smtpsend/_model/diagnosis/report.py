@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate
 from smtpsend._model.policy.policy import Method, Security
+from smtpsend._plain import plain as exact
 from smtpsend.errors import Attempt, Phase, Reply, SendError
 
 
@@ -150,31 +150,5 @@ class Report:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value of this library to one that JSON can represent."""
-    match value:
-        case SendError():
-            return _plain_error(value)
-        case Method():
-            return {"port": value.port, "security": value.security}
-        case datetime():
-            return value.isoformat()
-        case float():
-            return round(value, 4)
-        case tuple() | list():
-            return [plain(item) for item in value]
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case str():
-            return str(value)  # an enum's member as its value
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
-
-
-def _plain_error(error: SendError) -> dict[str, Any]:
-    names = ("phase", "event", "temporary", "timed_out", "reply", "hint", "message_id")
-    facts = {name: plain(getattr(error, name)) for name in names}
-    facts |= {"accepted": list(error.accepted), "attempts": plain(error.attempts)}
-    if (refused := getattr(error, "refused", None)) is not None:
-        facts["refused"] = plain(refused)
-    return {"type": type(error).__name__, "message": error.message, **facts}
+    """Convert a value for people's JSON: a duration has four digits."""
+    return exact(value, 4)
