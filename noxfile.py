@@ -55,6 +55,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The examples of the documentation, with the libraries that they use."""
+    install(session, "examples")
+    session.run("pytest", "tests/test_docs.py", env={"SMTPSEND_REQUIRE_EXAMPLES": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build/html."""
     install(session, "docs")
