@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,15 @@ from sending import MESSAGE, WAYS, Send, envelope, policy_for, server_for
 
 from smtpsend import Client, Method, OAuth2, Policy, SendError, Server, compose
 from smtpsend.check import check
-from smtpsend.errors import AuthError, ConnectionLost, DeliveryUnknown, Phase, Rejected
+from smtpsend.errors import (
+    AuthError,
+    ConnectError,
+    ConnectionLost,
+    DeliveryUnknown,
+    Phase,
+    Rejected,
+)
+from smtpsend.testing import capture
 
 
 pytestmark = pytest.mark.parametrize("send", WAYS)
@@ -249,3 +258,95 @@ def test_unknown_without_a_message_id(send: Send) -> None:
     assert caught.value.message_id is None
     assert "has no Message-ID" in caught.value.hint
     assert isinstance(caught.value, smtplib.SMTPException)
+
+
+NAMED: dict[str, tuple[Any, str]] = {
+    "refused": ("refused", "no connection to 127.0.0.1 (connection refused)"),
+    "no greeting": ({"greeting": close()}, "no greeting from 127.0.0.1 ("),
+    "turned away": (
+        {"greeting": reply(554, "", "no")},
+        "the server 127.0.0.1 does not accept mail now: 554 no",
+    ),
+    "EHLO lost": ({"ehlo": close()}, "no reply from 127.0.0.1 to EHLO ("),
+    "EHLO": ({"ehlo": reply(550, "", "no")}, "the server 127.0.0.1 refused EHLO: 550"),
+    "no STARTTLS": (
+        Script(offers_in_clear=()),
+        "the server 127.0.0.1 does not offer STARTTLS",
+    ),
+    "STARTTLS lost": (
+        {"starttls": close()},
+        "no reply from 127.0.0.1 to STARTTLS (",
+    ),
+    "handshake": (
+        {"tls": close()},
+        "the TLS handshake with 127.0.0.1 failed (",
+    ),
+    "certificate": (
+        Script(certificate="wrong_host"),
+        "the certificate of 127.0.0.1 was refused",
+    ),
+    "client certificate": (
+        Script(certificate="old_tls"),
+        "the TLS handshake with 127.0.0.1 failed",
+    ),
+}
+
+
+def sent(server: Server, send: Send) -> SendError | None:
+    """The error of a send."""
+    with pytest.raises(SendError) as caught:
+        send(MESSAGE, server, **envelope())
+    return caught.value
+
+
+def checked(server: Server, _: Send) -> SendError | None:
+    """The error of the check of a client."""
+    with Client(server) as client, pytest.raises(SendError) as caught:
+        client.check()
+    return caught.value
+
+
+FACES: dict[str, Callable[[Server, Send], SendError | None]] = {
+    "send": sent,
+    "check": checked,
+    "diagnose": lambda server, _: check(server).error,
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+@pytest.mark.parametrize("face", FACES)
+def test_the_host_is_named(case: str, face: str, send: Send) -> None:
+    """Every text of a ConnectError names the host, and the hint points to a check."""
+    script, words = NAMED[case]
+    with ScriptedServer(script) as scripted:
+        server = server_for(scripted, "starttls")
+        error = FACES[face](server, send)
+        where = f"`smtpsend check smtp://127.0.0.1:{scripted.port('starttls')}`"
+    assert isinstance(error, ConnectError)
+    assert words in str(error)
+    assert str(error).count("127.0.0.1 ") >= 1
+    assert (where in error.hint) is ("certificate" not in case)
+    if case == "certificate":
+        assert "the certificate is for wrong.example.org" in error.hint
+
+
+def test_the_command_of_a_check(send: Send) -> None:
+    """The command that a hint names tries what the send tried."""
+    ways: dict[tuple[tuple[int, str], ...], str] = {
+        ((587, "starttls"), (465, "implicit")): "h.example",
+        ((587, "starttls"),): "smtp://h.example:587",
+        ((587, "implicit"),): "smtps://h.example:587",
+        ((465, "starttls"),): "'smtp://h.example:465?security=starttls'",
+        ((1025, "plaintext"),): "'smtp://h.example:1025?security=plaintext'",
+    }
+    for pairs, argument in ways.items():
+        methods = tuple(Method(*pair) for pair in pairs)  # type: ignore[arg-type]
+        server = Server("h.example", policy=Policy(methods=methods))
+        with capture() as box:
+            box.fail_next(ConnectError)
+            with pytest.raises(ConnectError) as caught:
+                send(MESSAGE, server, **envelope())
+        assert f"`smtpsend check {argument}`" in caught.value.hint
+        assert "h.example" in caught.value.message
+        if "://" in argument:
+            assert Server.from_url(argument.strip("'")) == server

@@ -6,6 +6,7 @@ reply, the step, the method or the credentials rule a part of that out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,16 @@ from smtpsend._model.diagnosis.login_remedies import (
     wants_login,
 )
 from smtpsend._model.server.host import is_local, is_private
-from smtpsend._model.server.url import sink_url
-from smtpsend.errors import Attempt, Event, Phase, RecipientsRefused, Reply, SendError
+from smtpsend._model.server.url import argument_for, sink_url
+from smtpsend.errors import (
+    Attempt,
+    ConnectError,
+    Event,
+    Phase,
+    RecipientsRefused,
+    Reply,
+    SendError,
+)
 
 
 if TYPE_CHECKING:
@@ -32,7 +41,8 @@ PARTLY_DELIVERED = (
 def explain(error: SendError, server: Server) -> SendError:
     """Give `error` the hint that fits what is known of its cause, and return it.
 
-    A hint that was made for the error is kept. To call this twice changes nothing.
+    A hint that was made for the error is kept. The text of a `ConnectError` names the
+    host. To call this twice changes nothing.
 
     Args:
         error: the error; its `accepted` and `attempts` are complete.
@@ -41,10 +51,35 @@ def explain(error: SendError, server: Server) -> SendError:
     event = error.event
     if event is not None and error.hint == HINTS.get(event) and event in _BY_EVENT:
         error.hint = _BY_EVENT[event](error, server) or error.hint
+        if event in _CHECKED:
+            where = argument_for(server.host, server.policy.methods)
+            error.hint += f"; `smtpsend check {where}` shows more"
     if error.accepted and event is not Event.UNKNOWN:
         # Only the hint of a refusal stays true for the other recipients.
         error.hint = PARTLY_DELIVERED
+    if isinstance(error, ConnectError) and error.phase is not Phase.CONFIG:
+        error.args = (_naming(error.message, server.host),)
     return error
+
+
+# What a text begins with, and what names the host there.
+_BEGINNINGS = (
+    ("no connection", "no connection to {}"),
+    ("no greeting", "no greeting from {}"),
+    ("no reply", "no reply from {}"),
+    ("the TLS handshake", "the TLS handshake with {}"),
+    ("the server", "the server {}"),
+)
+
+
+def _naming(message: str, host: str) -> str:
+    """The text of an error with the name of the host."""
+    if host in message:
+        return message
+    for beginning, named in _BEGINNINGS:
+        if re.match(rf"{beginning}\b(?!')", message):
+            return named.format(host) + message[len(beginning) :]
+    return f"{host}: {message}"
 
 
 def is_about_size(reply: Reply) -> bool:
@@ -209,4 +244,13 @@ _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
     Event.AUTH_REFUSED: _login,
     Event.REFUSED: _refused,
     Event.UNKNOWN: _unknown,
+}
+
+# Where a check of the server tells more than the error: nothing came of the connection.
+_CHECKED = {
+    Event.UNREACHABLE,
+    Event.NO_GREETING,
+    Event.EHLO_REFUSED,
+    Event.NO_STARTTLS,
+    Event.HANDSHAKE,
 }

@@ -57,7 +57,7 @@ _IMPLICIT_PORTS = {443, 465, 2465, 8465}
 
 
 def usual_security(port: int) -> Security:
-    """How TLS usually starts on a port: on a few from the first byte, else by STARTTLS."""
+    """How TLS usually starts on a port: by STARTTLS, on a few from the first byte."""
     return "implicit" if port in _IMPLICIT_PORTS else "starttls"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast, get_args
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
@@ -150,6 +150,19 @@ def method_for(security: str, port: int | None = None) -> Method:
 def sink_url(host: str, port: int) -> str:
     """The URL of a development sink."""
     return f"smtp://{bracketed(host)}:{port}?security=plaintext"
+
+
+def argument_for(host: str, methods: Sequence[Method]) -> str:
+    """The argument of ``smtpsend check`` for a server: its host, or a URL with a port."""
+    if len(methods) != 1:
+        return host
+    method = methods[0]
+    where = f"{bracketed(host)}:{method.port}"
+    if method.security == "implicit":
+        return f"smtps://{where}"
+    if method.security == usual_security(method.port):
+        return f"smtp://{where}"
+    return f"'smtp://{where}?security={method.security}'"
 
 
 def bracketed(host: str) -> str:
