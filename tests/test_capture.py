@@ -482,3 +482,56 @@ def test_the_log_is_that_of_real_life(
     with pytest.raises(DeliveryUnknown):
         send(note(), URL)
     assert [r.levelname for r in caplog.records] == ["INFO", "WARNING"]
+
+
+def test_what_a_test_reads(outbox: Outbox) -> None:
+    """Subject, text and To of a message are there without parsing it by hand."""
+    message = compose(
+        sender=SENDER,
+        to=["Bob <bob@example.net>", "carol@example.net"],
+        bcc="dave@example.net",
+        subject="Grüße",
+        text="Schöne Grüße\n",
+        html="<p>Schöne Grüße</p>",
+    )
+    send(message, URL)
+    send(b"From: a@example.org\n\nbody\n", URL, sender=SENDER, recipients=[RECIPIENT])
+    first, second = outbox
+    assert (first.subject, first.text) == ("Grüße", "Schöne Grüße\n")
+    assert first.html == "<p>Schöne Grüße</p>\n"
+    assert first.to == ("bob@example.net", "carol@example.net")
+    assert "dave@example.net" in first.recipients
+    assert (second.subject, second.text, second.html, second.to) == ("", "body\n", "", ())
+
+
+def test_an_outbox_shows_its_mails(outbox: Outbox) -> None:
+    """A failed assertion shows subjects and recipients, those of the last mails."""
+    assert repr(outbox) == "<Outbox: 0 sent, 0 failed>"
+    for n in range(5):
+        send(compose(sender=SENDER, to=[RECIPIENT], subject=f"note {n}", text=""), URL)
+    outbox.fail_next(DeliveryUnknown)
+    with pytest.raises(DeliveryUnknown):
+        send(compose(sender=SENDER, to=[RECIPIENT], subject="late", text=""), URL)
+    assert repr(outbox) == (
+        "<Outbox: 5 sent, 1 failed; sent: ..., "
+        + ", ".join(f"'note {n}' to {RECIPIENT}" for n in (2, 3, 4))
+        + f"; failed: 'late' to {RECIPIENT} (DeliveryUnknown)>"
+    )
+    assert repr(outbox[0]) == f"<Captured: 'note 0' to {RECIPIENT}>"
+
+
+def test_an_outbox_shows_any_content(outbox: Outbox) -> None:
+    """A message that is hard to read is shown, too, and no line of it is long."""
+    many = [f"p{n}@example.net" for n in range(50)]
+    given = b"Subject: =?no-such?b?!!?= " + b"x" * 500 + b"\n\nbody"
+    send(given, URL, sender=SENDER, recipients=many)
+    assert len(repr(outbox)) < 250
+    assert "p0@example.net, p1@example.net, p2@example.net and 47 more" in repr(outbox)
+
+
+def test_fail_next_of_the_base_class(outbox: Outbox) -> None:
+    """`SendError` itself is never raised: the error names the classes to choose from."""
+    with pytest.raises(TypeError, match=r"SendError is the base class; .*ConnectError"):
+        outbox.fail_next(SendError)
+    with pytest.raises(TypeError, match="ValueError is no error of this library"):
+        outbox.fail_next(ValueError)  # type: ignore[arg-type]

@@ -83,7 +83,9 @@ class Failure:
     def __post_init__(self) -> None:
         kind = self.kind
         if kind not in _KINDS:
-            raise TypeError(f"a send raises a class of smtpsend.errors, not {kind}")
+            names = ", ".join(sorted(one.__name__ for one in _KINDS))
+            what = "the base class" if kind is SendError else "no error of this library"
+            raise TypeError(f"{kind.__name__} is {what}; a send raises one of {names}")
         if self.code is not None:
             reply_of(self.code)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
@@ -18,7 +18,11 @@ from smtpsend.errors import Reply, SendError
 from smtpsend.testing._failures import Failure, reply_of
 
 
-@dataclass(frozen=True, slots=True)
+_SHOWN = 3  # messages, and recipients of each, that a `repr` shows
+_LONGEST_SUBJECT = 60
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Captured:
     """One message that a program sent, or tried to send.
 
@@ -34,9 +38,9 @@ class Captured:
 
     sender: str
     recipients: tuple[str, ...]
-    content: bytes = field(repr=False)
-    server: Server = field(repr=False)
-    receipt: Receipt | None = field(default=None, repr=False)
+    content: bytes
+    server: Server
+    receipt: Receipt | None = None
     error: SendError | None = None
 
     @property
@@ -50,6 +54,41 @@ class Captured:
         """The Message-ID."""
         known = self.receipt or self.error
         return known.message_id if known is not None else None
+
+    @property
+    def subject(self) -> str:
+        """The Subject, decoded; empty if there is none."""
+        return str(self.message["Subject"] or "")
+
+    @property
+    def text(self) -> str:
+        """The text of the message, with LF line ends; empty if there is none."""
+        return self._body("plain")
+
+    @property
+    def html(self) -> str:
+        """The HTML of the message, with LF line ends; empty if there is none."""
+        return self._body("html")
+
+    @property
+    def to(self) -> tuple[str, ...]:
+        """The addresses in To, without names; see `recipients` for Cc and Bcc."""
+        headers = self.message.get_all("To", [])
+        return tuple([box.addr_spec for one in headers for box in one.addresses])
+
+    def _body(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        return "" if part is None else str(part.get_content())
+
+    def __repr__(self) -> str:
+        return f"<Captured: {self._summary()}>"
+
+    def _summary(self) -> str:
+        to = ", ".join(self.recipients[:_SHOWN])
+        if more := len(self.recipients) - _SHOWN:
+            to += f" and {more} more" * (more > 0)
+        failed = f" ({type(self.error).__name__})" if self.error is not None else ""
+        return f"{_shortened(self.subject)!r} to {to}{failed}"
 
 
 class Outbox:
@@ -82,7 +121,13 @@ class Outbox:
         return iter(list(self.messages))
 
     def __repr__(self) -> str:
-        return f"<Outbox: {len(self.messages)} sent, {len(self.failed)} failed>"
+        text = f"<Outbox: {len(self.messages)} sent, {len(self.failed)} failed"
+        for name, messages in (("sent", self.messages), ("failed", self.failed)):
+            if messages:
+                last = [one._summary() for one in messages[-_SHOWN:]]
+                before = "..., " if len(messages) > _SHOWN else ""
+                text += f"; {name}: {before}{', '.join(last)}"
+        return text + ">"
 
     def to(self, address: str) -> list[Captured]:
         """The messages that were accepted for an address.
@@ -221,6 +266,10 @@ def _reported(error: SendError, hooks: Hooks) -> SendError:
     for attempt in error.attempts:
         hooks.attempt(attempt)
     return error
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SUBJECT else f"{text[:_LONGEST_SUBJECT]}..."
 
 
 def _key(address: str) -> tuple[str, str]:
