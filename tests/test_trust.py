@@ -179,6 +179,11 @@ def test_bad_ehlo_name(name: Any) -> None:
         ("10.0.0.1", None),
         ("box.example\r\nX", None),
         ("bücher.example", None),
+        ("localhost.localdomain", None),
+        ("Box.LocalDomain", None),
+        ("mac.local", None),
+        ("box.localhost", None),
+        ("local.example", "local.example"),
     ],
 )
 def test_own_name(own: str, said: str | None, host: str, monkeypatch: Any) -> None:

@@ -229,6 +229,11 @@ _DOMAIN = re.compile(
 )
 
 
+# What machines without a domain call themselves: names that no other machine can look up
+# (RFC 6761 section 6.3, RFC 6762).
+_OF_NO_DOMAIN = (".localdomain", ".localhost", ".local")
+
+
 def default_ehlo_name(transport: asyncio.BaseTransport) -> str:
     """The name for our EHLO, found without a look-up (RFC 5321 section 4.1.3).
 
@@ -237,7 +242,8 @@ def default_ehlo_name(transport: asyncio.BaseTransport) -> str:
     valid.
     """
     name = socket.gethostname()
-    if _DOMAIN.fullmatch(name) and literal(name) is None:
+    known = _DOMAIN.fullmatch(name) and literal(name) is None
+    if known and not name.lower().endswith(_OF_NO_DOMAIN):
         return name
     # A closed connection has no address; the name does not matter then.
     sockname = transport.get_extra_info("sockname") or ("127.0.0.1",)
