@@ -845,7 +845,7 @@ def test_raw_utf8_in_bytes() -> None:
         (b"Subject: x", b"Subject: x\r\n"),
         (
             b"From me Mon\nSubject: x\nBcc: e\n\nhi\n",
-            b"From me Mon\r\nSubject: x\r\n\r\nhi\r\n",
+            b"Subject: x\r\n\r\nhi\r\n",
         ),
     ],
 )

@@ -99,8 +99,8 @@ def from_bytes(content: bytes) -> tuple[bytes, bytes]:
     continuation lines; only a missing last line end is added. Empty content stays empty.
 
     Returns:
-        The content, and its header block. The content may begin with the "From " line of
-        an mbox, which is not part of the header block.
+        The content, and its header block. A "From " line of an mbox before it is left
+        out: it is no header, and would end the header block for a server.
 
     Raises:
         ConfigError: the message holds a NUL, or a bare CR in the header block, or a Bcc
@@ -124,7 +124,7 @@ def from_bytes(content: bytes) -> tuple[bytes, bytes]:
     head = crlf(b"".join(kept))
     body = crlf(content[end:])
     _check_first_paragraph(body)
-    return ended(b"".join((crlf(content[:start]), head, body))), head
+    return ended(head + body), head
 
 
 def _check_first_paragraph(body: bytes) -> None:
