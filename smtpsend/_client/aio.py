@@ -7,7 +7,7 @@ from email.message import EmailMessage, Message
 from types import TracebackType
 from typing import Any, Self
 
-from smtpsend._client.bulk.send_many import outcomes
+from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Terms, checked_timeout, submission_of
@@ -199,8 +199,12 @@ class AsyncClient:
             An async iterator that yields one `Outcome` for each message. An error that
             ends the send of a message is in its outcome, and is not raised. An exception
             of `messages` is raised after the last outcome.
+
+        Raises:
+            ConfigError: `messages` is one message, or no iterable.
         """
-        return outcomes(messages, Terms(self._pool, require_all, timeout))
+        terms = Terms(self._pool, require_all, timeout)
+        return outcomes(batch_of(messages), terms, Unstarted())
 
     async def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify the server and log in as `send` would, without a message.

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
-from smtpsend._client.bulk.send_many import outcomes_sync
+from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
@@ -237,8 +237,12 @@ class Client:
             send of a message is in its outcome, and is not raised.
             Where this machine has no descriptor or thread left to begin with, the
             iterator raises a temporary `ConnectError` before it asks for a message.
+
+        Raises:
+            ConfigError: `messages` is one message, or no iterable.
         """
-        return outcomes_sync(messages, Terms(self._pool, require_all, timeout))
+        terms = Terms(self._pool, require_all, timeout)
+        return outcomes_sync(batch_of(messages), terms, Unstarted())
 
     def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify the server and log in as `send` would, without a message.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -18,6 +19,7 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import aclosing
+from email.message import Message
 from typing import Any
 
 from smtpsend._client.background import portal
@@ -27,20 +29,62 @@ from smtpsend._client.bulk.handoff import Handoff
 from smtpsend._client.bulk.worker import work
 from smtpsend._client.submission import Terms
 from smtpsend._client.submit import submit
+from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
 from smtpsend._wire.callers_code import contained
 from smtpsend._wire.deadline import running_loop
-from smtpsend.errors import SendError
+from smtpsend.errors import ConfigError, SendError
 
 
 log = logging.getLogger("smtpsend")
 
 # Seconds for which messages are read in a row before other tasks of the loop may run.
 _READ_SLICE = 0.002
+# What is one message.
+_ONE = (Message, Prepared, bytes, str)
+
+
+class Unstarted:
+    """Warns when it is deleted, unless the batch that holds it was started.
+
+    A generator that is dropped before its first step runs none of its code. It releases
+    its arguments, though, of which this is one.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+
+    def __del__(self, _ending: Callable[[], bool] = ending) -> None:
+        # While the interpreter ends, the modules may be empty already.
+        if not self.started and not _ending():
+            text = "send_many was never iterated, and so has sent nothing"
+            warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
+
+
+def batch_of(items: Any) -> Any:
+    """The iterable of a `send_many`.
+
+    Raises:
+        ConfigError: it is one message, whose parts are no messages, or no iterable.
+    """
+    first = items[0] if isinstance(items, tuple) and items else None
+    one = isinstance(items, _ONE) or (
+        isinstance(first, _ONE)
+        and len(items) == 3
+        and isinstance(items[1], str)
+        # Three messages given as str have a line end in each of them; a sender has none.
+        and "\n" not in items[1]
+    )
+    if one or not isinstance(items, Iterable | AsyncIterable):
+        raise ConfigError(
+            "send_many needs its messages in a sequence or another iterable",
+            hint="give one message to send(), or put it in a list",
+        )
+    return items
 
 
 async def outcomes(
-    items: Iterable[Any] | AsyncIterable[Any], terms: Terms
+    items: Iterable[Any] | AsyncIterable[Any], terms: Terms, unstarted: Unstarted
 ) -> AsyncIterator[Outcome]:
     """Yield an outcome for each item, as soon as it is known.
 
@@ -48,6 +92,7 @@ async def outcomes(
     ends them. If the iterable raises an exception, it is raised after the outcomes of all
     messages that were read before.
     """
+    unstarted.started = True
     running_loop()  # without one, as under trio, this raises a `ConfigError`
     changed, room = asyncio.Event(), asyncio.Event()
 
@@ -145,10 +190,15 @@ async def _close(source: AsyncGenerator[Any, Any]) -> None:
 
 
 def outcomes_sync(
-    items: Iterable[Any], terms: Terms, *, at_end: Callable[[], bool] = ending
+    items: Iterable[Any],
+    terms: Terms,
+    unstarted: Unstarted,
+    *,
+    at_end: Callable[[], bool] = ending,
 ) -> Iterator[Outcome]:
     """Do what `outcomes` does, for sync callers; the iterable runs in their thread."""
     refuse_at_end()
+    unstarted.started = True
     source = enumerate(items)
     if not portal.has_thread():
         # The interpreter is shutting down, and starts no more threads: the messages are
