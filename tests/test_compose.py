@@ -374,3 +374,13 @@ def test_message_needs_no_change_to_be_sent_twice() -> None:
     message.set_boundary("x")
     assert message.get_payload()[0].set_boundary("y") is None  # type: ignore[index,union-attr]
     assert envelope(message, None, None).content == envelope(message, None, None).content
+
+
+@pytest.mark.parametrize(
+    "text", ["a@x.example, b@y.example", "A <a@x.example>, b@y.example"]
+)
+def test_several_addresses_in_one_str(text: str) -> None:
+    """A str with several addresses is refused, and the hint says to give a list."""
+    with pytest.raises(ConfigError) as caught:
+        compose(sender="ann@example.org", to=text)
+    assert "give a list" in caught.value.hint

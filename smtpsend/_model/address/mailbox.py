@@ -117,7 +117,8 @@ def _mailbox(text: str) -> Mailbox:
         raise _control(text, "\t")
     found = _parse(text)
     if len(found) != 1 or found[0].name is not None:
-        raise ConfigError(f"not exactly one address: {shown(text)}", hint=_FORM)
+        hint = "give a list, with one address in each str" if len(found) > 1 else _FORM
+        raise ConfigError(f"not exactly one address: {shown(text)}", hint=hint)
     return found[0].members[0]
 
 
