@@ -16,6 +16,8 @@ import pytest
 
 
 ROOT = Path(__file__).parents[1]
+# One process runs them all: the benchmarks run once.
+pytestmark = pytest.mark.xdist_group("benchmarks")
 
 
 @pytest.fixture(scope="module")
