@@ -30,7 +30,7 @@ _RECOVERY = 0.93
 _SLOW_DOWN_CODES = {"4.3.2", "4.4.5", "4.7.28"}
 _SLOW_DOWN_TEXT = re.compile(
     r"\b(too (many|much|fast|quick|frequent)|slow down|throttl|(rate|sending) limit|"
-    r"(limit|rate|quota) exceeded|(server|system|service)[a-z ]* busy|overload|"
+    r"(limit|rate|quota) exceeded|(server|system|service)[a-z ]{0,40} busy|overload|"
     r"high load)",
     re.IGNORECASE,
 )

@@ -174,7 +174,7 @@ _BOX = r"(?:w*+<a>|a)"
 _ITEM = rf"(?:w++:(?:{_BOX}(?:,{_BOX})*+)?+;|{_BOX})"
 # The grammar of RFC 5322 section 3.4, over the kinds of the tokens.
 _LIST = re.compile(rf"(?:{_ITEM}(?:,{_ITEM})*+)?+")
-_STEP = re.compile(rf"(?P<box>{_BOX})|(?P<name>w++):|(?P<close>;)")
+_STEP = re.compile(rf"(?P<box>(?<!w){_BOX})|(?P<name>(?<!w)w++):|(?P<close>;)")
 
 
 def _parse(text: str) -> list[Group]:

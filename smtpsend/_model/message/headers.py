@@ -47,7 +47,8 @@ _FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
 _BREAK = re.compile("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
-_SPEC = re.compile(r'[^\s<>(),;:"@]+@[^\s<>(),;:"@]+')
+# Only from the start of a word on: from each of its characters would take quadratic time.
+_SPEC = re.compile(r'(?<![^\s<>(),;:"@])[^\s<>(),;:"@]++@[^\s<>(),;:"@]++')
 _WIDTH = 76
 _QUOTE = "quote names that hold any of ()<>[]:;@, and write addresses as user@host"
 _AS_WRITTEN = SMTPUTF8.clone(max_line_length=0)

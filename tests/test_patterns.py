@@ -1,0 +1,220 @@
+"""P4: every regular expression of the package takes linear time, whatever it sees."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from regex_steps import Matcher, TooMany, attacks
+
+import smtpsend
+from smtpsend._wire import redact
+
+
+ROOT = Path(smtpsend.__file__).parent
+SCANNING = ("search", "sub", "subn", "split", "findall", "finditer")
+METHODS = (*SCANNING, "match", "fullmatch")
+LENGTH = 320
+FEW, MOST = 12, 150  # steps a character
+_ENOUGH = 3
+# What stands in local variables where a pattern is made.
+LOCAL: dict[str, Any] = {
+    "name": "RCPTMAX",
+    "ordered": ["s3cret-Pa55word", r"s3cret-P\S*", r"czNjcm[A-Za-z0-9+/=_-]*"],
+}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A pattern, and what is done with it."""
+
+    where: str
+    pattern: re.Pattern[Any]
+    methods: frozenset[str]
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """The modules of the package, by name, as trees."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        yield name, ast.parse(path.read_text("utf-8"))
+
+
+TREES = dict(modules())
+
+
+def used_as(name: str) -> frozenset[str]:
+    """What is done with a pattern of this name, anywhere."""
+    return frozenset(
+        node.attr
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in METHODS
+        and ast.unparse(node.value).rpartition(".")[2] == name
+    )
+
+
+def uses() -> Iterator[Use]:
+    """Every call of a function of `re` in the package."""
+    for module, tree in TREES.items():
+        names = {
+            id(node.value): ast.unparse(node.targets[0]).rpartition(".")[2]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if ast.unparse(node.func.value) != "re" or node.func.attr == "escape":
+                continue
+            scope = {**vars(importlib.import_module(module)), **LOCAL}
+            flags = [k.value for k in node.keywords if k.arg == "flags"]
+            first = {"compile": 1, "split": 2, "sub": 3, "subn": 3}
+            flags += node.args[first.get(node.func.attr, 2) :]
+            made = re.compile(*(evaluated(x, scope) for x in [node.args[0], *flags]))
+            methods = frozenset({node.func.attr})
+            if node.func.attr == "compile":
+                methods = used_as(names.get(id(node), "")) or frozenset(METHODS)
+            yield Use(f"{module}:{node.lineno}", made, methods)
+
+
+def evaluated(node: ast.expr, scope: dict[str, Any]) -> Any:
+    """The value of an expression of a module."""
+    return eval(compile(ast.Expression(node), "<pattern>", "eval"), scope)
+
+
+USES = list(uses())
+
+
+@pytest.fixture(autouse=True)
+def _deep() -> Iterator[None]:
+    """The matcher recurses for each repetition."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def slow(use: Use) -> list[str]:
+    """The texts on which a pattern takes more than linear time."""
+    found = []
+    # To look at each position is what makes the difference.
+    methods = {m if m in ("match", "fullmatch") else "finditer" for m in use.methods}
+    for text in sorted(attacks(use.pattern, LENGTH)):
+        for method in sorted(methods):
+            if grows(use.pattern, method, text):
+                found.append(f"{method} of {text[:40]!r}...{text[-5:]!r}")
+                if len(found) == _ENOUGH:
+                    return found
+    return found
+
+
+def grows(pattern: re.Pattern[Any], method: str, text: str) -> bool:
+    """Whether twice as long a text takes more than twice as many steps."""
+    head, tail = text[:-1], text[-1:]
+    try:
+        steps = steps_of(pattern, method, text)
+        if steps <= FEW * LENGTH:
+            return False
+        half = steps_of(pattern, method, head[: LENGTH // 2] + tail)
+        quarter = steps_of(pattern, method, head[: LENGTH // 4] + tail)
+    except TooMany:
+        return True
+    return steps - half > 2.5 * (half - quarter) + LENGTH
+
+
+def steps_of(pattern: re.Pattern[Any], method: str, text: str) -> int:
+    """How many steps a method takes for a text."""
+    matcher = Matcher(pattern, text, MOST * LENGTH)
+    matcher.spans(method)
+    return matcher.steps
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.where)
+def test_linear(use: Use) -> None:
+    """No pattern takes more than twice as many steps for twice as long a text."""
+    assert slow(use) == []
+
+
+def test_all_are_looked_at() -> None:
+    """Each pattern that a module has was found, and none is made in another way."""
+    looked_at = {use.pattern for use in USES}
+    for module in {use.where.partition(":")[0] for use in USES}:
+        patterns = vars(importlib.import_module(module)).values()
+        own = {one for one in patterns if isinstance(one, re.Pattern)}
+        assert own <= looked_at
+    for tree in TREES.values():
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert "re" not in [node.module for node in imports]
+        names = [a for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+        assert not [name for name in names if name.name == "re" and name.asname]
+    assert len(USES) > 50
+
+
+def test_what_hides_secrets() -> None:
+    """Nor does the pattern that is made of a secret."""
+    redactor = redact.Redactor()
+    redactor.add("s3cret-Pa55word", "aaaaaaaaaaaaaaaaaaaaaaaa", "ya29." + "aB3-_xY9" * 20)
+    assert redactor._any is not None
+    use = Use("redact", redactor._any, frozenset({"sub"}))
+    texts = attacks(use.pattern, LENGTH) | {"a" * LENGTH, "ya29." * (LENGTH // 5)}
+    for text in texts:
+        Matcher(use.pattern, text, 400 * LENGTH).spans("finditer")
+
+
+# The test itself: what it finds, and that it matches as `re` does.
+
+SLOW = {
+    "nested": (r"(a+)+b", "match"),
+    "adjacent": (r"[a-z]*[a-z0-9]*!", "match"),
+    "alternatives": (r"(a|aa)*b", "fullmatch"),
+    "searched": (r"(server|system|service)[a-z ]* busy", "search"),
+    "searched, possessive": (r"[a-z]++@", "sub"),
+    "searched, spec": (r'[^\s<>(),;:"@]+@[^\s<>(),;:"@]+', "search"),
+    "lazy": (r"<.*?>.*?;", "search"),
+    "lines": (r"(?m)^(\s*a)*$", "search"),
+    "bytes": (rb"[ \t]*\r?\n", "sub"),
+}
+FAST = {
+    "once": (r"[a-z]+@", "match"),
+    "bounded": (r"(server|system|service)[a-z ]{0,40} busy", "search"),
+    "atomic": (r"(?>[a-z]+)[a-z0-9]*!", "match"),
+    "behind": (r"(?<![a-z])[a-z]++@", "sub"),
+    "disjoint": (r"@[a-z]*[0-9]", "search"),
+}
+
+
+@pytest.mark.parametrize("case", [*SLOW, *FAST])
+def test_the_test(case: str) -> None:
+    """What is slow is found, and what is not, is not."""
+    pattern, method = {**SLOW, **FAST}[case]
+    found = slow(Use(case, re.compile(pattern), frozenset({method})))
+    assert bool(found) == (case in SLOW), found
+
+
+@pytest.mark.parametrize("use", USES, ids=lambda use: use.where)
+def test_the_matcher(use: Use) -> None:
+    """The matcher that counts finds what `re` finds."""
+    binary = isinstance(use.pattern.pattern, bytes)
+    for text in sorted(attacks(use.pattern, 12)):
+        if binary and max(text, default=" ") > "\xff":
+            continue
+        real = text.encode("latin-1") if binary else text
+        found = [one.span() for one in use.pattern.finditer(real)]
+        # `re` looks for an empty match after one that is not, which finds nothing new.
+        wanted = [(a, b) for a, b in found if a != b]
+        spans = Matcher(use.pattern, text, 10**6).spans("finditer")
+        assert [(a, b) for a, b in spans if a != b] == wanted
+        for method in ("match", "fullmatch"):
+            one = getattr(use.pattern, method)(real)
+            spans = Matcher(use.pattern, text, 10**6).spans(method)
+            assert spans == ([] if one is None else [one.span()])
