@@ -15,8 +15,10 @@ import pytest
 from regex_steps import Matcher, TooMany, attacks
 
 import smtpsend
-from smtpsend._wire import redact
+from smtpsend._protocol import redact
 
+
+pytestmark = pytest.mark.scan
 
 ROOT = Path(smtpsend.__file__).parent
 SCANNING = ("search", "sub", "subn", "split", "findall", "finditer")
@@ -164,8 +166,8 @@ def test_what_hides_secrets() -> None:
     """Nor does the pattern that is made of a secret."""
     redactor = redact.Redactor()
     redactor.add("s3cret-Pa55word", "aaaaaaaaaaaaaaaaaaaaaaaa", "ya29." + "aB3-_xY9" * 20)
-    assert redactor._any is not None
-    use = Use("redact", redactor._any, frozenset({"sub"}))
+    assert redactor._pattern is not None
+    use = Use("redact", redactor._pattern, frozenset({"sub"}))
     texts = attacks(use.pattern, LENGTH) | {"a" * LENGTH, "ya29." * (LENGTH // 5)}
     for text in texts:
         Matcher(use.pattern, text, 400 * LENGTH).spans("finditer")
