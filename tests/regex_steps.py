@@ -300,7 +300,7 @@ def _ways(matcher: Matcher, nodes: list[Any]) -> Iterator[str]:
         if op in _ONE:
             fit = [x for x in _CHARS if matcher._fits((op, argument), x)]
             if not fit or op is c.LITERAL:
-                chars = map(chr, range(0x3000))
+                chars = map(chr, range(0xE000))
                 fit = [next(x for x in chars if matcher._fits((op, argument), x))]
             choices.append(fit[:2])
         elif op is c.SUBPATTERN:

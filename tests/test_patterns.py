@@ -53,11 +53,12 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 TREES = dict(modules())
 
 
-def used_as(name: str) -> frozenset[str]:
-    """What is done with a pattern of this name, anywhere."""
+def used_as(name: str, module: str) -> frozenset[str]:
+    """What is done with a pattern of this name: in its module, if the name is private."""
     return frozenset(
         node.attr
-        for tree in TREES.values()
+        for place, tree in TREES.items()
+        if place == module or not name.startswith("_")
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and node.attr in METHODS
@@ -85,7 +86,7 @@ def uses() -> Iterator[Use]:
             made = re.compile(*(evaluated(x, scope) for x in [node.args[0], *flags]))
             methods = frozenset({node.func.attr})
             if node.func.attr == "compile":
-                methods = used_as(names.get(id(node), "")) or frozenset(METHODS)
+                methods = used_as(names.get(id(node), ""), module) or frozenset(METHODS)
             yield Use(f"{module}:{node.lineno}", made, methods)
 
 

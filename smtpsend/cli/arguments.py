@@ -35,7 +35,7 @@ is noted there before its send begins, so that after a crash it counts as unknow
 or may have been delivered is not sent again; messages are identified by their content.
 After the first Ctrl-C the running sends finish; a second one aborts them.
 """
-_CHOICE = re.compile(r"(invalid choice: )(.*)( \(choose from )", re.DOTALL)
+_CHOICE, _CHOOSE = "invalid choice: ", " (choose from "
 _COMMAND = re.compile(r"'[a-z-]{1,12}'")
 _VALUE = re.compile(r"(ignored explicit argument ).*", re.DOTALL)
 _OPTION = re.compile(r"--[A-Za-z0-9-]*+|-.?", re.DOTALL)
@@ -64,12 +64,12 @@ class Parser(argparse.ArgumentParser):
 
 def _without_value(message: str) -> str:
     """An error of argparse without the argument that it quotes."""
-
-    def mistyped(match: re.Match[str]) -> str:
-        command = match[2] if _COMMAND.fullmatch(match[2]) else "***"
-        return f"{match[1]}{command}{match[3]}"
-
-    return _VALUE.sub(r"\1***", _CHOICE.sub(mistyped, message))
+    head, found, rest = message.partition(_CHOICE)
+    given, choose, options = rest.rpartition(_CHOOSE)
+    if found and choose:
+        command = given if _COMMAND.fullmatch(given) else "***"
+        message = f"{head}{found}{command}{choose}{options}"
+    return _VALUE.sub(r"\1***", message)
 
 
 def option_name(word: str) -> str:

@@ -6,7 +6,6 @@ reply, the step, the method or the credentials rule a part of that out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -77,8 +76,10 @@ def _naming(message: str, host: str) -> str:
     if host in message:
         return message
     for beginning, named in _BEGINNINGS:
-        if re.match(rf"{beginning}\b(?!')", message):
-            return named.format(host) + message[len(beginning) :]
+        rest = message.removeprefix(beginning)
+        # Not where the word goes on, as in "the server's".
+        if rest != message and not rest[:1].isalnum() and rest[:1] != "'":
+            return named.format(host) + rest
     return f"{host}: {message}"
 
 
