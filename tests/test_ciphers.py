@@ -16,7 +16,7 @@ from scripted import ScriptedServer
 from sending import MESSAGE, envelope, send_in_loop, server_for
 
 from smtpsend import Server
-from smtpsend._wire import tls as library
+from smtpsend._wire.tls import context as library
 from smtpsend.errors import SendError, TLSError
 
 

@@ -81,7 +81,7 @@ CREDENTIALS: dict[str, Callable[[], object]] = {
     "token": lambda: OAuth2(USER, f"{SECRET}\0"),
     "no text as token": lambda: OAuth2(USER, SECRET.encode()),  # type: ignore[arg-type]
     "no user of a token": lambda: OAuth2("", SECRET),
-    "auth": lambda: Server("host.example", ("user", SECRET)),  # type: ignore[arg-type]
+    "auth": lambda: Server("host.example", ("user", SECRET, "x")),  # type: ignore[arg-type]
     "auth, and a bad policy": lambda: Server("h", SECRET, policy=1),  # type: ignore[arg-type]
     "host": lambda: Server(f"u:{SECRET}@host"),
     "beside a URL": lambda: Server.from_env(

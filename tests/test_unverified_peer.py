@@ -14,7 +14,7 @@ from scripted import Action, Script, ScriptedServer
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import Server
-from smtpsend._wire import tls as wire_tls
+from smtpsend._wire.tls import context as wire_tls
 from smtpsend.check import check
 from smtpsend.errors import CertificateError, ConfigError, Phase
 

@@ -73,13 +73,17 @@ async def result_of(awaitable: Awaitable[T]) -> T:
         Stopped: it raised a BaseException that is no Exception; an Exception passes.
     """
 
-    async def contain() -> tuple[T | None, BaseException | None]:
+    # A result or an error may be a token or quote one, and asyncio's debug log shows what
+    # a task has: so the task has neither.
+    settled: list[tuple[T | None, BaseException | None]] = []
+
+    async def contain() -> None:
         try:
-            return await awaitable, None
+            settled.append((await awaitable, None))
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            return None, error
+            settled.append((None, error))
 
     task = asyncio.create_task(contain())
     try:
@@ -90,7 +94,8 @@ async def result_of(awaitable: Awaitable[T]) -> T:
         raise
     if task.cancelled():
         raise Stopped(asyncio.CancelledError)
-    result, error = task.result()
+    task.result()  # raises a Ctrl-C
+    result, error = settled.pop()
     if error is None:
         return result  # type: ignore[return-value]  # None only beside an error
     if isinstance(error, Exception):
