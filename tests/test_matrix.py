@@ -32,6 +32,7 @@ from scripted import (
     rst,
     say,
 )
+from scripted.judge import is_client_hello
 from sending import (
     MESSAGE,
     RECIPIENT,
@@ -286,7 +287,10 @@ def check(
         assert len(found.attempts) == (expected.then in ("next", "fresh"))
         tries = 1 if way == "same" else 2
     second = "implicit" if way == "next" else "starttls"
-    used = [c.port_kind for c in scripted.connections]
+    # A port that sends no greeting is asked whether it speaks TLS.
+    probes = [is_client_hello(bytes(c.plaintext)) for c in scripted.connections]
+    connections = zip(scripted.connections, probes, strict=True)
+    used = [c.port_kind for c, probe in connections if not probe]
     assert used == ["starttls", second][:tries]
     scripted.assert_clean(auths=tries)
 

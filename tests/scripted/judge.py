@@ -37,7 +37,7 @@ def secret_forms(secret: str) -> set[bytes]:
     return forms
 
 
-def _is_client_hello(data: bytes) -> bool:
+def is_client_hello(data: bytes) -> bool:
     """Whether a client sent one TLS record, to see whether a silent port speaks TLS."""
     return data[:2] == b"\x16\x03" and len(data) == 5 + int.from_bytes(data[3:5])
 
@@ -48,7 +48,7 @@ def plaintext(connections: Iterable[Connection], secret: str) -> list[str]:
     for name, record in _named(connections):
         lines = bytes(record.plaintext).split(b"\n")
         bad = [line for line in lines if line and not _CLEAR.fullmatch(line)]
-        bad = [] if _is_client_hello(bytes(record.plaintext)) else bad
+        bad = [] if is_client_hello(bytes(record.plaintext)) else bad
         found += [f"plaintext: {name} {line[:80]!r}" for line in bad]
         forms = [form for form in secret_forms(secret) if form in record.raw]
         found += [f"plaintext: {name} the secret, as {form!r}" for form in forms]
@@ -74,7 +74,7 @@ def injection(connections: Iterable[Connection]) -> list[str]:
         found += [f"injection: {name} {line[:80]!r}" for line in lines]
         for data in (bytes(record.plaintext), bytes(record.received)):
             bare = _BARE.search(data)
-            if bare and not _is_client_hello(data):
+            if bare and not is_client_hello(data):
                 around = data[max(0, bare.start() - 20) : bare.end() + 20]
                 found.append(f"bare CR or LF: {name} {around!r}")
         found += [f"not waited: {name} behind {line[:80]!r}" for line in record.early]
