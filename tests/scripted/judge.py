@@ -70,11 +70,13 @@ def injection(connections: Iterable[Connection]) -> list[str]:
     """Find injected commands, bare CR and LF, and replies that were not waited for."""
     found = []
     for name, record in _named(connections):
+        if is_client_hello(bytes(record.plaintext)):
+            continue
         lines = [line for _, line in record.commands if not _HONEST.fullmatch(line)]
         found += [f"injection: {name} {line[:80]!r}" for line in lines]
         for data in (bytes(record.plaintext), bytes(record.received)):
             bare = _BARE.search(data)
-            if bare and not is_client_hello(data):
+            if bare:
                 around = data[max(0, bare.start() - 20) : bare.end() + 20]
                 found.append(f"bare CR or LF: {name} {around!r}")
         found += [f"not waited: {name} behind {line[:80]!r}" for line in record.early]
