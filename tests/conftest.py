@@ -28,6 +28,9 @@ for _name in {*os.environ} - _KEPT:
     if _name.startswith(("PYTHON", "SMTP_")) or _name in _TERMINAL:
         del os.environ[_name]
 
+# It is for this run of pytest, and not for those that tests start.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background (`pytest &`) without Ctrl-C, and the
     # programs that tests start would inherit that.
