@@ -1,7 +1,9 @@
 """The faults that end a connection, and the typed error of a fault or a negative reply.
 
 Tables and functions without I/O: they name the error of a connection that is lost at each
-step, and the error of a negative reply to each command.
+step, and the error of a negative reply to each command of a transaction. The errors of
+negative replies before MAIL are raised where those commands are sent: in handshake.py,
+connection.py (EHLO) and login.py.
 """
 
 from __future__ import annotations

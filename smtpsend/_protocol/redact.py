@@ -20,7 +20,6 @@ from smtpsend._protocol.secret_forms import (
     unescaped,
     usual,
 )
-from smtpsend.errors import Reply
 
 
 _ESCAPES = re.compile(r"[%=&\\]")  # all begin with one of these
@@ -35,16 +34,14 @@ class Redactor:
         self._secrets: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self._forms = _Forms()
-        # The redacted replies of one line, by their bytes, until a secret is added:
-        # servers repeat themselves, for 100,000 recipients and message after message.
-        self.cache: dict[bytes, Reply] = {}
+        self.generation = 0  # changes with each further secret
 
     def add(self, *secrets: str) -> None:
         """Hide `secrets`, and their base64 at any alignment, from now on."""
         union = self._secrets.union(secrets)
         if union != self._secrets:
             self._secrets = union
-            self.cache.clear()
+            self.generation += 1
             self._pattern, self._forms = _compiled(union)
         if self._tokens is not None:
             self._tokens.add(secrets)

@@ -60,6 +60,10 @@ class ReplyReader:
         # The unredacted text of the last 334: the mechanism needs it as it was sent, and
         # redaction could change it. It is never shown.
         self.challenge = b""
+        # The replies of one line, by their bytes, as long as the secrets are the same:
+        # servers repeat themselves, for 100,000 recipients and message after message.
+        self._cache: dict[bytes, Reply] = {}
+        self._cached_with = redact.generation
         self.clear()
 
     def clear(self) -> None:
@@ -81,7 +85,10 @@ class ReplyReader:
         if self.garbage is not None:
             return replies
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        cache = self._redact.cache
+        cache = self._cache
+        if self._cached_with != self._redact.generation:
+            cache.clear()
+            self._cached_with = self._redact.generation
         try:
             for line in lines:
                 # Most replies repeat an earlier one.
@@ -119,6 +126,6 @@ class ReplyReader:
             self.challenge = lines[-1].strip()
             return reply_of(code, lines, self._redact)
         reply = reply_of(code, lines, self._redact)
-        if len(lines) == 1 and len(line) < 100 and len(self._redact.cache) < 100:
-            self._redact.cache[whole] = reply
+        if len(lines) == 1 and len(line) < 100 and len(self._cache) < 100:
+            self._cache[whole] = reply
         return reply

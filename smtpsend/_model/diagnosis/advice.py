@@ -1,9 +1,9 @@
 """Put the facts of a check into words: what the policy would do, and what to change.
 
 The rules are the tables of remedies.py. If a rule of `WHOLE` fits every method, the first
-such rule gives one sentence for all methods. Otherwise each failed method gets the
-sentence of the first rule of `EACH` that fits it. The rules of `BESIDES` (below) are
-tried in any case.
+such rule gives one sentence for all methods. Otherwise each method gets the sentence of
+the first rule of `EACH` that fits it; none fits a method that works. The rules of
+`BESIDES` (below) are tried in any case.
 """
 
 from __future__ import annotations

@@ -55,22 +55,27 @@ def decide(
         return Stop()
     busy = {r.method for r in running}
     tried = busy | {a.method for a in attempts}
-    fresh = next((m for m in policy.methods if m not in tried), None)
+    method = next((m for m in policy.methods if m not in tried), None)
     if attempts and not busy:
         last = attempts[-1]
         then = follows(last.event, policy.on_certificate_error)
-        if then is Then.FRESH_ONCE or (fresh is None and then is Then.NEXT_OR_FRESH_ONCE):
-            fresh = last.method
+        again = then is Then.NEXT_OR_FRESH_ONCE and method is None
+        if then is Then.FRESH_ONCE or again:
+            method = last.method  # by a fresh connection
     if not busy:
-        return Stop() if fresh is None else Try(fresh)
-    if fresh is None:
+        return Stop() if method is None else Try(method)
+    if method is None:
         return Wait(None)
     idle = min(r.idle for r in running)
-    return Try(fresh) if idle >= policy.stagger else Wait(policy.stagger - idle)
+    return Try(method) if idle >= policy.stagger else Wait(policy.stagger - idle)
 
 
 def _is_final(policy: Policy, attempts: Sequence[Attempt], n: int) -> bool:
-    """Whether the send stops at attempt `n`: a stop, or the second time of a "once"."""
+    """Whether the send stops at attempt `n`.
+
+    It stops if the row of its event says so, or if the row allows something once and the
+    same event has happened before.
+    """
     event = attempts[n].event
     then = follows(event, policy.on_certificate_error)
     if then is Then.STOP:

@@ -85,7 +85,7 @@ def auth_of(parts: SplitResult) -> Password | None:
 
 
 def user_of(parts: SplitResult) -> str | None:
-    """The user name of a URL that has no password; None if there is none, or both.
+    """The user name of a URL that has a user name and no password; else None.
 
     Raises:
         ConfigError: it is malformed.
@@ -105,9 +105,10 @@ def _unquote(text: str) -> str:
 
 
 def _decoded(content: bytes) -> str | None:
-    """UTF-8 as text; None if it is none, so that no error is raised in the handler.
+    """Decode UTF-8; None if `content` is no UTF-8.
 
-    The exception holds the content, and would stay the `__context__` of that error.
+    An error that the caller raised while it handled the UnicodeDecodeError would keep it,
+    and the content in it, as its `__context__`.
     """
     try:
         return content.decode("utf-8")

@@ -4,6 +4,10 @@ RFC 2920 section 3.1 allows that, and each message costs one round trip. The con
 message waits for its 354. A 354 can only be the reply to DATA, so that it proves that all
 replies before it were paired rightly. Only then does the message before it get its
 outcome. Without PIPELINING, each command waits for the reply to the one before.
+
+RSET stands in front of a message whose predecessor was begun and refused before its end:
+the server still has the sender and the recipients of that one (RFC 5321 section 4.1.1.5).
+After a final dot there is nothing to reset.
 """
 
 from __future__ import annotations
