@@ -75,13 +75,13 @@ class Ours:
         if job["made"] == "bytes":
             one = (message, envelope["sender"], envelope["recipients"])
             return arguments, itertools.repeat(one, job["count"])
-        letters = importlib.import_module("benchmarks.letters")
+        mails = importlib.import_module("benchmarks.mails")
         if job["made"] == "compose":
-            compose, fields = self.lib.compose, letters.fields
+            compose, fields = self.lib.compose, mails.fields
             numbers = range(job["count"])
             return arguments, (compose(**fields(n, job["size"])) for n in numbers)
         # One caller gives the messages of all connections.
-        return arguments, letters.messages({**job, "connections": 1})
+        return arguments, mails.messages({**job, "connections": 1})
 
     def check(self, outcome: Any) -> None:
         """Each message is to have been taken."""
@@ -209,7 +209,7 @@ def driver_of(name: str, cafile: str) -> Any:
     if name in ("smtplib", "aiosmtplib"):
         return getattr(importlib.import_module("benchmarks.peers"), name.title())(cafile)
     if name == "flatten":
-        return importlib.import_module("benchmarks.letters").Flatten(cafile)
+        return importlib.import_module("benchmarks.mails").Flatten(cafile)
     return {"sync": Sync, "async": Asynchronous, "limit": Physical}[name](cafile)
 
 
@@ -219,7 +219,7 @@ def prepare(job: Job) -> None:
     if job["work"] != "attachment":
         content(job["size"])
     if job["made"] != "bytes":
-        importlib.import_module("benchmarks.letters").prepare(job)
+        importlib.import_module("benchmarks.mails").prepare(job)
         gc.collect()  # what was made is no reason to collect while the clock runs
 
 

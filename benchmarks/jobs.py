@@ -11,7 +11,7 @@ A job has these fields::
     timeout     seconds that each route may take, or null for the library's default
     size, recipients, count, connections, file
     window      how many messages may be on their way (smtpsend and the limit alone)
-    made        what "many" sends (letters.py):
+    made        what "many" sends (mails.py):
                 "bytes": the same bytes each time
                 "before": `EmailMessage`s that are there before the clock starts
                 "loop": `EmailMessage`s made by the standard library as they are sent

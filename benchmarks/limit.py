@@ -98,12 +98,12 @@ class Limit:
         self, contents: Iterator[bytes], commands: Sequence[bytes], window: int
     ) -> None:
         group, answers = b"".join(commands), [b"250"] * (len(commands) + 1)
-        while letters := list(itertools.islice(contents, window)):
+        while mails := list(itertools.islice(contents, window)):
             pieces = []
-            for content in letters:
+            for content in mails:
                 pieces += [group, b"BDAT %d LAST\r\n" % len(content), content]
             self._sock.sendall(b"".join(pieces))
-            self._replies(answers * len(letters))
+            self._replies(answers * len(mails))
 
     def _chain(self, contents: Iterable[bytes], commands: Sequence[bytes]) -> None:
         group = b"".join([*commands, b"DATA\r\n"])

@@ -25,7 +25,7 @@ def resident() -> int:
     raise SystemExit("no VmRSS here")
 
 
-def letters(count: int) -> Iterator[tuple[bytes, str, list[str]]]:
+def mails(count: int) -> Iterator[tuple[bytes, str, list[str]]]:
     """Messages to as many recipients."""
     message = content(2048)
     for n in range(count):
@@ -45,7 +45,7 @@ def main(count: int) -> None:
         )
         began = time.perf_counter()
         with Client(server) as client:
-            for seen, outcome in enumerate(client.send_many(letters(count)), 1):
+            for seen, outcome in enumerate(client.send_many(mails(count)), 1):
                 if outcome.receipt is None:
                     raise SystemExit(f"message {outcome.index}: {outcome.error}")
                 if seen % (count // 10) == 0:

@@ -63,7 +63,7 @@ function recipients(count) {
     return Array.from({ length: count }, (_, number) => `bob${number}@example.test`);
 }
 
-// As `fields` in letters.py.
+// As `fields` in mails.py.
 function letter(number, size) {
     const line =
         "The quick brown fox jumps over the lazy dog, again and again and again.\n";

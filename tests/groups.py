@@ -35,7 +35,7 @@ def caught(send_it: Callable[..., Receipt], *args: Any, **options: Any) -> Any:
         return error
 
 
-def behind(seen: list[list[bytes]]) -> Action:
+def pipelined_after(seen: list[list[bytes]]) -> Action:
     """Note which lines have come behind a command when it is read; then the normal."""
     note = Action("note", lambda t: seen.append(bytes(t.stream.buffer).splitlines()))
     return note + normal()

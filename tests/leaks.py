@@ -29,7 +29,7 @@ _PATIENCE = 10.0
 _BACKGROUND = "smtpsend"  # the one thread that may stay
 
 
-def letter(n: int) -> bytes:
+def numbered(n: int) -> bytes:
     """A message with a Message-ID of its own."""
     return MESSAGE.replace(b"<1@example.org>", b"<%d@example.org>" % n)
 

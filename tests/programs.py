@@ -30,11 +30,11 @@ where = Server(
 )
 to = {"sender": "ann@example.org", "recipients": ["bob@example.net"]}
 
-def letter(n):
+def numbered(n):
     return b"Message-ID: <%d@example.org>\\r\\n\\r\\nHello.\\r\\n" % n
 
 def batch(*numbers):
-    return [(letter(n), *to.values()) for n in numbers]
+    return [(numbered(n), *to.values()) for n in numbers]
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole lines, after forks

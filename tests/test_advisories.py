@@ -77,7 +77,7 @@ INJECTIONS: Cases = {
 @pytest.mark.parametrize("case", INJECTIONS)
 @pytest.mark.parametrize("send", WAYS)
 def test_response_injection(case: str, send: Send) -> None:
-    """Plaintext behind the 220 is no answer to anything that is asked inside TLS."""
+    """Plaintext after the 220 is no answer to anything that is asked inside TLS."""
     with only(Script({"starttls": INJECTIONS[case]})) as scripted:
         receipt = send(MESSAGE, server_for(scripted), **envelope())
     (record,) = scripted.connections

@@ -406,7 +406,7 @@ def lose(*, say_first: bool = True) -> Action:
 
 
 @both
-def test_commands_behind_the_dot_are_lost(face: Any) -> None:
+def test_commands_after_the_dot_are_lost(face: Any) -> None:
     """Noticed once, and every message gets through exactly once."""
     script = Script({"final": lose()}, offers=(*OFFERS, "PIPELINING"))
     with one_port(script) as scripted:
@@ -421,7 +421,7 @@ def test_commands_behind_the_dot_are_lost(face: Any) -> None:
     scripted.assert_clean(auths=3)
 
 
-def test_commands_behind_the_dot_kill_the_server() -> None:
+def test_commands_after_the_dot_kill_the_server() -> None:
     """What it took without an answer is unknown; it happens once."""
     on = {f"final:{n}": lose(say_first=False) + close() for n in (1,)}
     script = Script(on, offers=(*OFFERS, "PIPELINING"))
@@ -433,16 +433,19 @@ def test_commands_behind_the_dot_kill_the_server() -> None:
 
 
 @both
-def test_commands_behind_the_dot_are_refused(face: Any) -> None:
+def test_commands_after_the_dot_are_refused(face: Any) -> None:
     """A 503 there is not taken for a refusal of the message."""
 
-    def behind(talk: Any) -> None:
+    def pipelined_after(talk: Any) -> None:
         if talk.record.verbs.count("MAIL") > 1:
             talk.say(b"503 5.5.0 wait for your turn\r\n")
         else:
             talk.do_normal()
 
-    script = Script({"mail": Action("behind", behind)}, offers=(*OFFERS, "PIPELINING"))
+    script = Script(
+        {"mail": Action("pipelined after", pipelined_after)},
+        offers=(*OFFERS, "PIPELINING"),
+    )
     with one_port(script) as scripted:
         found = batch(scripted, map(item, range(6)), face)
         kinds = check_true(scripted, found)
@@ -649,15 +652,15 @@ def test_outcomes_come_while_others_are_waited_for() -> None:
 def test_what_is_encoded_anew_goes_by_itself(face: Any) -> None:
     """Nobody looked whether a line of it is a command: it waits for its recipients."""
     offers = ("AUTH PLAIN", *MODES["window"])  # no 8BITMIME
-    letters = []
+    mails = []
     for n in range(6):
-        letter = EmailMessage()
-        letter["From"], letter["To"] = "a@a.b", "b@a.b"
-        letter["Message-ID"] = f"<{n}@a.b>"
-        letter.set_content("\u00e4\n" if n % 2 else "a\n", cte="8bit")
-        letters.append(letter)
+        mail = EmailMessage()
+        mail["From"], mail["To"] = "a@a.b", "b@a.b"
+        mail["Message-ID"] = f"<{n}@a.b>"
+        mail.set_content("\u00e4\n" if n % 2 else "a\n", cte="8bit")
+        mails.append(mail)
     with one_port(Script(offers=offers)) as scripted:
-        found = batch(scripted, letters, face)
+        found = batch(scripted, mails, face)
         assert all(one.receipt for one in found)
     (connection,) = scripted.connections
     how = [verb for verb in connection.verbs if verb in ("DATA", "BDAT")]

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from leaks import InLoop, ids, letter, one_port, run
+from leaks import InLoop, ids, numbered, one_port, run
 from sending import RECIPIENT, SENDER, envelope, send_in_loop, send_sync, server_for
 
 from smtpsend import AsyncClient, Client
@@ -58,7 +58,7 @@ class Proxy:
     __class__ = property(raising(RuntimeError))  # type: ignore[assignment]
 
 
-TEXT = letter(9)
+TEXT = numbered(9)
 BAD: dict[str, Callable[[], object]] = {
     "recipients: generator": lambda: (TEXT, SENDER, generator(KeyError)),
     "recipients: OSError": lambda: (TEXT, SENDER, generator(ConnectionResetError)),
@@ -80,7 +80,7 @@ BAD: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 def test_whatever_raises_while_an_item_is_read(client: Any, case: str) -> None:
     """It is the outcome of that item, and the others have theirs."""
-    good = [(letter(n), SENDER, [RECIPIENT]) for n in range(4)]
+    good = [(numbered(n), SENDER, [RECIPIENT]) for n in range(4)]
     bad = BAD[case]()
     with one_port() as scripted, client(server_for(scripted)) as sending:
         outcomes = list(sending.send_many([*good[:2], bad, *good[2:]]))
@@ -102,7 +102,7 @@ def test_a_single_send_whose_recipients_raise(
     with one_port() as scripted:
         options = envelope(recipients=generator(kind))
         with pytest.raises(ConfigError) as caught:
-            send(letter(0), server_for(scripted), **options)
+            send(numbered(0), server_for(scripted), **options)
     assert caught.value.__suppress_context__
     assert not scripted.connections
 
@@ -116,7 +116,7 @@ def test_a_prepared_message_whose_recipients_raise() -> None:
 def test_a_message_for_which_there_is_no_memory() -> None:
     """It is not the fault of the message: the error is temporary."""
     with one_port() as scripted, Client(server_for(scripted)) as client:
-        (outcome,) = client.send_many([(letter(0), SENDER, generator(MemoryError))])
+        (outcome,) = client.send_many([(numbered(0), SENDER, generator(MemoryError))])
     assert isinstance(outcome.error, ConnectError)
     assert outcome.error.temporary
 
@@ -126,8 +126,8 @@ def test_a_message_of_a_class_that_raises_later(client: Any) -> None:
     """What was read once is not asked again: bytes and text are only that."""
     names = ("__len__", "__getitem__", "__iter__", "__bytes__", "isascii", "replace")
     kinds = [subclass(bytes, *names), subclass(str, *names, "encode")]
-    text = letter(1).replace(b"<1@", b"<2@").decode()
-    items = [(kinds[0](letter(1)), SENDER, [RECIPIENT])]
+    text = numbered(1).replace(b"<1@", b"<2@").decode()
+    items = [(kinds[0](numbered(1)), SENDER, [RECIPIENT])]
     items.append((kinds[1](text), SENDER, [RECIPIENT]))
     with one_port() as scripted, client(server_for(scripted)) as sending:
         outcomes = list(sending.send_many(items))
@@ -141,7 +141,7 @@ def test_an_iterable_that_raises_what_is_no_exception(kind: type[BaseException])
 
     def items() -> Iterator[Any]:
         for n in range(3):
-            yield letter(n), SENDER, [RECIPIENT]
+            yield numbered(n), SENDER, [RECIPIENT]
         raise kind
 
     class Items:
@@ -168,7 +168,7 @@ def numbered(closed: list[str]) -> Iterator[Any]:
     try:
         n = 0
         while True:
-            yield letter(n), SENDER, [RECIPIENT]
+            yield numbered(n), SENDER, [RECIPIENT]
             n += 1
     finally:
         closed.append("closed")
@@ -249,7 +249,7 @@ def test_a_source_of_which_more_can_be_used() -> None:
 
         async def __anext__(self) -> Any:
             self.given += 1
-            return letter(self.given), SENDER, [RECIPIENT]
+            return numbered(self.given), SENDER, [RECIPIENT]
 
         async def aclose(self) -> None:
             self.closed = True

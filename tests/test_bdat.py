@@ -17,11 +17,11 @@ from groups import (
     RCPTS,
     REPLIES,
     TO,
-    behind,
     caught,
     check_outcome,
+    pipelined_after,
 )
-from leaks import InLoop, letter, one_port
+from leaks import InLoop, numbered, one_port
 from scripted import (
     Action,
     Script,
@@ -83,30 +83,30 @@ def send_to(scripted: ScriptedServer) -> Any:
 def test_the_content_goes_out_as_it_is(send: Send, chunking: bool) -> None:
     """By BDAT lines of dots are as they were; without chunking it is DATA."""
     with one_port(Script(offers=BDAT)) as scripted:
-        found = caught(send, letter(1), server_for(scripted, chunking=chunking))
+        found = caught(send, numbered(1), server_for(scripted, chunking=chunking))
     assert found.accepted == tuple(TO)
     (record,) = scripted.connections
-    bdat = b"BDAT %d LAST\r\n%b" % (len(letter(1)), letter(1))
+    bdat = b"BDAT %d LAST\r\n%b" % (len(numbered(1)), numbered(1))
     assert (bdat in record.received) is chunking
     assert ("DATA" in record.verbs) is not chunking
-    assert [m.content for m in scripted.accepted] == [letter(1)]
+    assert [m.content for m in scripted.accepted] == [numbered(1)]
     scripted.assert_clean()
 
 
 LIKE_COMMANDS = ["MAIL FROM:<a@b>", "rcpt to:<c@d>", "  quit", "\tDATA", "Bdat 9 LAST"]
 LIKE_COMMANDS += ["RSET", "noop", "SEND x", "SOML x", "saml x", "EHLO x", "AUTH PLAIN"]
 PLAIN = ["mailbox", "a quit", ".MAIL FROM:<a@b>", "x DATA", "databank", "-RCPT TO:<a@b>"]
-LARGE = letter(1) + (b"x" * 78 + b"\r\n") * 820
+LARGE = numbered(1) + (b"x" * 78 + b"\r\n") * 820
 
 SHARES: dict[str, tuple[bytes, tuple[str, ...], dict[str, Any], bool]] = {
-    **{x: (letter(1) + x.encode() + b"\r\n", BDAT, {}, False) for x in LIKE_COMMANDS},
-    **{x: (letter(1) + x.encode() + b"\r\n", BDAT, {}, True) for x in PLAIN},
-    "plain": (letter(1), BDAT, {}, True),
+    **{x: (numbered(1) + x.encode() + b"\r\n", BDAT, {}, False) for x in LIKE_COMMANDS},
+    **{x: (numbered(1) + x.encode() + b"\r\n", BDAT, {}, True) for x in PLAIN},
+    "plain": (numbered(1), BDAT, {}, True),
     "65,536 bytes": (LARGE[:65534] + b"\r\n", BDAT, {}, False),
     "just below": (LARGE[:65533] + b"\r\n", BDAT, {}, True),
-    "BURL": (letter(1), (*BDAT, "BURL imap://x"), {}, False),
-    "no PIPELINING": (letter(1), (*OFFERS[:3], "CHUNKING"), {}, False),
-    "require_all": (letter(1), BDAT, {"require_all": True}, False),
+    "BURL": (numbered(1), (*BDAT, "BURL imap://x"), {}, False),
+    "no PIPELINING": (numbered(1), (*OFFERS[:3], "CHUNKING"), {}, False),
+    "require_all": (numbered(1), BDAT, {"require_all": True}, False),
 }
 
 
@@ -115,7 +115,7 @@ def test_what_shares_a_write(case: str) -> None:
     """Content that could be taken for commands, or is large, waits for the replies."""
     content, offers, options, shares = SHARES[case]
     seen: list[list[bytes]] = []
-    on = {"mail": behind(seen), "rcpt": behind(seen)}
+    on = {"mail": pipelined_after(seen), "rcpt": pipelined_after(seen)}
     with one_port(Script(on, offers=offers)) as scripted:
         found = caught(send, content, server_for(scripted), **options)
     assert found.accepted == tuple(TO)
@@ -136,10 +136,10 @@ def test_content_waits_on_a_kept_connection(
     """It may have died, however long it was idle: the replies come first."""
     monkeypatch.setattr("smtpsend._wire.connection._FRESH", warm)
     seen: list[list[bytes]] = []
-    with one_port(Script({"mail:2": behind(seen)}, offers=BDAT)) as scripted:
+    with one_port(Script({"mail:2": pipelined_after(seen)}, offers=BDAT)) as scripted:
         with face(server_for(scripted)) as client:
-            assert caught(client.send, letter(1)).accepted == tuple(TO)
-            assert caught(client.send, letter(2)).accepted == tuple(TO)
+            assert caught(client.send, numbered(1)).accepted == tuple(TO)
+            assert caught(client.send, numbered(2)).accepted == tuple(TO)
     assert set(seen[0]) <= {*GROUP, b"DATA"}
     assert len(scripted.connections) == 1
     scripted.assert_clean()
@@ -149,14 +149,17 @@ def test_content_waits_on_a_kept_connection(
 def test_what_an_unknown_teaches(end: Action) -> None:
     """After an unknown in a group, content waits with that server, by those methods."""
     seen: list[list[bytes]] = []
-    good = Script({"mail": behind(seen)}, offers=BDAT)
+    good = Script({"mail": pipelined_after(seen)}, offers=BDAT)
     with one_port_of_two(Script({"final": end}, offers=BDAT), good) as scripted:
         alone = server_for(scripted, "starttls")
-        assert type(caught(send, letter(1), alone)) is DeliveryUnknown
-        assert caught(send, letter(2), alone).accepted == tuple(TO)
-        found = caught(send, letter(3), server_for(scripted, "starttls", "implicit"))
+        assert type(caught(send, numbered(1), alone)) is DeliveryUnknown
+        assert caught(send, numbered(2), alone).accepted == tuple(TO)
+        found = caught(send, numbered(3), server_for(scripted, "starttls", "implicit"))
         assert found.accepted == tuple(TO)
-    assert [b"BDAT %d LAST" % len(letter(3)) in lines for lines in seen] == [False, True]
+    assert [b"BDAT %d LAST" % len(numbered(3)) in lines for lines in seen] == [
+        False,
+        True,
+    ]
     scripted.assert_clean(auths=3)
 
 
@@ -171,7 +174,9 @@ def test_refusals_at_every_position(mode: str, require_all: bool) -> None:
     for refused in (set(c) for n in range(6) for c in combinations(positions, n)):
         on = {p: REPLIES[p] for p in refused}
         with one_port(Script(on, offers=MODES[mode])) as scripted:
-            found = caught(send, letter(1), server_for(scripted), require_all=require_all)
+            found = caught(
+                send, numbered(1), server_for(scripted), require_all=require_all
+            )
         check_outcome(found, refused, require_all=require_all)
         assert not isinstance(found, Receipt) or found.reply.code == 250
         assert len(scripted.connections) == 1
@@ -199,7 +204,7 @@ def has_said(scripted: ScriptedServer, count: int) -> bool:
 def test_refused_content_taken_for_commands(case: str, line: bytes) -> None:
     """The answers to its lines are never taken for those to another message."""
     early = {"at once": 7, "one by one": 7, "late": 0, "very late": 0}
-    bad, content = Script(NOT_DISCARDED[case], offers=BDAT), letter(1) + line
+    bad, content = Script(NOT_DISCARDED[case], offers=BDAT), numbered(1) + line
     with one_port(bad, bad, Script(offers=BDAT)) as scripted:
         with Client(server_for(scripted)) as client:
             for way in (send_to(scripted), client.send):
@@ -208,9 +213,9 @@ def test_refused_content_taken_for_commands(case: str, line: bytes) -> None:
                 assert found.reply.code == 554
             # Before the next message: what comes in the middle of it is its own.
             scripted.wait_for(lambda: has_said(scripted, early[case]))
-            after = caught(client.send, letter(2))
+            after = caught(client.send, numbered(2))
     assert (after.accepted, after.attempts) == (tuple(TO), ())
-    assert [m.content for m in scripted.accepted] == [letter(2)]
+    assert [m.content for m in scripted.accepted] == [numbered(2)]
     scripted.assert_clean(auths=3)
 
 
@@ -226,7 +231,7 @@ def test_nobody_was_accepted(answer: str, send: Send) -> None:
     """Whatever BDAT is answered in the group: RecipientsRefused, at once."""
     bad = Script({**NOBODY, "final": ANSWERS[answer]}, offers=BDAT)
     with one_port(bad) as scripted:
-        found = caught(send, letter(1), server_for(scripted, final_timeout=0.2))
+        found = caught(send, numbered(1), server_for(scripted, final_timeout=0.2))
     assert type(found) is RecipientsRefused
     assert [(to, r.text) for to, r in found.refused.items()] == [(to, "no") for to in TO]
     assert not found.temporary
@@ -241,18 +246,18 @@ def test_a_server_without_bdat(code: int) -> None:
     plain = Script(offers=BDAT)
     with one_port_of_two(no, plain, plain, plain, no, plain) as scripted:
         server = server_for(scripted, "starttls", "implicit")
-        found = caught(send, letter(1), server)
+        found = caught(send, numbered(1), server)
         assert [a.event for a in found.attempts] == [Event.NO_BDAT]
         assert found.method == found.attempts[0].method
-        assert caught(send, letter(2), server).attempts == ()
+        assert caught(send, numbered(2), server).attempts == ()
         with Client(server) as client:
-            assert caught(client.send, letter(3)).attempts == ()
-        found = caught(send, letter(4), server_for(scripted, "starttls"))
+            assert caught(client.send, numbered(3)).attempts == ()
+        found = caught(send, numbered(4), server_for(scripted, "starttls"))
         assert [a.event for a in found.attempts] == [Event.NO_BDAT]
     verbs = [[v for v in c.verbs if v in ("BDAT", "DATA")] for c in scripted.connections]
     assert verbs == [[v] for v in ("BDAT", "DATA", "DATA", "DATA", "BDAT", "DATA")]
     assert not scripted.on("implicit")
-    assert [m.content for m in scripted.accepted] == [letter(n) for n in (1, 2, 3, 4)]
+    assert [m.content for m in scripted.accepted] == [numbered(n) for n in (1, 2, 3, 4)]
     scripted.assert_clean(auths=6)
 
 
@@ -304,7 +309,7 @@ def test_faults(mode: str, position: str, fault: str, refused: bool) -> None:
     times = {"reply_timeout": 0.3, "final_timeout": 0.3}
     with ScriptedServer(starttls=bad, implicit=Script(offers=BDAT)) as scripted:
         server = server_for(scripted, "starttls", "implicit", **times)
-        found = caught(send, letter(1), server)
+        found = caught(send, numbered(1), server)
     event, phase = what_follows(mode, position, fault)
     if event is LOST:
         assert [(a.event, a.phase) for a in found.attempts] == [(LOST, phase)]
@@ -337,13 +342,13 @@ def test_replies_in_one_packet_or_two(mode: str) -> None:
     cuts = [say(whole[:n]) + say(whole[n:]) for n in range(len(whole))]
     for cut in [*cuts, split(whole)]:
         with one_port(Script({**on, last: cut}, offers=MODES[mode])) as scripted:
-            found = caught(send, letter(1), server_for(scripted))
+            found = caught(send, numbered(1), server_for(scripted))
         assert found.accepted == scripted.accepted[0].recipients == (TO[0], TO[2])
         assert found.refused[TO[1]].text == "no\nsuch"
         scripted.assert_clean()
 
 
-HUGE = letter(1) + (b"x" * 78 + b"\r\n") * 65_000
+HUGE = numbered(1) + (b"x" * 78 + b"\r\n") * 65_000
 MIDDLE = {
     "552": (reply(552, "5.3.4", "too big"), Rejected, Event.REFUSED),
     "250": (reply(250, "2.0.0", "ok"), DeliveryUnknown, Event.ACCEPTED_EARLY),

@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from leaks import background, ids, letter, one_port, run
+from leaks import background, ids, numbered, one_port, run
 from programs import finish, ran, started
 from scripted import Script, ScriptedServer, close, hang
 from sending import MESSAGE, RECIPIENT, SENDER, envelope, patiently, send_sync, server_for
@@ -196,7 +196,7 @@ def test_a_batch_whose_tasks_are_cancelled(bearer: ScriptedServer) -> None:
         await asyncio.sleep(0)
         return TOKEN
 
-    items = [(letter(n), SENDER, [RECIPIENT]) for n in range(10)]
+    items = [(numbered(n), SENDER, [RECIPIENT]) for n in range(10)]
     with Client(server_for(bearer, auth=OAuth2(bearer.user, provider))) as client:
         outcomes = list(client.send_many(items))
     assert sorted(one.index for one in outcomes) == list(range(10))
@@ -231,11 +231,11 @@ def test_a_hook_that_raises_what_ends_a_thread(
 ) -> None:
     """It is logged, and changes nothing: neither for a send nor for a batch."""
     hooks = {"on_attempt": raising(kind), "on_outcome": raising(kind)}
-    items = [(letter(n), SENDER, [RECIPIENT]) for n in range(1, 6)]
+    items = [(numbered(n), SENDER, [RECIPIENT]) for n in range(1, 6)]
     before = background()
     with ScriptedServer(starttls=[Script({"connect": close()}), {}]) as scripted:
         with Client(server_for(scripted, "starttls", "implicit"), **hooks) as client:
-            assert client.send(letter(0), **envelope()).accepted
+            assert client.send(numbered(0), **envelope()).accepted
             assert all(one.receipt for one in client.send_many(items))
     assert ids(scripted) == list(range(6))
     assert background() == before
@@ -249,7 +249,7 @@ def test_a_ctrl_c_in_a_hook_of_async_code() -> None:
 
         async def main() -> None:
             try:
-                await client.send(letter(0), **envelope())
+                await client.send(numbered(0), **envelope())
             finally:
                 await client.aclose()
 
@@ -277,7 +277,7 @@ def test_a_log_handler_that_raises_what_ends_a_thread(kind: type[BaseException])
         with one_port() as scripted:
             hook = raising(ValueError)
             with Client(server_for(scripted), on_outcome=hook) as client:
-                assert client.send(letter(0), **envelope()).accepted
+                assert client.send(numbered(0), **envelope()).accepted
     finally:
         log.removeHandler(handler)
     assert background() == before
@@ -331,7 +331,7 @@ def test_an_exception_thrown_into_the_background_thread() -> None:
 import ctypes
 
 with Client(where, max_connections=2) as client:
-    client.send(letter(0), **to)
+    client.send(numbered(0), **to)
     thread = next(t for t in threading.enumerate() if t.name == "smtpsend")
     for kind in (SystemExit, KeyboardInterrupt):
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
@@ -357,7 +357,7 @@ other = Client(where, max_connections=1, window=1)
 
 def one():
     try:
-        client.send(letter(0), **to)
+        client.send(numbered(0), **to)
     except DeliveryUnknown as error:
         return "unknown", error.message_id
 
@@ -380,7 +380,7 @@ with ThreadPoolExecutor(3) as threads:
     loop.call_soon_threadsafe(loop._selector.close)
     for result in results:
         say(*result.result())
-client.send(letter(20), **to)
+client.send(numbered(20), **to)
 client.close()
 other.close()
 say("done")
@@ -414,13 +414,13 @@ def test_a_hook_that_blocks_the_background_thread(
     with one_port(Script({"final": hang()}), {}) as scripted:
         server = server_for(scripted)
         with Client(server, on_outcome=block) as client, ThreadPoolExecutor(2) as threads:
-            begun = threads.submit(send, letter(1), server, **envelope(timeout=1))
+            begun = threads.submit(send, numbered(1), server, **envelope(timeout=1))
             scripted.wait_for(lambda: stuck(scripted))
-            blocking = threads.submit(client.send, letter(2), **envelope())
+            blocking = threads.submit(client.send, numbered(2), **envelope())
             try:
                 assert blocked.wait(20)
                 with pytest.raises(ConnectError) as not_begun:
-                    send(letter(3), server, **envelope(), timeout=0.1)
+                    send(numbered(3), server, **envelope(), timeout=0.1)
                 with pytest.raises(DeliveryUnknown) as unknown:
                     begun.result(20)
             finally:

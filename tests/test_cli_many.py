@@ -23,7 +23,7 @@ from smtpsend.cli.exits import Exit
 from smtpsend.cli.terminal.progress import line
 
 
-def letter(n: int) -> bytes:
+def numbered(n: int) -> bytes:
     """The nth message, as it stands in a file."""
     return (
         f"From: ann@example.org\nTo: bob{n}@example.net\nMessage-ID: <{n}@example.org>\n"
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     for n in range(4):
-        (folder / f"{n}.eml").write_bytes(letter(n))
+        (folder / f"{n}.eml").write_bytes(numbered(n))
     (folder / "notes.txt").write_text("no message")
     return folder
 
@@ -86,7 +86,7 @@ def test_mbox(tmp_path: Path) -> None:
     source = tmp_path / "box"
     box = mailbox.mbox(source)
     for n in range(3):
-        box.add(letter(n))
+        box.add(numbered(n))
     box.close()
     assert b">From here" in source.read_bytes()
     with one_port() as server:
@@ -102,8 +102,8 @@ def test_maildir(tmp_path: Path) -> None:
     """A Maildir: new messages and those seen."""
     source = tmp_path / "mail"
     box = mailbox.Maildir(source)
-    first = box.add(letter(0))
-    box.add(letter(1))
+    first = box.add(numbered(0))
+    box.add(numbered(1))
     message = box[first]
     message.set_subdir("cur")
     box[first] = message
@@ -235,7 +235,7 @@ def test_interrupted(folder: Path, times: int) -> None:
 
 def test_same_bytes_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same message in two files, or under a new name, is sent once."""
-    (folder / "copy.eml").write_bytes(letter(1))
+    (folder / "copy.eml").write_bytes(numbered(1))
     with one_port() as server:
         assert run(server, folder) == Exit.OK
         assert "1 skipped" in capsys.readouterr().out
@@ -278,7 +278,7 @@ def test_password_changed_meanwhile(
 def test_server_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After three messages for which nobody is there it stops, and can be resumed."""
     for n in range(4, 9):
-        (folder / f"{n}.eml").write_bytes(letter(n))
+        (folder / f"{n}.eml").write_bytes(numbered(n))
     first = {"final:1": reply(250, "2.0.0", "ok") + rst()}
     gone = {"greeting": reply(421, "4.3.2", "going down")}
     with one_port(first, *[gone] * 3, {}) as server:
@@ -346,7 +346,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_partial(folder: Path) -> None:
     """A message that some recipients have is never sent again."""
     (folder / "0.eml").write_bytes(
-        letter(0).replace(b"To: ", b"Cc: cat@example.net\nTo: ")
+        numbered(0).replace(b"To: ", b"Cc: cat@example.net\nTo: ")
     )
     with one_port({"rcpt:2": reply(450, "4.2.0", "later")}, {}) as server:
         assert run(server, folder) == Exit.PARTIAL

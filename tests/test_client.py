@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from leaks import InLoop, eventually, ids, letter, one_port
+from leaks import InLoop, eventually, ids, numbered, one_port
 from scripted import Script, ScriptedServer, close, garbage, hang, normal, reply, rst
 from scripted.actions import Action
 from sending import CALM, SENDER, envelope, patiently, server_for
@@ -44,7 +44,7 @@ def test_one_connection_and_one_login_serve_several_sends(face: Face) -> None:
     """Five messages need one connection, one AUTH and no RSET."""
     with one_port() as scripted:
         with face(server_for(scripted)) as client:
-            receipts = [client.send(letter(n), **envelope()) for n in range(5)]
+            receipts = [client.send(numbered(n), **envelope()) for n in range(5)]
     scripted.assert_clean()
     assert ids(scripted) == list(range(5))
     assert len(scripted.connections) == 1
@@ -81,8 +81,8 @@ def test_a_good_message_follows_a_refused_one(face: Face, where: str) -> None:
     with one_port(script) as scripted:
         with face(server_for(scripted)) as client:
             with pytest.raises(kind) as caught:
-                client.send(letter(1), **envelope())
-            receipt = client.send(letter(2), **envelope())
+                client.send(numbered(1), **envelope())
+            receipt = client.send(numbered(2), **envelope())
     scripted.assert_clean()
     assert caught.value.attempts[-1].event is Event.REFUSED
     assert receipt.attempts == ()
@@ -99,8 +99,8 @@ def test_require_all_on_a_kept_connection(face: Face) -> None:
     with one_port({"rcpt:2": no, "rcpt:4": no}) as scripted:
         with face(server_for(scripted)) as client:
             with pytest.raises(RecipientsRefused) as caught:
-                client.send(letter(1), sender=SENDER, recipients=two, require_all=True)
-            receipt = client.send(letter(2), sender=SENDER, recipients=two)
+                client.send(numbered(1), sender=SENDER, recipients=two, require_all=True)
+            receipt = client.send(numbered(2), sender=SENDER, recipients=two)
     scripted.assert_clean()
     assert list(caught.value.refused) == two[1:]
     assert receipt.accepted == (two[0],)
@@ -115,7 +115,7 @@ def test_require_all_in_a_batch(face: Face) -> None:
     two = ["bob@example.net", "eve@example.net"]
     with one_port({"rcpt:2": reply(550, "5.1.1", "who?")}) as scripted:
         with face(server_for(scripted), max_connections=1) as client:
-            batch = [(letter(1), SENDER, two), (letter(2), SENDER, two[:1])]
+            batch = [(numbered(1), SENDER, two), (numbered(2), SENDER, two[:1])]
             first, second = client.send_many(batch, require_all=True)
     assert isinstance(first.error, RecipientsRefused)
     assert (second.error, ids(scripted)) == (None, [2])
@@ -136,10 +136,10 @@ def test_unknown_on_a_kept_connection_is_not_sent_again(face: Face, action: str)
     """No answer to the end of the message: an error, and the connection is given up."""
     with one_port({"final:2": UNKNOWN[action]}, {}) as scripted:
         with face(server_for(scripted, final_timeout=0.5)) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             with pytest.raises(DeliveryUnknown) as caught:
-                client.send(letter(2), **envelope())
-            client.send(letter(3), **envelope())
+                client.send(numbered(2), **envelope())
+            client.send(numbered(3), **envelope())
     scripted.assert_clean(auths=2)
     assert caught.value.message_id == "<2@example.org>"
     assert not caught.value.temporary
@@ -166,8 +166,8 @@ def test_a_loss_after_mail_is_tried_once_more_and_noted(
     with ScriptedServer(starttls=[script, {}], starttls2=None) as scripted:
         where = server_for(scripted, *ports, **CALM)
         with face(where) as client:
-            client.send(letter(1), **envelope())
-            receipt = client.send(letter(2), **envelope())
+            client.send(numbered(1), **envelope())
+            receipt = client.send(numbered(2), **envelope())
     scripted.assert_clean(auths=2)
     assert ids(scripted) == [1, 2]
     assert [c.port_kind for c in scripted.connections] == ["starttls", ports[-1]]
@@ -182,9 +182,9 @@ def test_a_loss_on_every_connection_ends_in_connection_lost(face: Face) -> None:
     """A kept connection and a fresh one lost at DATA: nothing more is tried."""
     with one_port({"data:2": close()}, {"data": close()}) as scripted:
         with face(server_for(scripted)) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             with pytest.raises(ConnectionLost) as caught:
-                client.send(letter(2), **envelope())
+                client.send(numbered(2), **envelope())
     assert [a.phase for a in caught.value.attempts] == [Phase.DATA] * 2
     assert caught.value.temporary
     assert ids(scripted) == [1]
@@ -199,7 +199,7 @@ def test_check_logs_in_and_keeps_the_connection(face: Face) -> None:
             client.check()
             scripted.wait_for(lambda: scripted.connections[0].authenticated)
             assert verbs(scripted) == []
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
     scripted.assert_clean()
     assert len(scripted.connections) == 1
 
@@ -209,9 +209,9 @@ def test_check_opens_no_connection_beyond_the_limit(face: Face) -> None:
     """With an idle connection and a limit of one, two are never open at once."""
     with one_port() as scripted:
         with face(server_for(scripted), max_connections=1) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             client.check()
-            client.send(letter(2), **envelope())
+            client.send(numbered(2), **envelope())
             opened = len(scripted.connections)
             assert len(client._pool._idle) == 1
             scripted.wait_closed(opened - 1)
@@ -228,7 +228,7 @@ def test_a_wrong_password_is_one_login_a_call(face: Face) -> None:
             with pytest.raises(AuthError) as caught:
                 client.check()
             with pytest.raises(AuthError):
-                client.send(letter(1), **envelope())
+                client.send(numbered(1), **envelope())
         scripted.wait_closed(2)
     scripted.assert_clean(auths=2)
     assert caught.value.reply.code == 535
@@ -244,7 +244,7 @@ def test_check_raises_what_a_send_would(face: Face) -> None:
             with pytest.raises(ConnectError) as checked:
                 client.check()
             with pytest.raises(ConnectError) as sent:
-                client.send(letter(1), **envelope())
+                client.send(numbered(1), **envelope())
     assert type(checked.value) is type(sent.value)
     assert checked.value.phase is sent.value.phase is Phase.CONNECT
 
@@ -254,13 +254,13 @@ def test_a_closed_client_sends_nothing(face: Face) -> None:
     """After `close`, `send` and `check` are refused; a second `close` is nothing."""
     with one_port() as scripted:
         with face(server_for(scripted)) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             client.close()
-            for call in (lambda: client.send(letter(2), **envelope()), client.check):
+            for call in (lambda: client.send(numbered(2), **envelope()), client.check):
                 with pytest.raises(ConfigError, match="closed"):
                     call()
             client.close()
-            (outcome,) = client.send_many([(letter(3), SENDER, ["bob@example.net"])])
+            (outcome,) = client.send_many([(numbered(3), SENDER, ["bob@example.net"])])
             assert isinstance(outcome.error, ConfigError)
     assert ids(scripted) == [1]
 
@@ -271,14 +271,14 @@ def test_close_lets_running_and_waiting_sends_finish() -> None:
     held = Action("held", lambda talk: release.wait(20)) + normal()
     with one_port({"final:1": held}) as scripted, ThreadPoolExecutor(4) as threads:
         client = Client(server_for(scripted), max_connections=1)
-        first = threads.submit(client.send, letter(1), **envelope())
+        first = threads.submit(client.send, numbered(1), **envelope())
         scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
-        second = threads.submit(client.send, letter(2), **envelope())
+        second = threads.submit(client.send, numbered(2), **envelope())
         eventually(lambda: client._pool._waiting)
         closing = threads.submit(client.close)
         eventually(lambda: client._pool._closed)
         with pytest.raises(ConfigError):
-            client.send(letter(3), **envelope())
+            client.send(numbered(3), **envelope())
         assert not closing.done()
         release.set()
         assert first.result(20).message_id == "<1@example.org>"
@@ -294,6 +294,6 @@ def test_close_is_not_held_up_by_a_server_that_is_deaf_to_quit(face: Face) -> No
     """QUIT is said and not waited for."""
     with one_port(Script({"quit": hang()})) as scripted:
         with face(server_for(scripted)) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
         scripted.wait_closed(1)
         assert verbs(scripted)[-1] == "QUIT"

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import eventually, ids, letter, one_port, sockets
+from leaks import eventually, ids, numbered, one_port, sockets
 from programs import ran
 from scripted import Script, ScriptedServer
 from sending import MESSAGE, WAYS, Send, envelope, server_for
@@ -48,7 +48,7 @@ def test_second_loop() -> None:
         client = AsyncClient(server_for(scripted, "implicit"))
 
         async def send(n: int) -> Receipt:
-            return await client.send(letter(n), **envelope())
+            return await client.send(numbered(n), **envelope())
 
         asyncio.run(send(1))
         asyncio.run(send(2))
@@ -107,22 +107,22 @@ def checked():
 
 def over(client):
     with client:
-        return client.send(letter(1), **to)
+        return client.send(numbered(1), **to)
 
 async def over_async(client):
     async with client:
-        return await client.send(letter(1), **to)
+        return await client.send(numbered(1), **to)
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 """
 
 CALLS = {
-    "send": "send(letter(1), where, **to)",
+    "send": "send(numbered(1), where, **to)",
     "Client.send": "over(Client(where))",
     "Client.check": "Client(where).check()",
     "send_many": "outcome(lambda: list(Client(where).send_many(messages())))",
     "check": "checked()",
-    "send_async": "runner.run(send_async(letter(1), where, **to))",
+    "send_async": "runner.run(send_async(numbered(1), where, **to))",
     "AsyncClient": "runner.run(over_async(AsyncClient(where)))",
 }
 
@@ -166,8 +166,8 @@ FILES = {
     "inline": "compose(sender='a@x.org', to='b@x.org', html='<p>', inline={'i': name})",
     "password": "Server.from_env({'SMTP_HOST': 'h', 'SMTP_USERNAME': 'u', "
     "'SMTP_PASSWORD_FILE': name})",
-    "cafile": "send(letter(1), Server('127.0.0.1', cafile=name), **to)",
-    "certifi": "send(letter(1), Server('127.0.0.1'), **to)",
+    "cafile": "send(numbered(1), Server('127.0.0.1', cafile=name), **to)",
+    "certifi": "send(numbered(1), Server('127.0.0.1'), **to)",
 }
 
 
@@ -181,7 +181,7 @@ def test_files_without_descriptors(which: str, tmp_path: Path) -> None:
 import mimetypes
 mimetypes.init()
 name = {str(file)!r}
-send(letter(1), where, **to)
+send(numbered(1), where, **to)
 kept = leave(0)
 try:
     {FILES[which]}
@@ -277,8 +277,8 @@ def start(thread):
     raise RuntimeError("can't start new thread")
 threading.Thread.start = start
 for call in (
-    lambda: send(letter(1), where, **to),
-    lambda: Client(where).send(letter(1), **to),
+    lambda: send(numbered(1), where, **to),
+    lambda: Client(where).send(numbered(1), **to),
     lambda: Client(where).check(),
     lambda: list(Client(where).send_many(batch(1))),
 ):
@@ -289,7 +289,7 @@ for call in (
 with Client(where):
     pass
 threading.Thread.start = real
-say(send(letter(2), where, **to).reply.code)
+say(send(numbered(2), where, **to).reply.code)
 """
     text = "True no connection: this machine can start no further thread"
     with one_port() as scripted:

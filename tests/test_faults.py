@@ -122,7 +122,7 @@ NEXT = {
     "MAIL lost": (bad("mail", rst()), Event.LOST, Phase.MAIL),
     "MAIL hangs": (bad("mail", hang()), Event.LOST, Phase.MAIL),
     "MAIL of two minds": (bad("mail", DISAGREE), Event.LOST, Phase.MAIL),
-    "a reply too many": (
+    "an extra reply": (
         # In one segment: behind it, the stray could come after MAIL has gone out.
         bad("auth", say(b"235 2.7.0 ok\r\n250 stray\r\n")),
         Event.LOST,
@@ -327,7 +327,7 @@ def test_every_method_fails(case: str, send: Send) -> None:
 
 
 def test_injected_plaintext(send: Send) -> None:
-    """Plaintext behind the 220 to STARTTLS is never read as a reply."""
+    """Plaintext after the 220 to STARTTLS is never read as a reply."""
     evil = inject(extra=b"250-evil\r\n250 AUTH PLAIN\r\n")
     with ScriptedServer(starttls=bad("starttls", evil)) as scripted:
         receipt = send(MESSAGE, server_for(scripted, "starttls"), **envelope())

@@ -130,7 +130,7 @@ FAULTS: dict[str, dict[str, Action]] = {
     "an odd 3yz": {"auth": reply(399, "", "go on")},
     "a bad challenge": {"auth": say(b"334 !!!\r\n")},
     "a challenge too many": {"auth": say(b"334 \r\n"), "auth-step": say(b"334 \r\n")},
-    "a reply too many": {"auth": normal() + say(b"250 stray\r\n")},
+    "an extra reply": {"auth": normal() + say(b"250 stray\r\n")},
     "close in the middle": {"auth": say(b"334 \r\n"), "auth-step": close()},
     "echo": {"auth": reply(535, "5.7.8", SECRET)},
     "echo, no reply": {"auth": say(SECRET.encode() + b"\r\n")},
@@ -155,7 +155,7 @@ PAIRS = [
     (way, fault)
     for way in WAYS
     for fault in FAULTS
-    if way not in (by_check, by_diagnosis) or fault != "a reply too many"
+    if way not in (by_check, by_diagnosis) or fault != "an extra reply"
 ]
 
 

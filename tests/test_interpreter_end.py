@@ -14,7 +14,7 @@ from programs import HANGING, PATIENCE, STRICT, ran
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-SENT = "send(letter(0), where, **to)"
+SENT = "send(numbered(0), where, **to)"
 
 # From a finalizer: daemon threads stand still, and modules are emptied bit by bit.
 
@@ -39,8 +39,8 @@ class Late:
 late = Late()
 """
 USES = """{
-    "send": lambda: send(letter(1), where, **to),
-    "Client.send": lambda: client.send(letter(1), **to),
+    "send": lambda: send(numbered(1), where, **to),
+    "Client.send": lambda: client.send(numbered(1), **to),
     "Client.check": lambda: client.check(),
     "Client.send_many": lambda: list(client.send_many(batch(1, 2))),
     "check": lambda: examine(where),
@@ -124,7 +124,7 @@ import builtins
 client = Client(where, max_connections=1, window=4)
 given, had = [], []
 
-def letters():
+def mails():
     for n in range(100):
         given.append(n)
         yield batch(n)[0]
@@ -139,7 +139,7 @@ class Late:
         except ConnectError as error:
             say("the rest:", error.temporary, sorted(had) == given)
 
-outcomes = client.send_many(letters())
+outcomes = client.send_many(mails())
 had.append(next(outcomes).index)
 builtins.late = Late()  # its module is not emptied before
 """
@@ -206,8 +206,8 @@ go = threading.Event()
 
 def job(n):
     go.wait()
-    client.send(letter(n), **to)
-    send(letter(10 + n), where, **to)
+    client.send(numbered(n), **to)
+    send(numbered(10 + n), where, **to)
     return "done"
 
 jobs = [pool.submit(job, n) for n in (1, 2, 3, 4)]
@@ -230,7 +230,7 @@ gone = threading.Event()
 
 def forever():
     while True:
-        client.send(letter(1), **to)
+        client.send(numbered(1), **to)
         gone.set()
 
 for _ in range(3):
@@ -254,7 +254,7 @@ def test_an_exit_handler_with_an_event_loop() -> None:
     program = """
 async def main():
     try:
-        send(letter(1), where, **to)
+        send(numbered(1), where, **to)
     except ConnectError as error:
         say(error.temporary, "send_async" in str(error))
     else:
@@ -274,7 +274,7 @@ def test_a_finalizer_in_the_thread_that_runs_the_loop() -> None:
 class Owner:
     def __init__(self):
         self.client = Client(where)
-        self.client.send(letter(1), **to)
+        self.client.send(numbered(1), **to)
         self.cycle = self
 
     def __del__(self):
@@ -290,7 +290,7 @@ def last():
     owner = Owner()
     del owner
     with Client(where, on_outcome=collect) as client:
-        client.send(letter(2), **to)
+        client.send(numbered(2), **to)
     say("done")
 
 atexit.register(last)
@@ -308,13 +308,13 @@ class Late:
     def __del__(self):
         loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(send_async(letter(1), where, **to))
+            loop.run_until_complete(send_async(numbered(1), where, **to))
         except SendError as error:
             say(type(error).__name__, error.temporary)
         finally:
             loop.close()
 
-send(letter(0), where, **to)
+send(numbered(0), where, **to)
 late = Late()
 """
     with one_port() as scripted:
@@ -328,13 +328,13 @@ def test_a_warm_process_whose_look_up_hangs_at_the_end() -> None:
 from smtpsend._client.background import portal
 
 portal._GRACE = 0.5
-send(letter(0), where, **to)
+send(numbered(0), where, **to)
 socket.getaddrinfo = block
 
 @atexit.register
 def last():
     try:
-        send(letter(1), where, **to, timeout=0.2)
+        send(numbered(1), where, **to, timeout=0.2)
     except (ConnectError, DeliveryUnknown) as error:
         say("ended", error.timed_out)
 """
@@ -362,7 +362,7 @@ class Late:
         handler.close()
         say(handler.dropped)
 
-send(letter(0), where, **to)
+send(numbered(0), where, **to)
 late = Late()
 """
     with one_port() as scripted:

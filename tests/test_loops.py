@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from leaks import InLoop, ids, letter, one_port, run
+from leaks import InLoop, ids, numbered, one_port, run
 from scripted import ScriptedServer, close, reply
 from scripted.actions import Action
 from sending import RECIPIENT, SENDER, envelope, server_for
@@ -42,7 +42,7 @@ class Boom(Exception):
 
 def item(n: int, *recipients: str) -> Item:
     """Message, sender, recipients."""
-    return letter(n), SENDER, list(recipients or [RECIPIENT])
+    return numbered(n), SENDER, list(recipients or [RECIPIENT])
 
 
 class Source:
@@ -84,14 +84,14 @@ def test_each_message_has_its_outcome(face: Face) -> None:
     for one in outcomes:
         assert one.error is None
         assert one.receipt.message_id == f"<{one.index}@example.org>"
-        assert one.message == letter(one.index)
+        assert one.message == numbered(one.index)
 
 
 @both
 def test_no_bad_message_stops_the_rest(face: Face) -> None:
     """No sender, not a message, refused, unknown: each its outcome, the rest arrive."""
     script = {"rcpt:2": reply(550, "5.1.1", "who?"), "final:2": close()}
-    bad = {1: item(1), 2: letter(2), 4: object(), 5: item(5, "no address"), 6: (1, 2)}
+    bad = {1: item(1), 2: numbered(2), 4: object(), 5: item(5, "no address"), 6: (1, 2)}
     batch = [bad.get(n, item(n)) for n in range(8)]
     with one_port(script, {}) as scripted:
         with face(server_for(scripted), max_connections=1) as client:
@@ -198,7 +198,7 @@ def test_an_exception_in_an_async_batch(wrap: Wrap, breaks_at: int | None) -> No
         ) as client:
             with pytest.raises(Boom):
                 await loop(client)
-            await client.send(letter(1000), **envelope())
+            await client.send(numbered(1000), **envelope())
 
     with one_port() as scripted:
         run(main())
@@ -239,7 +239,7 @@ def test_twenty_threads_on_one_client() -> None:
         with Client(server_for(scripted)) as client:
 
             def ten(first: int) -> bool:
-                sent = [client.send(letter(first + n), **envelope()) for n in range(10)]
+                sent = [client.send(numbered(first + n), **envelope()) for n in range(10)]
                 return all(one.attempts == () for one in sent)
 
             assert all(threads.map(ten, range(0, 200, 10)))
@@ -252,9 +252,9 @@ def test_sync_sends_inside_a_running_loop() -> None:
     """They block that loop, and work: `send`, `Client.send`, `Client.send_many`."""
 
     async def main() -> None:
-        send(letter(0), where, **envelope())
+        send(numbered(0), where, **envelope())
         with Client(where) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             assert all(o.error is None for o in client.send_many([item(2), item(3)]))
 
     with one_port() as scripted:
@@ -267,9 +267,9 @@ def test_one_loop_after_another() -> None:
     """`send_async`, and an `AsyncClient` of each loop."""
 
     async def main(first: int) -> None:
-        await send_async(letter(first), where, **envelope())
+        await send_async(numbered(first), where, **envelope())
         async with AsyncClient(where) as client:
-            await client.send(letter(first + 1), **envelope())
+            await client.send(numbered(first + 1), **envelope())
 
     with one_port() as scripted:
         where = server_for(scripted)
@@ -284,8 +284,8 @@ def test_a_client_goes_on_in_the_loop_after_the_one_that_ended() -> None:
     """Its connections of the ended loop are let go of, and it opens new ones."""
     with one_port() as scripted:
         client = AsyncClient(server_for(scripted))
-        run(client.send(letter(0), **envelope()))
-        run(client.send(letter(1), **envelope()))
+        run(client.send(numbered(0), **envelope()))
+        run(client.send(numbered(1), **envelope()))
         scripted.wait_closed(1)
         run(client.aclose())
         scripted.wait_closed(2)
@@ -300,12 +300,12 @@ def test_a_client_in_use_in_another_running_loop_is_refused() -> None:
 
     async def main() -> None:
         async with AsyncClient(server_for(scripted)) as client:
-            await client.send(letter(0), **envelope())
+            await client.send(numbered(0), **envelope())
             with pytest.raises(ConfigError, match="another event loop"):
-                await asyncio.to_thread(run, client.send(letter(1), **envelope()))
+                await asyncio.to_thread(run, client.send(numbered(1), **envelope()))
             (outcome,) = await asyncio.to_thread(run, collect(client))
             assert isinstance(outcome.error, ConfigError)
-            await client.send(letter(2), **envelope())
+            await client.send(numbered(2), **envelope())
 
     async def collect(client: AsyncClient) -> list[Outcome]:
         return [one async for one in client.send_many([item(1)])]

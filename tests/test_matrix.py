@@ -140,7 +140,7 @@ BEFORE = {
 """Where a step's reply comes if it comes before the command: right behind this one."""
 
 AFTER = {**dict(itertools.pairwise(_ORDER)), "rset": "kept", "kept": "rcpt"}
-"""Where a reply too many is noticed."""
+"""Where an extra reply is noticed."""
 
 Then = Literal["go on", "silent", "next", "fresh", "stop"]
 """silent: a new connection, and no word of it. fresh: as next, else a new connection."""
@@ -188,7 +188,7 @@ def verdict(step: str, fault: str, offers: Sequence[str] = ()) -> Verdict:
     """What the policy says of this fault at this step."""
     kept = step in ("rset", "kept")
     if step == "quit" or (step, fault) in (
-        ("starttls", "two"),  # what stands behind the 220 was never said
+        ("starttls", "two"),  # what stands after the 220 was never said
         ("ehlo2", "early"),
         ("final", "two"),  # the first one is the answer: the message is taken
     ):

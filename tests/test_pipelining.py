@@ -13,14 +13,14 @@ from groups import (
     RCPTS,
     REPLIES,
     TO,
-    behind,
     caught,
     check_outcome,
     contents,
     outcome,
+    pipelined_after,
     script,
 )
-from leaks import InLoop, letter, one_port
+from leaks import InLoop, numbered, one_port
 from scripted import (
     Action,
     Connection,
@@ -65,12 +65,12 @@ def test_one_write(case: str, send: Send) -> None:
     """The whole group comes with MAIL, where it may, and the content after the 354."""
     offers, policy, options, group = WRITES[case]
     seen, data = list[list[bytes]](), list[list[bytes]]()
-    watch = {"mail": behind(seen), "data": behind(data)}
+    watch = {"mail": pipelined_after(seen), "data": pipelined_after(data)}
     for on in (watch, {}):
         with one_port(Script(on, offers=offers)) as scripted:
-            receipt = caught(send, letter(1), server_for(scripted, **policy), **options)
+            receipt = caught(send, numbered(1), server_for(scripted, **policy), **options)
         assert receipt.accepted == tuple(TO)
-        assert contents(scripted) == [letter(1)]
+        assert contents(scripted) == [numbered(1)]
         scripted.assert_clean()
     assert (seen, data) == ([group], [[]])
 
@@ -79,15 +79,15 @@ def test_one_write(case: str, send: Send) -> None:
 def test_rset_is_in_the_group(face: Any) -> None:
     """On a kept connection RSET goes before MAIL in the same write, after a refusal."""
     seen: list[list[bytes]] = []
-    on = {"rcpt:2": reply(550, "5.1.1", "no"), "rset": behind(seen)}
+    on = {"rcpt:2": reply(550, "5.1.1", "no"), "rset": pipelined_after(seen)}
     with one_port(script(on)) as scripted:
         with face(server_for(scripted)) as client:
-            error = caught(client.send, letter(1), require_all=True)
-            assert caught(client.send, letter(2)).accepted == tuple(TO)
+            error = caught(client.send, numbered(1), require_all=True)
+            assert caught(client.send, numbered(2)).accepted == tuple(TO)
     assert list(error.refused) == [TO[1]]
     assert seen == [[f"MAIL FROM:<{SENDER}>".encode(), *GROUP, b"DATA"]]
     assert scripted.connections[0].verbs[-7:-5] == ["RSET", "MAIL"]
-    assert contents(scripted) == [letter(2)]
+    assert contents(scripted) == [numbered(2)]
     scripted.assert_clean()
 
 
@@ -95,11 +95,11 @@ def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No group is larger than the limit, and DATA goes with the last one."""
     monkeypatch.setattr("smtpsend._wire.transactions.single._LARGEST_GROUP", 4)
     seen: list[list[bytes]] = []
-    on = {m: behind(seen) for m in ("mail", "rcpt:4", "rcpt:8")}
+    on = {m: pipelined_after(seen) for m in ("mail", "rcpt:4", "rcpt:8")}
     to = [f"b{n}@b.example" for n in range(1, 11)]
     ends = [b"RCPT TO:<b3@b.example>", b"RCPT TO:<b7@b.example>", b"DATA"]
     with one_port(script(on)) as scripted:
-        receipt = send(letter(1), server_for(scripted), sender=SENDER, recipients=to)
+        receipt = send(numbered(1), server_for(scripted), sender=SENDER, recipients=to)
     assert receipt.accepted == tuple(to)
     assert [(len(group), group[-1]) for group in seen] == [(3, end) for end in ends]
 
@@ -125,12 +125,12 @@ def test_refusals_at_every_position(require_all: bool, lax: bool) -> None:
         if require_all and nobody:
             on.pop("data:1", None)
         with one_port(script(on)) as scripted, Client(server_for(scripted)) as client:
-            found = caught(client.send, letter(1), require_all=require_all)
-            after = caught(client.send, letter(2))
+            found = caught(client.send, numbered(1), require_all=require_all)
+            after = caught(client.send, numbered(2))
         check_outcome(found, refused, require_all=require_all)
         assert (after.accepted, after.attempts) == (tuple(TO), ())
-        taken = [letter(1)] if kind is Receipt else []
-        assert contents(scripted) == [*taken, letter(2)]
+        taken = [numbered(1)] if kind is Receipt else []
+        assert contents(scripted) == [*taken, numbered(2)]
         (record,) = scripted.connections
         assert (b"DATA\r\n.\r\n" in record.received) is dot
         scripted.assert_clean()
@@ -145,7 +145,7 @@ DOTS = {
     "late": ({"final:1": LATE}, 2),
     "garbage": ({"final:1": garbage()}, 2),
     "two replies": ({"final:1": say(b"250 ok\r\n250 ok\r\n")}, 2),
-    "a stray reply behind the 354": ({"data:1": say(b"354 go\r\n250 stray\r\n")}, 2),
+    "a stray reply after the 354": ({"data:1": say(b"354 go\r\n250 stray\r\n")}, 2),
     "2yz to DATA": ({"data:1": say(b"250 ok\r\n")}, 2),
     "3yz to DATA": ({"data:1": say(b"334 x\r\n")}, 2),
 }
@@ -161,12 +161,12 @@ def test_all_refused_and_yet_a_354(case: str, face: Any) -> None:
     bad = script({**no, "data:1": say(b"354 go\r\n"), **on})
     with one_port(bad, script({})) as scripted:
         with face(server_for(scripted, reply_timeout=3, final_timeout=0.2)) as client:
-            error = caught(client.send, letter(1))
-            after = caught(client.send, letter(2))
+            error = caught(client.send, numbered(1))
+            after = caught(client.send, numbered(2))
     assert (type(error), list(error.refused)) == (RecipientsRefused, TO)
     assert (after.accepted, after.attempts) == (tuple(TO), ())
     assert after.elapsed < 2
-    assert contents(scripted) == [letter(2)]
+    assert contents(scripted) == [numbered(2)]
     assert len(scripted.connections) == count, "in doubt, and used again, or the reverse"
     scripted.assert_clean(auths=count)
 
@@ -217,7 +217,7 @@ def lose_at(n: int, mode: str, loss: str, case: str, direction: str) -> Scripted
     good = Script(on, offers=MODES[mode])
     bad = Script({**on, f"{direction}:{n}": LOSSES[loss]}, offers=MODES[mode])
     with one_port(*[bad, good][: 1 + n % 2]) as scripted:
-        found = caught(send, letter(1), server_for(scripted, **times))
+        found = caught(send, numbered(1), server_for(scripted, **times))
     try:
         check_loss(scripted, found, refused, mode)
         assert type(found) is not ConnectionLost or not n % 2

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from leaks import InLoop, eventually, ids, letter, one_port
+from leaks import InLoop, eventually, ids, numbered, one_port
 from scripted import (
     Script,
     ScriptedServer,
@@ -57,7 +57,7 @@ def test_no_more_connections_than_allowed_and_no_fewer() -> None:
     with one_port(script) as scripted, ThreadPoolExecutor(12) as threads:
         with Client(server_for(scripted), max_connections=3) as client:
             send = client.send
-            sends = [threads.submit(send, letter(n), **envelope()) for n in range(12)]
+            sends = [threads.submit(send, numbered(n), **envelope()) for n in range(12)]
             assert all(one.result(40).attempts == () for one in sends)
     scripted.assert_clean(auths=3)
     assert ids(scripted) == list(range(12))
@@ -70,7 +70,7 @@ def test_a_connection_serves_no_more_messages_than_allowed(face: Face) -> None:
     with one_port() as scripted:
         with face(server_for(scripted), max_messages=3) as client:
             for n in range(7):
-                assert client.send(letter(n), **envelope()).attempts == ()
+                assert client.send(numbered(n), **envelope()).attempts == ()
     scripted.assert_clean(auths=3)
     assert [len(c.accepted) for c in scripted.connections] == [3, 3, 1]
     assert all(c.verbs[-1] == "QUIT" for c in scripted.connections)
@@ -85,10 +85,10 @@ def test_a_connection_is_kept_no_longer_than_allowed(limits: dict[str, float]) -
     """It is ended by QUIT while the client is idle, and the next send opens another."""
     with one_port() as scripted:
         with Client(server_for(scripted), **limits) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             scripted.wait_closed(1)
             assert scripted.connections[0].verbs[-1] == "QUIT"
-            assert client.send(letter(2), **envelope()).attempts == ()
+            assert client.send(numbered(2), **envelope()).attempts == ()
     scripted.assert_clean(auths=2)
     assert [len(c.accepted) for c in scripted.connections] == [1, 1]
 
@@ -99,7 +99,7 @@ def test_a_connection_too_old_after_its_message_is_not_kept() -> None:
     with one_port({"final": wait_until(release) + normal()}) as scripted:
         with Client(server_for(scripted), max_age=0.05) as client:
             with ThreadPoolExecutor(1) as threads:
-                send = threads.submit(client.send, letter(1), **envelope())
+                send = threads.submit(client.send, numbered(1), **envelope())
                 scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
                 threading.Event().wait(0.1)  # what the test is about: time passes
                 release.set()
@@ -114,12 +114,12 @@ def test_a_full_pool_waits_no_longer_than_the_deadline() -> None:
     script = {"final:1": wait_until(release) + normal()}
     with one_port(script) as scripted, ThreadPoolExecutor(2) as threads:
         with Client(server_for(scripted), max_connections=1) as client:
-            first = threads.submit(client.send, letter(1), **envelope())
+            first = threads.submit(client.send, numbered(1), **envelope())
             scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
-            patient = threads.submit(client.send, letter(2), **envelope())
+            patient = threads.submit(client.send, numbered(2), **envelope())
             eventually(lambda: client._pool._waiting)
             for call in (
-                lambda: client.send(letter(3), **envelope(), timeout=0.2),
+                lambda: client.send(numbered(3), **envelope(), timeout=0.2),
                 lambda: client.check(timeout=0.2),
             ):
                 with pytest.raises(ConnectError) as caught:
@@ -131,7 +131,7 @@ def test_a_full_pool_waits_no_longer_than_the_deadline() -> None:
                 assert "max_connections" in caught.value.hint
             release.set()
             assert first.result(20).attempts == patient.result(20).attempts == ()
-            client.send(letter(3), **envelope())
+            client.send(numbered(3), **envelope())
     scripted.assert_clean()
     assert ids(scripted) == [1, 2, 3]
     assert len(scripted.connections) == 1
@@ -180,10 +180,10 @@ def test_dead_while_idle(face: Face, end: str) -> None:
     script = {"final:1": normal() + wait_until(go) + spoil + tell(said) + leave}
     with one_port(script, {}) as scripted:
         with face(server_for(scripted)) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             go.set()
             assert said.wait(20)
-            receipt = client.send(letter(2), **envelope())
+            receipt = client.send(numbered(2), **envelope())
     replaced(scripted, receipt)
     assert receipt.elapsed < CALM["reply_timeout"] / 2
 
@@ -214,8 +214,8 @@ def test_dead_at_mail(face: Face, end: str) -> None:
     """The connection looked healthy and was not: replaced in silence."""
     with one_port({"mail:2": AT_MAIL[end]}, {}) as scripted:
         with face(server_for(scripted, reply_timeout=0.5)) as client:
-            client.send(letter(1), **envelope())
-            receipt = client.send(letter(2), **envelope())
+            client.send(numbered(1), **envelope())
+            receipt = client.send(numbered(2), **envelope())
     replaced(scripted, receipt)
 
 
@@ -229,8 +229,8 @@ def test_dead_at_rset(face: Face, end: str) -> None:
     with one_port(script, {}) as scripted:
         with face(server_for(scripted, reply_timeout=0.5)) as client:
             with pytest.raises(RecipientsRefused):
-                client.send(letter(1), **envelope())
-            receipt = client.send(letter(2), **envelope())
+                client.send(numbered(1), **envelope())
+            receipt = client.send(numbered(2), **envelope())
     scripted.assert_clean(auths=2)
     assert receipt.attempts == ()
     assert [len(c.accepted) for c in scripted.connections] == [0, 1]
@@ -244,9 +244,9 @@ def test_many_dead_connections_at_once() -> None:
     with one_port(*[dying] * 4, {}) as scripted, ThreadPoolExecutor(4) as threads:
         with Client(server_for(scripted)) as client:
             send = client.send
-            first = [threads.submit(send, letter(n), **envelope()) for n in range(4)]
+            first = [threads.submit(send, numbered(n), **envelope()) for n in range(4)]
             assert all(one.result(40).attempts == () for one in first)
-            receipt = send(letter(4), **envelope())
+            receipt = send(numbered(4), **envelope())
     scripted.assert_clean(auths=5)
     assert receipt.attempts == ()
     assert ids(scripted) == list(range(5))
@@ -269,12 +269,12 @@ def test_three_messages_a_connection(face: Face, many: bool, script: str) -> Non
     with one_port(Script(THREE_EACH[script])) as scripted:
         with face(server_for(scripted), max_connections=2 if many else 1) as client:
             if many:
-                batch = [(letter(n), SENDER, [RECIPIENT]) for n in range(11)]
+                batch = [(numbered(n), SENDER, [RECIPIENT]) for n in range(11)]
                 outcomes = list(client.send_many(batch))
                 assert [o.error for o in outcomes] == [None] * 11
                 receipts = [o.receipt for o in outcomes]
             else:
-                receipts = [client.send(letter(n), **envelope()) for n in range(11)]
+                receipts = [client.send(numbered(n), **envelope()) for n in range(11)]
     scripted.assert_clean(auths=None)
     assert all(one.attempts == () for one in receipts)
     assert ids(scripted) == list(range(11))

@@ -16,8 +16,8 @@ def test_a_deadline_in_a_name_look_up_that_hangs() -> None:
     """The call ends in a typed error, and the process with it."""
     program = """
 socket.getaddrinfo = block
-for call in (lambda: send(letter(1), where, **to, timeout=0.2),
-             lambda: asyncio.run(send_async(letter(1), where, **to, timeout=0.2))):
+for call in (lambda: send(numbered(1), where, **to, timeout=0.2),
+             lambda: asyncio.run(send_async(numbered(1), where, **to, timeout=0.2))):
     try:
         call()
     except ConnectError as error:
@@ -31,19 +31,19 @@ for call in (lambda: send(letter(1), where, **to, timeout=0.2),
 # The end of the process.
 
 AT_EXIT = {
-    "send": "send(letter(1), where, **to)",
-    "send_async": "asyncio.run(send_async(letter(1), where, **to))",
+    "send": "send(numbered(1), where, **to)",
+    "send_async": "asyncio.run(send_async(numbered(1), where, **to))",
     "Client": """
     with Client(where) as client:
-        client.send(letter(1), **to)
-        client.send(letter(2), **to)""",
+        client.send(numbered(1), **to)
+        client.send(numbered(2), **to)""",
     "send_many": """
     with Client(where) as client:
         assert all(o.receipt for o in client.send_many(batch(1, 2, 3)))""",
 }
 
 
-@pytest.mark.parametrize("before", ["pass", "send(letter(0), where, **to)"])
+@pytest.mark.parametrize("before", ["pass", "send(numbered(0), where, **to)"])
 @pytest.mark.parametrize("how", AT_EXIT)
 def test_sends_at_the_end_of_the_process(how: str, before: str) -> None:
     """From an `atexit` handler, where no thread starts any more on 3.12 and newer."""
@@ -100,7 +100,11 @@ EARLY = "from gevent import monkey\nmonkey.patch_all()\n"
 GEVENT = {
     "patched first": (EARLY, "pass", "sent"),
     "patched late": ("", EARLY, "ConfigError"),
-    "patched after a send": ("", "send(letter(0), where, **to)\n" + EARLY, "ConfigError"),
+    "patched after a send": (
+        "",
+        "send(numbered(0), where, **to)\n" + EARLY,
+        "ConfigError",
+    ),
     "patched but for threads": (EARLY.replace("()", "(thread=False)"), "", "ConfigError"),
 }
 needs_gevent = pytest.mark.skipif(
@@ -134,7 +138,7 @@ def test_greenlets_share_a_client() -> None:
     program = """
 import gevent
 with Client(where) as client:
-    jobs = [gevent.spawn(client.send, letter(n), **to) for n in range(20)]
+    jobs = [gevent.spawn(client.send, numbered(n), **to) for n in range(20)]
     gevent.joinall(jobs, raise_error=True)
 """
     with one_port() as scripted:
@@ -150,7 +154,7 @@ import gevent
 
 def refused():
     try:
-        send(letter(1), where, **to)
+        send(numbered(1), where, **to)
     except ConfigError:
         return "ConfigError"
 
@@ -166,12 +170,12 @@ def test_a_fork_under_gevent() -> None:
     """With an idle connection in the parent: both go on sending."""
     program = """
 with Client(where) as client:
-    client.send(letter(0), **to)
+    client.send(numbered(0), **to)
     child = os.fork()
-    client.send(letter(1 if child else 2), **to)
+    client.send(numbered(1 if child else 2), **to)
     if child:
         join(child)
-        client.send(letter(3), **to)
+        client.send(numbered(3), **to)
 """
     with one_port() as scripted:
         ran(program, scripted, EARLY)

@@ -26,14 +26,14 @@ def test_parent_and_child_send_at_once() -> None:
     """Idle connections in the parent stay the parent's; the child opens its own."""
     program = """
 with Client(where) as client:
-    client.send(letter(0), **to)
+    client.send(numbered(0), **to)
     child = os.fork()
     first = 10 if child else 20
     for n in range(3):
-        assert client.send(letter(first + n), **to).attempts == ()
+        assert client.send(numbered(first + n), **to).attempts == ()
     if child:
         join(child)
-        assert client.send(letter(13), **to).attempts == ()
+        assert client.send(numbered(13), **to).attempts == ()
 """
     with one_port() as scripted:
         ran(program, scripted)
@@ -47,7 +47,7 @@ def test_forks_while_threads_send() -> None:
     program = """
 def ten(first):
     for n in range(10):
-        client.send(letter(first + n), **to)
+        client.send(numbered(first + n), **to)
 
 with Client(where) as client:
     threads = [threading.Thread(target=ten, args=[n]) for n in (0, 10, 20, 30)]
@@ -57,8 +57,8 @@ with Client(where) as client:
     for n in (100, 200, 300, 400, 500, 600):
         children.append(os.fork())
         if not children[-1]:
-            client.send(letter(n), **to)
-            send(letter(n + 1), where, **to)
+            client.send(numbered(n), **to)
+            send(numbered(n + 1), where, **to)
             client.close()
             os._exit(0)
     join(*children)
@@ -82,11 +82,11 @@ for worker in (1, 2, 3):
     workers.append(os.fork())
     if not workers[-1]:
         for n in range(2):
-            assert client.send(letter(10 * worker + n), **to).attempts == ()
+            assert client.send(numbered(10 * worker + n), **to).attempts == ()
         assert all(o.receipt for o in client.send_many(batch(10 * worker + 2)))
         sys.exit()
 join(*workers)
-client.send(letter(1), **to)
+client.send(numbered(1), **to)
 """
     with one_port() as scripted:
         ran(program, scripted)
@@ -101,10 +101,10 @@ def test_a_pool_of_forked_workers() -> None:
 import multiprocessing
 
 client = Client(where)
-client.send(letter(100), **to)
+client.send(numbered(100), **to)
 
 def task(n):
-    return client.send(letter(n), **to).message_id
+    return client.send(numbered(n), **to).message_id
 
 with multiprocessing.get_context("fork").Pool(3) as pool:
     say(len(set(pool.map(task, range(12), chunksize=1))))
@@ -122,10 +122,10 @@ def test_a_child_holds_no_copy_of_a_connection() -> None:
     """The server sees the parent hang up while the child, which sends, goes on."""
     program = """
 client, plain = Client(where), AsyncClient(where)
-client.send(letter(0), **to)
+client.send(numbered(0), **to)
 
 async def main():
-    await plain.send(letter(1), **to)
+    await plain.send(numbered(1), **to)
     child = os.fork()
     if child:
         client.close()
@@ -149,9 +149,9 @@ asyncio.run(main())
 # Ctrl-C.
 
 SENDS = {
-    "send": "send(letter(1), where, **to)",
-    "send_async": "asyncio.run(send_async(letter(1), where, **to))",
-    "Client.send": "Client(where).send(letter(1), **to)",
+    "send": "send(numbered(1), where, **to)",
+    "send_async": "asyncio.run(send_async(numbered(1), where, **to))",
+    "Client.send": "Client(where).send(numbered(1), **to)",
     "Client.send_many": "list(Client(where, max_connections=1).send_many(batch(1, 2)))",
     "Client.check": "Client(where).check()",
     "AsyncClient.send_many": """
@@ -163,7 +163,7 @@ SENDS = {
 }
 INTERRUPTED = """
 idle = Client(where)
-idle.send(letter(0), **to)
+idle.send(numbered(0), **to)
 try:
     {}
 except KeyboardInterrupt:

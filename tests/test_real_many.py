@@ -146,7 +146,7 @@ def test_fifty(real_server: RealServer, drive: Drive, connects: list[int]) -> No
     names = [f"{n:02}" for n in range(50)]
     messages = [batch.message(name) for name in names]
     (outcomes,) = drive(server_on(real_server), call("send_many", messages))
-    # chasquid loses what stands behind the final dot, and one connection finds out.
+    # chasquid loses what stands after the final dot, and one connection finds out.
     assert 1 <= len(connects) <= 4 + (real_server.name == "chasquid")
     assert sorted(outcome.index for outcome in outcomes) == list(range(50))
     for outcome in outcomes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from groups import MODES, OFFERS
-from leaks import letter, one_port
+from leaks import numbered, one_port
 from scripted import Action, Script, ScriptedServer, close, hang, reply, rst
 from sending import SENDER, patiently, server_for
 
@@ -50,7 +50,7 @@ def by_client(message: bytes, server: Server, **options: Any) -> Receipt:
         try:
             return client.send(message, **options)
         finally:
-            client.send(letter(2), sender=SENDER, recipients=[OTHER])
+            client.send(numbered(2), sender=SENDER, recipients=[OTHER])
 
 
 ways = pytest.mark.parametrize("way", [send, by_client])
@@ -59,7 +59,7 @@ ways = pytest.mark.parametrize("way", [send, by_client])
 def caught(way: Any, server: Server, to: list[str] = MANY, **options: Any) -> Any:
     """The receipt or the error."""
     try:
-        return way(letter(1), server, sender=SENDER, recipients=to, **options)
+        return way(numbered(1), server, sender=SENDER, recipients=to, **options)
     except SendError as error:
         return error
 
@@ -79,7 +79,7 @@ def check(scripted: ScriptedServer, found: Any) -> None:
 def parts(scripted: ScriptedServer) -> list[int]:
     """How many recipients each accepted transaction of the message had."""
     ours = [m for m in scripted.accepted if m.recipients != (OTHER,)]
-    assert all(m.content == letter(1) for m in ours)
+    assert all(m.content == numbered(1) for m in ours)
     return [len(m.recipients) for m in ours]
 
 
@@ -192,9 +192,9 @@ def test_mailmax(mode: str, way: Any, calls: list[int]) -> None:
             options = {"sender": SENDER, "recipients": MANY[start : start + n]}
             start += n
             if way is send:
-                found = send(letter(1), server_for(scripted), **options)
+                found = send(numbered(1), server_for(scripted), **options)
             else:
-                found = client.send(letter(1), **options)
+                found = client.send(numbered(1), **options)
             assert (len(found.accepted), found.attempts) == (n, ())
     assert len(parts(scripted)) == 5
     assert max(c.verbs.count("MAIL") for c in scripted.connections) <= 2

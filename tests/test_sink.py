@@ -110,8 +110,8 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The commands accept the same URL, and the same variables."""
     with ScriptedServer(SINK, implicit=None, starttls2=None) as scripted:
         url = f"smtp://127.0.0.1:{scripted.port('starttls')}?security=plaintext"
-        letter = ["--from", SENDER, "--to", RECIPIENT, "--subject", "Hi", "--text", "x"]
-        assert main(["send", "--server", url, *letter]) == 0
+        mail = ["--from", SENDER, "--to", RECIPIENT, "--subject", "Hi", "--text", "x"]
+        assert main(["send", "--server", url, *mail]) == 0
         assert main(["check", url]) == 0
         assert main(["explain", "--server", url]) == 0
     assert "plaintext" in capsys.readouterr().out

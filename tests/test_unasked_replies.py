@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from leaks import eventually, letter, one_port
+from leaks import eventually, numbered, one_port
 from scripted import Script, ScriptedServer, close, cut, normal, reply, rst, say
 from scripted.actions import Action
 from sending import MESSAGE, WAYS, Send, envelope, server_for
@@ -62,12 +62,12 @@ def test_idle(what: str) -> None:
     go = threading.Event()
     with one_port({"final": after(go, UNASKED[what])}, {}) as scripted:
         with Client(server_for(scripted), idle_timeout=600, max_age=600) as client:
-            client.send(letter(1), **envelope())
+            client.send(numbered(1), **envelope())
             assert len(client._pool._idle) == 1
             go.set()
             eventually(lambda: not client._pool._idle, "it is kept")
             scripted.wait_closed(1)
-            assert client.send(letter(2), **envelope()).attempts == ()
+            assert client.send(numbered(2), **envelope()).attempts == ()
     assert [len(c.accepted) for c in scripted.connections] == [1, 1]
     assert "QUIT" not in scripted.connections[0].verbs
 
@@ -79,10 +79,10 @@ def test_idle_in_a_loop(what: str) -> None:
 
     async def run() -> None:
         async with AsyncClient(server_for(scripted), idle_timeout=600) as client:
-            await client.send(letter(1), **envelope())
+            await client.send(numbered(1), **envelope())
             go.set()
             await asyncio.to_thread(scripted.wait_closed, 1)
-            await client.send(letter(2), **envelope())
+            await client.send(numbered(2), **envelope())
 
     with one_port({"final": after(go, UNASKED[what])}, {}) as scripted:
         asyncio.run(run())
@@ -98,7 +98,7 @@ def test_others_are_kept() -> None:
     with one_port(*scripts) as scripted:
         with Client(server_for(scripted), idle_timeout=600) as client:
             to = envelope()
-            items = [(letter(n), to["sender"], to["recipients"]) for n in range(2)]
+            items = [(numbered(n), to["sender"], to["recipients"]) for n in range(2)]
             threads = [
                 threading.Thread(target=lambda item=item: client.send(item[0], **to))
                 for item in items
@@ -111,8 +111,8 @@ def test_others_are_kept() -> None:
             go.set()
             scripted.wait_closed(1)
             eventually(lambda: len(client._pool._idle) == 1)
-            client.send(letter(3), **to)
-            client.send(letter(4), **to)
+            client.send(numbered(3), **to)
+            client.send(numbered(4), **to)
     assert len(scripted.connections) == 2
 
 

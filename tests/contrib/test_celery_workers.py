@@ -16,7 +16,7 @@ import pytest
 import redis
 from celery import Celery
 from celery.exceptions import WorkerLostError
-from leaks import eventually, ids, letter, one_port
+from leaks import eventually, ids, numbered, one_port
 from scripted import Message, ScriptedServer, close, hang, reply
 from sending import RECIPIENT, SENDER
 
@@ -82,7 +82,7 @@ class Worker:
 
     def send(self, n: int) -> Any:
         """Give it message `n`."""
-        given = prepare(letter(n), sender=SENDER, recipients=[RECIPIENT])
+        given = prepare(numbered(n), sender=SENDER, recipients=[RECIPIENT])
         return self.app.send_task("tests.worker", [given.to_dict()])
 
     def children(self) -> list[int]:
@@ -153,7 +153,7 @@ def test_tries_and_results(broker: str, tmp_path: Path) -> None:
         eventually(lambda: made.waiting() == 0)
     assert ids(scripted) == [0, 1, 3]
     whole = [m.content for m in came(scripted) if m.content]
-    assert whole == [letter(n) for n in range(4)]
+    assert whole == [numbered(n) for n in range(4)]
 
 
 @pytest.mark.parametrize("all_of_it", [False, True], ids=["process", "worker"])
@@ -173,4 +173,4 @@ def test_a_worker_killed_in_mid_send(
                 lost.get(timeout=LIMIT)
         assert made.send(2).get(timeout=LIMIT)["accepted"] == [RECIPIENT]
         eventually(lambda: made.waiting() == 0)
-    assert [m.content for m in came(scripted)] == [letter(1), letter(2)]
+    assert [m.content for m in came(scripted)] == [numbered(1), numbered(2)]

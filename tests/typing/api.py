@@ -173,7 +173,7 @@ with Client(
     client.close()
 
 
-async def letters() -> AsyncIterator[EmailMessage]:
+async def mails() -> AsyncIterator[EmailMessage]:
     """An async iterable."""
     yield message
 
@@ -183,7 +183,7 @@ async def many() -> None:
     async with AsyncClient(server) as client:
         assert_type(client, AsyncClient)
         assert_type(await client.send(message), Receipt)
-        assert_type(client.send_many(letters()), AsyncIterator[Outcome])
+        assert_type(client.send_many(mails()), AsyncIterator[Outcome])
         await client.check()
         await client.aclose()
 
