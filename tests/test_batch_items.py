@@ -163,7 +163,7 @@ def test_an_iterable_that_raises_what_is_no_exception(kind: type[BaseException])
 # Sources that are left.
 
 
-def numbered(closed: list[str]) -> Iterator[Any]:
+def sync_source(closed: list[str]) -> Iterator[Any]:
     """Messages without end, from something that is to be closed."""
     try:
         n = 0
@@ -174,10 +174,10 @@ def numbered(closed: list[str]) -> Iterator[Any]:
         closed.append("closed")
 
 
-async def numbered_async(closed: list[str]) -> AsyncIterator[Any]:
+async def async_source(closed: list[str]) -> AsyncIterator[Any]:
     """The same, with a goodbye that takes a turn of the loop."""
     try:
-        for item in numbered([]):
+        for item in sync_source([]):
             yield item
             await asyncio.sleep(0)
     finally:
@@ -192,16 +192,16 @@ class Reusable:
         self.closed = closed
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        async for item in numbered_async(self.closed):
+        async for item in async_source(self.closed):
             yield item
 
 
 LEFT = [
     (source, how)
-    for source in (numbered_async, Reusable, numbered)
+    for source in (async_source, Reusable, sync_source)
     for how in ("aclose", "break", "cancelled", "error")
     # What the error keeps, by its traceback, is kept from being closed in any loop.
-    if source is not numbered or how in ("aclose", "break")
+    if source is not sync_source or how in ("aclose", "break")
 ]
 
 
@@ -274,7 +274,7 @@ def test_an_async_generator_whose_goodbye_raises(
 
     async def source() -> AsyncIterator[Any]:
         try:
-            for item in numbered([]):
+            for item in sync_source([]):
                 yield item
         finally:
             raise KeyError(SECRET)
@@ -295,11 +295,11 @@ def test_a_generator_whose_sync_batch_is_left() -> None:
     """As in a `for` loop that is left: it is closed unless the caller still has it."""
     closed: list[str] = []
     with one_port() as scripted, Client(server_for(scripted)) as client:
-        outcomes = client.send_many(numbered(closed))
+        outcomes = client.send_many(sync_source(closed))
         next(outcomes)
         outcomes.close()
         assert closed == ["closed"]
-        kept = numbered(closed)
+        kept = sync_source(closed)
         outcomes = client.send_many(kept)
         next(outcomes)
         outcomes.close()

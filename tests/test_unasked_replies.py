@@ -118,7 +118,8 @@ def test_others_are_kept() -> None:
 
 def channels() -> list[Channel]:
     """The channels that there are."""
-    # Not isinstance, which asks an object for its class: other tests leave some that raise.
+    # Not isinstance, which asks an object for its class: other tests leave some that
+    # raise then.
     return [one for one in gc.get_objects() if issubclass(type(one), Channel)]
 
 

@@ -94,18 +94,18 @@ VALUES: dict[str, Callable[[str], object]] = {
     "redirect_to": lambda s: Server("h", redirect_to=f"ann{s}@example.org"),
     "method": lambda s: Method(587, f"starttls{s}"),  # type: ignore[arg-type]
     "cafile": lambda s: Client(Server("127.0.0.1", cafile=f"/nowhere{s}")).check(),
-    "attachment": lambda s: numbered(attachments=[f"/nowhere{s}"]),
-    "attached name": lambda s: numbered(attachments=[(f"n{s}", b"x")]),
-    "content id": lambda s: numbered(html="x", inline={f"n{s}": ("n", b"x")}),
-    "subject": lambda s: numbered(subject=f"Hello {s}"),
-    "text": lambda s: numbered(text=f"Hello {s}"),
-    "HTML": lambda s: numbered(html=f"Hello {s}"),
-    "header name": lambda s: numbered(headers={f"X-{s}": "x"}),
-    "header": lambda s: numbered(headers={"X-A": f"x{s}"}),
-    "From": lambda s: numbered(sender=f"ann{s}@example.org"),
-    "From, name": lambda s: numbered(sender=f"Ann {s} <ann@example.org>"),
-    "To": lambda s: numbered(to=f"bob@{s}.example"),
-    "Reply-To": lambda s: numbered(reply_to=f"bob{s}@example.net"),
+    "attachment": lambda s: an_example(attachments=[f"/nowhere{s}"]),
+    "attached name": lambda s: an_example(attachments=[(f"n{s}", b"x")]),
+    "content id": lambda s: an_example(html="x", inline={f"n{s}": ("n", b"x")}),
+    "subject": lambda s: an_example(subject=f"Hello {s}"),
+    "text": lambda s: an_example(text=f"Hello {s}"),
+    "HTML": lambda s: an_example(html=f"Hello {s}"),
+    "header name": lambda s: an_example(headers={f"X-{s}": "x"}),
+    "header": lambda s: an_example(headers={"X-A": f"x{s}"}),
+    "From": lambda s: an_example(sender=f"ann{s}@example.org"),
+    "From, name": lambda s: an_example(sender=f"Ann {s} <ann@example.org>"),
+    "To": lambda s: an_example(to=f"bob@{s}.example"),
+    "Reply-To": lambda s: an_example(reply_to=f"bob{s}@example.net"),
 }
 
 
@@ -115,7 +115,7 @@ def environ(**changes: str | None) -> Server:
     return Server.from_env({f"SMTP_{k}": v for k, v in found.items() if v is not None})
 
 
-def numbered(**changes: Any) -> object:
+def an_example(**changes: Any) -> object:
     """A message, composed."""
     return compose(**{"sender": "ann@example.org", "to": "bob@example.net"} | changes)
 

@@ -52,7 +52,7 @@ def outbox() -> Iterator[Outbox]:
         yield box
 
 
-def numbered() -> dict[str, Any]:
+def an_example() -> dict[str, Any]:
     """A prepared message, as it comes out of a broker that speaks JSON."""
     message = compose(sender=SENDER, to=RECIPIENT, subject="Grüße", text="ü")
     return json.loads(json.dumps(prepare(message).to_dict()))
@@ -88,7 +88,7 @@ def test_what_is_temporary_is_tried_again(
 ) -> None:
     """Two failures cost two retries, and each try sends the same bytes."""
     outbox.fail_next(kind, code=code, times=2)
-    message = numbered()
+    message = an_example()
     assert task.apply(args=[message]).get()["message_id"] == message["message_id"]
     assert len(outbox.failed) == 2
     assert {m.content for m in outbox.failed} == {outbox[0].content}
@@ -110,7 +110,7 @@ def test_all_else_fails_the_task(
 ) -> None:
     """What is unknown or will not pass is tried once, and the task fails with it."""
     outbox.fail_next(kind, code=code)
-    done = task.apply(args=[numbered()])
+    done = task.apply(args=[an_example()])
     assert done.state == "FAILURE"
     assert type(done.result) is kind
     assert pickle.loads(pickle.dumps(done.result)).hint == done.result.hint
@@ -120,13 +120,13 @@ def test_all_else_fails_the_task(
 def test_the_last_retry_fails_with_its_error(outbox: Outbox, task: Any) -> None:
     """When no retry is left, the task fails with the error of the last try."""
     outbox.fail_next(ConnectionLost, times=9)
-    done = task.apply(args=[numbered()])
+    done = task.apply(args=[an_example()])
     assert type(done.result) is ConnectionLost
     assert len(outbox.failed) == 3
 
 
 @pytest.mark.parametrize(
-    "bad", [{}, None, "text", {"sender": 1}, {**numbered(), "content": "?"}]
+    "bad", [{}, None, "text", {"sender": 1}, {**an_example(), "content": "?"}]
 )
 def test_what_is_no_message_fails_the_task(outbox: Outbox, task: Any, bad: Any) -> None:
     """A queue that others write to cannot make it do anything else."""
@@ -152,7 +152,7 @@ def test_delays_grow(
     task.retry = retry
     for _ in range(20):
         outbox.fail_next(ConnectionLost)
-        task.apply(args=[numbered()], retries=retries)
+        task.apply(args=[an_example()], retries=retries)
     assert all(least <= wait <= most for wait in waits)
     assert len(set(waits)) > 1
 
@@ -188,7 +188,7 @@ def test_the_server_is_asked_for_once_and_late(outbox: Outbox, app: Celery) -> N
     task = app.tasks[mail_task(server, name="tests.late").name]
     assert calls == []
     for _ in range(2):
-        task.apply(args=[numbered()]).get()
+        task.apply(args=[an_example()]).get()
     assert calls == [1]
 
 
@@ -222,7 +222,7 @@ class Tries:
 
     def run(self, retries: int = 0) -> Any:
         self._clock.now += 1000
-        return self._task.apply(args=[numbered()], retries=retries)
+        return self._task.apply(args=[an_example()], retries=retries)
 
 
 def test_a_refused_login_is_retried_for_hours(
@@ -266,7 +266,7 @@ def test_a_queue_does_not_lock_the_account(
     tries = Tries(task, clock)
     outbox.fail_next(AuthError, times=2)
     tries.run()
-    messages = [numbered() for _ in range(100)]
+    messages = [an_example() for _ in range(100)]
     done = [task.apply(args=[message]).result for message in messages]
     assert len(outbox.failed) == 1
     assert [e.message_id for e in done] == [m["message_id"] for m in messages]
@@ -320,7 +320,7 @@ def test_a_failure_comes_back_whole(
     name = f"tests.whole-{kind.__name__}"
     task = app.tasks[mail_task(URL, name=name, auth_retries=0).name]
     outbox.fail_next(kind)
-    error = task.apply(args=[numbered()]).result
+    error = task.apply(args=[an_example()]).result
     backend = app.backend
     assert backend.serializer == "json"
     stored = backend.decode(backend.encode(backend.prepare_exception(error)))
@@ -342,7 +342,7 @@ def test_a_refused_message_ends_the_pause(
     outbox.fail_next(Rejected)
     assert type(tries.run().result) is AuthError
     assert type(tries.run().result) is Rejected
-    assert task.apply(args=[numbered()]).state == "SUCCESS"
+    assert task.apply(args=[an_example()]).state == "SUCCESS"
 
 
 def test_what_is_stored_is_not_trusted() -> None:
