@@ -1,7 +1,7 @@
-"""When this machine runs out of something: file descriptors, memory, threads.
+"""Recognises shortages of this machine: of file descriptors, memory, threads.
 
-Such a failure passes, and says nothing about the server, the file or the name that was
-being looked at: it is a temporary error wherever it happens, and never a `ConfigError`.
+A shortage is temporary, and its cause is not the server, file or name that was in use. So
+it always becomes a temporary error, and never a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ _RAN_OUT = {
     "WSAEMFILE": "this process has no file descriptor left",
     "WSAENOBUFS": "this machine has no buffer space left for a socket",
 }
-_WORDS = {
-    getattr(errno, name): words
-    for name, words in _RAN_OUT.items()
-    if hasattr(errno, name)
+_BY_ERRNO = {
+    getattr(errno, name): text for name, text in _RAN_OUT.items() if hasattr(errno, name)
 }
 
 HINT = (
     "nothing was sent: send again later; see what this process holds open, and its "
     "limits (ulimit -n, ulimit -u)"
 )
-"""What to do about a shortage."""
+"""The hint of each error about a shortage."""
 
 
 def shortage(error: BaseException) -> str | None:
-    """What ran out, in words; None if `error` is about something else."""
+    """Return a text that names what ran out; None if `error` is no shortage."""
     if isinstance(error, MemoryError):
         return _RAN_OUT["ENOMEM"]
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "this machine can start no further thread"
-    # No subclass: those of ssl, of name look-ups and ours have numbers of their own.
+    # Subclasses are excluded, because in those of ssl, of the socket module's name
+    # look-ups and of this library, `errno` has another meaning.
     if type(error) is OSError:
-        return _WORDS.get(error.errno or 0)
+        return _BY_ERRNO.get(error.errno or 0)
     return None
 
 
@@ -49,12 +48,12 @@ def raise_if_short(error: BaseException, what: str, phase: Phase = Phase.CONNECT
     """Raise the typed error of a shortage, if `error` is one.
 
     Args:
-        error: what was caught.
-        what: what did not come about, such as "the CA file cannot be read".
-        phase: how far the send had come.
+        error: the exception that was caught.
+        what: the consequence, such as "the CA file cannot be read".
+        phase: the phase of the send in which it was raised.
 
     Raises:
-        ConnectError: it is one; temporary.
+        ConnectError: `error` is a shortage; the `ConnectError` is temporary.
     """
     if (why := shortage(error)) is not None:
         text = f"{what}: {why}"

@@ -1,8 +1,8 @@
-"""Errors that keep no secret in the local variables of their frames.
+"""Removes secrets from the local variables in the traceback of an error.
 
-Whoever reports an error may show the local variables of its traceback: Sentry and loguru
-do by default, rich and pytest when asked, Django on its debug page. So the frames that
-had a secret are cleared before an error leaves them.
+Error reporters show these local variables: Sentry and loguru do so by default, rich and
+pytest by an option, Django on its debug page. So, if a function has a secret in a local
+variable or an argument, its frames are cleared before an error leaves it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ T = TypeVar("T")
 def forget_locals(error: BaseException) -> None:
     """Clear the local variables of all frames of `error`, and drop its causes.
 
-    The traceback keeps its files and lines. The frame of the caller still runs, so that
-    its variables stay. The causes go whole: their texts are not ours, and the error of
-    a token function may quote the token.
+    The traceback keeps its file names and line numbers. A frame that still runs, such as
+    that of the caller, keeps its variables. The causes are dropped entirely, because
+    their texts may hold a secret: a token provider's error may quote the token.
     """
     traceback.clear_frames(error.__traceback__)
     error.__cause__ = error.__context__ = None
 
 
 def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
-    """A decorator: no error of `function` keeps its arguments or local variables."""
+    """Decorate a function, so that its errors keep no arguments or local variables."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **options: P.kwargs) -> T:
@@ -45,6 +45,6 @@ def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def hides_fields(cls: type[T]) -> type[T]:
-    """A decorator of a dataclass: no error of its `__init__` keeps what it was given."""
+    """Decorate a dataclass, so that errors of its `__init__` keep no arguments."""
     cls.__init__ = hides_arguments(cls.__init__)  # type: ignore[method-assign]
     return cls

@@ -1,4 +1,4 @@
-"""Hides secrets in texts that a person may see, in any form that a server repeats."""
+"""Hides the secrets of a call in texts for people, in each form that a server may use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from smtpsend._protocol.secret_forms import (
     SHORTEST,
     aligned,
     coded_forms,
+    common,
+    distinctive,
     part_of,
     parts,
     plain_forms,
     squeezed,
-    telling,
     unescaped,
-    usual,
 )
 
 
@@ -27,7 +27,7 @@ _ENHANCED = re.compile(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
 class Redactor:
-    """Replaces the secrets of a call by ***."""
+    """Replaces the secrets of a call by ``***``."""
 
     def __init__(self, tokens: _Tokens | None = None) -> None:
         self._tokens = tokens
@@ -47,14 +47,14 @@ class Redactor:
             self._tokens.add(secrets)
 
     def __call__(self, text: str) -> str:
-        """`text` without the secrets; a fixed text if one is spread over white space."""
+        """Return `text` without the secrets; a fixed text if one cannot be cut out."""
         if self._pattern is None:
             return text
         shown = self._pattern.sub("***", text)
         if "\n" not in shown:
             return _HIDDEN if self._holds(shown) else shown
-        # A server may break what it repeats into lines, with or without an enhanced
-        # status code on each, so that a secret may continue on the next line.
+        # A server may repeat a secret over several lines, with or without an enhanced
+        # status code at the beginning of each line.
         broken = (
             re.search(r"\*\*\*[ \t]*\n", shown) is not None
             or self._holds(shown)
@@ -63,23 +63,24 @@ class Redactor:
         return _HIDDEN if broken else shown
 
     def _holds(self, text: str) -> bool:
-        if self._forms.in_(squeezed(text)):
+        if self._forms.occur_in(squeezed(text)):
             return True
         if _ESCAPES.search(text) is None:
             return False
-        return any(self._forms.in_(squeezed(plain)) for plain in unescaped(text))
+        return any(self._forms.occur_in(squeezed(plain)) for plain in unescaped(text))
 
 
 _HIDDEN = "(hidden: it repeated a secret)"
 
 
-# Each run of PART characters has a hint at a position that can be divided by the step.
+# A hint is a piece of a form. In each run of PART characters, one piece of this length
+# begins at a position that is a multiple of the step.
 _STEP = 4
 _HINT = PART + 1 - _STEP
 
 
 class _Forms:
-    """The forms of some secrets, to be found in a squeezed text in linear time."""
+    """Finds the forms of several secrets in a squeezed text, in linear time."""
 
     def __init__(self, secrets: frozenset[str] = frozenset()) -> None:
         whole: set[str] = set()
@@ -88,8 +89,8 @@ class _Forms:
             for form in plain_forms(secret):
                 whole.add(form)
                 size = part_of(form)
-                told = filter(telling, parts(form, size))
-                of_size.setdefault(size, set()).update(told)
+                revealing = filter(distinctive, parts(form, size))
+                of_size.setdefault(size, set()).update(revealing)
             for form in coded_forms(secret):
                 of_size[PART].update(found := parts(form))
                 if not found:
@@ -97,14 +98,14 @@ class _Forms:
         self._whole = tuple(filter(None, whole))
         self._parts = [(size, frozenset(found)) for size, found in of_size.items()]
         self._short = any(len(form) < PART for form in self._whole)
-        # Nearly all texts have nothing of a secret, which a few looks show.
+        # Nearly all texts hold no part of a secret. A few look-ups of hints prove that.
         longer = whole.union(*of_size.values())
         self._hints = frozenset(
             form[at : at + _HINT] for form in longer for at in range(_STEP)
         )
 
-    def in_(self, text: str) -> bool:
-        """Whether a squeezed text has any form, or a good part of one."""
+    def occur_in(self, text: str) -> bool:
+        """Return whether a squeezed text has a form, or a part that reveals a secret."""
         looks = [text[at : at + _HINT] for at in range(0, len(text) - _HINT + 1, _STEP)]
         if self._hints.isdisjoint(looks) and not self._short:
             return False
@@ -120,16 +121,17 @@ class _Forms:
 
 @lru_cache(maxsize=16)
 def _compiled(secrets: frozenset[str]) -> tuple[re.Pattern[str], _Forms]:
-    """What is replaced in a text, and for what a text is hidden whole."""
+    """Compile the pattern that is replaced, and the forms that hide the whole text."""
     patterns: set[str] = set()
     for secret in secrets:
         patterns.add(re.escape(secret))
-        # A secret that is cut off is found by its first half; less than that could be
-        # part of a harmless word.
+        # A secret that was cut off is found by its first half. A shorter part could occur
+        # in a harmless word.
         half = max(8, len(secret) // 2)
-        # (With white space in it, what was cut may go on after the next: see _Forms.)
+        # If the secret has white space, ``\S*`` would not reach the end of it; _Forms
+        # finds such a secret.
         one_word = not re.search(r"\s", secret)
-        if len(secret) > half and one_word and not usual(secret[:half].casefold()):
+        if len(secret) > half and one_word and not common(secret[:half].casefold()):
             patterns.add(re.escape(secret[:half]) + r"\S*")
         for form in aligned(secret.encode()):
             patterns.add(re.escape(form[:SHORTEST]) + r"[A-Za-z0-9+/=_-]*")
@@ -140,7 +142,7 @@ def _compiled(secrets: frozenset[str]) -> tuple[re.Pattern[str], _Forms]:
 
 
 class _Tokens:
-    """The last tokens that a function returned; a server may repeat one later."""
+    """The last tokens that a token provider returned; a server may repeat one later."""
 
     def __init__(self) -> None:
         self.last: tuple[str, ...] = ()
@@ -152,12 +154,13 @@ class _Tokens:
 
 _MOST_TOKENS = 4
 
-# By identity, since a function need not be hashable; for as long as the `OAuth2` lives.
+# The keys are ids of `OAuth2` objects, because a token provider need not be hashable. An
+# entry is removed when its `OAuth2` is deleted.
 _tokens: dict[int, tuple[weakref.ref[OAuth2], _Tokens]] = {}
 
 
 def redactor_for(auth: Auth | None) -> Redactor:
-    """A redactor for one call, which knows what was sent before by the same `auth`."""
+    """Return a redactor for one call; it also hides earlier tokens of the same `auth`."""
     redact = Redactor()
     if isinstance(auth, OAuth2) and callable(auth.token):
         key = id(auth)

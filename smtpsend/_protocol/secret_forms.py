@@ -1,8 +1,8 @@
-"""The forms in which a server may repeat a secret, and how its escapes are undone.
+"""Computes the forms in which a server may repeat a secret, and decodes escapes.
 
-A form is looked for as it stands, or by any part of it that is long enough: a server may
-cut what it repeats, at either end. Escapes (percent, quoted-printable, HTML, JSON) may
-stand for any of its characters, so they are undone in the text that is searched.
+A server may cut off what it repeats, at either end, so a form is found by each part of it
+that is long enough. A server may also escape any character (percent, quoted-printable,
+HTML, JSON), so the escapes of a text are decoded before it is searched.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from base64 import b64encode
 from collections.abc import Iterator
 
 
-# Six characters of base64 are four bytes; a shorter form could be part of any word.
+# Six characters of base64 are four bytes. A shorter form would be found in other words.
 SHORTEST = 6
-# How long a part gives a form away: half of a secret, within these bounds.
+# A part must be half as long as the secret, but within these bounds, to reveal it.
 PART, _LONGEST_PART = 8, 24
-# Of a long token only every 16th part is looked for: a run of 16 more characters has one.
+# Of a form longer than `_LONG`, only every 16th part is searched for. A repeated piece
+# that is 16 characters longer than a part contains one of these.
 _LONG, _STRIDE = 256, 16
 
-# What servers say by themselves gives nothing away, and without it there is no EHLO to
-# read where a password begins like a keyword.
-_USUAL = (
+# Words that occur in many replies reveal no secret. Without this list, a password that
+# begins like an EHLO keyword would make the EHLO reply unreadable.
+_COMMON = (
     "pipelining enhancedstatuscodes starttls 8bitmime smtputf8 chunking binarymime "
     "requiretls deliverby futurerelease oauthbearer xoauth2 anonymous scram-sha-256-plus "
     "password username authenticate authentication authenticated authorization "
@@ -31,11 +32,11 @@ _USUAL = (
     "successful transaction mailserver submission postmaster"
 )
 
-_LOST = "?\ufffd"  # what stands for a character that a charset does not have
+_LOST = "?\ufffd"  # replacements of a character that a charset does not have
 
 
 def squeezed(text: str) -> str:
-    """`text` without white space, control characters and case."""
+    """Remove white space and control characters from `text`, and fold its case."""
     text = "".join(text.split())
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
@@ -43,7 +44,7 @@ def squeezed(text: str) -> str:
 
 
 def plain_forms(secret: str) -> set[str]:
-    """A secret in clear, as other charsets and normal forms make it, squeezed."""
+    """Return the squeezed forms of a secret in other charsets and normal forms."""
     found = {secret}
     if " " in secret:
         found |= {secret.replace(" ", "+"), secret.replace(" ", "_")}
@@ -59,12 +60,12 @@ def plain_forms(secret: str) -> set[str]:
 
 
 def _misread(text: str, charset: str) -> str:
-    """UTF-8 read as another charset."""
+    """Decode the UTF-8 of `text` as another charset."""
     return text.encode().decode(charset, "ignore")
 
 
 def coded_forms(secret: str) -> set[str]:
-    """A secret in hexadecimal, in base64, and in base64 twice, at any alignment."""
+    """Encode a secret in hexadecimal, base64, and base64 twice, at any alignment."""
     raw = secret.encode()
     found = {raw.hex()}
     for once in aligned(raw):
@@ -74,11 +75,12 @@ def coded_forms(secret: str) -> set[str]:
 
 
 def aligned(secret: bytes) -> list[str]:
-    """The characters that stand for `secret` in base64 after 0, 1 or 2 other bytes."""
+    """Return the base64 characters of `secret` after 0, 1 or 2 other bytes."""
     forms = []
     for shift in range(3):
         text = b64encode(b"\0" * shift + secret).decode().rstrip("=")
-        # The first and the last characters hold bits of the neighbours, too.
+        # The first and the last character are left out if they also hold bits of the
+        # bytes before and after `secret`.
         first = -(-shift * 8 // 6)
         last = (shift + len(secret)) * 8 // 6
         forms.append(text[first:last])
@@ -86,24 +88,24 @@ def aligned(secret: bytes) -> list[str]:
 
 
 def part_of(secret: str) -> int:
-    """How many characters of a secret in clear give it away."""
+    """Return how many characters of a secret in clear reveal it."""
     return min(max(PART, len(secret) // 2), _LONGEST_PART)
 
 
 def parts(form: str, size: int = PART) -> list[str]:
-    """The parts of a form that give it away, each `size` characters long."""
+    """Return the parts of a form that reveal it, each `size` characters long."""
     step = 1 if len(form) <= _LONG else _STRIDE
     return [form[at : at + size] for at in range(0, len(form) - size + 1, step)]
 
 
-def telling(part: str) -> bool:
-    """Whether a part of a secret in clear could not stand in any reply by itself."""
-    return len({*part} - {*_LOST}) > PART // 4 and not usual(part)
+def distinctive(part: str) -> bool:
+    """Return whether a reply that does not repeat the secret will not have this part."""
+    return len({*part} - {*_LOST}) > PART // 4 and not common(part)
 
 
-def usual(part: str) -> bool:
-    """Whether it stands in a word that servers say by themselves."""
-    return part in _USUAL
+def common(part: str) -> bool:
+    """Return whether `part` occurs in a word of many replies."""
+    return part in _COMMON
 
 
 _ESCAPE = re.compile(
@@ -113,13 +115,13 @@ _ESCAPE = re.compile(
     re.IGNORECASE,
 )
 _SOFT_BREAK = re.compile(r"=[ \t]?\n")
-# A server may escape what another program had escaped before.
+# Another program may have escaped the text before the server escapes it again.
 _MOST_TIMES = 3
 
 
 def unescaped(text: str) -> Iterator[str]:
-    """`text` with its escapes undone, once and again, as long as it has any."""
-    # The end of a line may be a soft line break, or stand in the middle of an escape.
+    """Decode the escapes of `text` repeatedly, and yield the text after each time."""
+    # A line end may belong to a soft line break, or may split an escape.
     for start in {"".join(x.split()) for x in (text, _SOFT_BREAK.sub("", text))}:
         further = start
         for _ in range(_MOST_TIMES):
@@ -127,7 +129,7 @@ def unescaped(text: str) -> Iterator[str]:
             if not count:
                 break
             if not further.isascii():
-                # Two escapes may stand for the two halves of one character.
+                # Two escapes may encode a pair of surrogates, which is one character.
                 pairs = further.encode("utf-16-le", "surrogatepass")
                 further = pairs.decode("utf-16-le", "replace")
             yield further
@@ -138,7 +140,7 @@ def _character(escape: re.Match[str]) -> str:
     if self_ is not None:
         return self_
     if name is not None:
-        from html.entities import name2codepoint  # of no use to nearly all programs
+        from html.entities import name2codepoint  # few programs need this import
 
         return chr(name2codepoint.get(name, name2codepoint.get(name.lower(), 0xFFFD)))
     if decimal is not None:

@@ -1,9 +1,10 @@
-"""The caller's code that a send runs: hooks, token providers, log handlers.
+"""Runs the caller's code during a send: hooks, token providers, log handlers.
 
-asyncio ends an event loop where a callback or a task raises SystemExit or
-KeyboardInterrupt, and takes CancelledError for a cancellation of the task. From a hook or
-a provider they are errors like any other: the loop is shared by all sends of the process.
-A KeyboardInterrupt in the main thread passes: it is a Ctrl-C.
+If a callback or a task raises SystemExit or KeyboardInterrupt, asyncio ends the event
+loop; if a task raises CancelledError, asyncio treats the task as cancelled. All sends of
+the process share one loop, so these exceptions, raised by a hook or a token provider,
+are treated as ordinary errors. Only a KeyboardInterrupt in the main thread is passed on,
+because it is a Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Seconds for which a coroutine of the caller's may clean up when it was cancelled.
+# A cancelled coroutine of the caller's may clean up for this many seconds.
 _CLEANUP = 1.0
 
 
 class Stopped(Exception):
-    """The caller's code raised what is meant to end a thread, a task or the process.
+    """The caller's code raised an exception that ends a thread, a task or the process.
 
     Args:
-        kind: its class. The exception itself is not kept: nobody knows what it holds.
+        kind: the class of that exception. The exception itself is not kept, because it
+            may hold a secret.
     """
 
     def __init__(self, kind: type[BaseException]) -> None:
@@ -34,22 +36,23 @@ class Stopped(Exception):
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether an exception is a Ctrl-C, which only the main thread can receive."""
+    """Return whether an exception is a Ctrl-C; only the main thread can receive one."""
     main = threading.current_thread() is threading.main_thread()
     return isinstance(error, KeyboardInterrupt) and main
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an exception ends a send from outside: a cancellation, or a Ctrl-C."""
+    """Return whether an exception is a cancellation of the send, or a Ctrl-C."""
     outside = isinstance(error, asyncio.CancelledError | GeneratorExit)
     return outside or is_interrupt(error)
 
 
 def call(function: Callable[[], T]) -> T:
-    """The result of a function of the caller's.
+    """Call a function of the caller's, and return its result.
 
     Raises:
-        Stopped: it raised a BaseException that is no Exception; an Exception passes.
+        Stopped: `function` raised a BaseException that is no Exception. An Exception is
+            raised unchanged.
     """
     try:
         return function()
@@ -59,22 +62,24 @@ def call(function: Callable[[], T]) -> T:
         if is_interrupt(error):
             raise
         kind = type(error)
-    # Not from the error: its traceback would keep what the caller's code held.
+    # This is outside of the `except`, so that `Stopped` has no context: the traceback of
+    # the error would keep the local variables of the caller's code alive.
     raise Stopped(kind)
 
 
 async def result_of(awaitable: Awaitable[T]) -> T:
-    """The result of a coroutine of the caller's, in a task of its own.
+    """Run a coroutine of the caller's in a task of its own, and return its result.
 
-    It can cancel itself there, and where this task is cancelled and the coroutine goes on
-    all the same, it is not waited for.
+    If the coroutine cancels its task, the send is not cancelled. If the send is cancelled
+    and the coroutine ignores that, the send waits for it for a second at most.
 
     Raises:
-        Stopped: it raised a BaseException that is no Exception; an Exception passes.
+        Stopped: the coroutine raised a BaseException that is no Exception. An Exception
+            is raised unchanged.
     """
 
-    # A result or an error may be a token or quote one, and asyncio's debug log shows what
-    # a task has: so the task has neither.
+    # asyncio's debug log shows the result or the error of a task. A result may be a token
+    # and an error may quote one, so they are stored here, outside of the task.
     settled: list[tuple[T | None, BaseException | None]] = []
 
     async def contain() -> None:
@@ -104,7 +109,7 @@ async def result_of(awaitable: Awaitable[T]) -> T:
 
 
 class contained:  # noqa: N801  # reads as an adjective where it is used
-    """Ignore whatever the caller's code raises inside, but a Ctrl-C."""
+    """A context manager that ignores each exception of its block but a Ctrl-C."""
 
     def __enter__(self) -> None:
         pass

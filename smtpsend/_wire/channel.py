@@ -22,14 +22,14 @@ from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
 
 
-# Octets that may wait in the transport before the writer has to wait.
+# If more octets than this are unsent in the transport, `drain` waits.
 _HIGH_WATER = 65536
-# How many bytes of replies may wait before reading pauses.
+# If more octets of replies than this are unread, the transport stops reading.
 _MAX_UNREAD = 65536
 
 
 class _Ended(asyncio.Transport):
-    """The transport of a connection that ended: it ignores writes and holds no buffer."""
+    """Replaces the transport of a closed connection: ignores writes, has no buffer."""
 
     def is_closing(self) -> bool:
         return True
@@ -56,9 +56,10 @@ class Channel(asyncio.Protocol):
     Attributes:
         redact: hides the secrets of the call.
         transcript: the debug log of the connection.
-        transport: the transport of asyncio, inside TLS where TLS has begun.
-        quit_sent: QUIT was sent; nothing may follow it.
-        last_received: when data came last, on the loop's clock.
+        transport: the transport of asyncio; the one inside TLS after the handshake.
+        quit_sent: whether QUIT was sent; no command may follow it.
+        reading_paused: whether the transport has stopped reading.
+        last_received: the time at which data last arrived, on the loop's clock.
     """
 
     def __init__(self, redact: Redactor) -> None:
@@ -69,13 +70,13 @@ class Channel(asyncio.Protocol):
         self._reader = ReplyReader(self.redact)
         self._replies: deque[Reply] = deque()
         self._lost: str | None = None
-        self._alert: str | None = None  # by which the server ended TLS
+        self._alert: str | None = None  # the TLS alert that ended the connection
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wait_end = 0.0  # the latest end of the present wait, on the loop's clock
         self._paused = False
-        self.reading_paused = False  # the transport is not read from
-        self._unread = 0  # bytes received since no reply waited
+        self.reading_paused = False
+        self._unread = 0  # octets received since all replies were last read
         self._watcher: Callable[[], object] | None = None
         self.last_received = self._loop.time()
         self._closed = self._loop.create_future()
@@ -89,7 +90,7 @@ class Channel(asyncio.Protocol):
 
     def set_transport(self, transport: asyncio.Transport) -> None:
         """Use `transport` from now on: the first one, or the one inside TLS."""
-        # The transport that has the socket stays the first one.
+        # The first transport is the one that has the socket.
         self._below = self._below or transport
         self.transport = transport
         self.reading_paused = False
@@ -108,9 +109,9 @@ class Channel(asyncio.Protocol):
         self._wake()
 
     def _pause_reading(self) -> None:
-        """Read no more until the waiting replies are read; TCP slows the peer down.
+        """Stop reading until the replies are read; TCP flow control stops the server.
 
-        No caller needs more while a reply waits, or after something that is no reply.
+        No caller needs more data while a reply is unread, or after data that is no reply.
         """
         if not self.reading_paused and not self.transport.is_closing():
             self.reading_paused = True
@@ -124,9 +125,10 @@ class Channel(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def watch(self, watcher: Callable[[], object] | None) -> None:
-        """Call `watcher` once, when anything arrives or the connection ends.
+        """Call `watcher` once, when data arrives or the connection ends.
 
-        None ends the watch.
+        Args:
+            watcher: the function to call; None removes the present one.
         """
         self._watcher = watcher
 
@@ -169,13 +171,17 @@ class Channel(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # Methods that sessions and transactions call.
+    # Methods that connections and transactions call.
 
     async def _wait(self, until: float, what: str) -> None:
         """Wait for any event of the connection, until `until` on the loop's clock.
 
+        Args:
+            until: the end of the wait.
+            what: the text of the `TimedOut`.
+
         Raises:
-            TimedOut: the time `until` has passed; `what` is its text.
+            TimedOut: the time `until` has passed.
         """
         left = until - self._loop.time()
         if left <= 0:
@@ -190,8 +196,9 @@ class Channel(asyncio.Protocol):
     def _wake_at(self, until: float) -> None:
         """Wake the waiter at `until`.
 
-        The timer outlives the wait: the next wait mostly ends later and uses it again. A
-        new timer for each reply would be a large part of the cost of a reply.
+        A timer is kept after its wait, because the end of the next wait is mostly later,
+        and `_timer_fired` then extends it. A new timer for each reply would be a large
+        part of the cost of a reply.
         """
         self._wait_end = until
         if self._timer is not None:
@@ -210,7 +217,7 @@ class Channel(asyncio.Protocol):
             self._wake_at(self._wait_end)
 
     def _raise_if_broken(self) -> None:
-        """Raise the fault after which this connection cannot go on, if there is one."""
+        """Raise the fault that makes this connection unusable, if there is one."""
         if self._reader.garbage is not None:
             raise Garbage(*self._reader.garbage.args)
         if self._alert is not None:
@@ -218,16 +225,17 @@ class Channel(asyncio.Protocol):
         if self._lost is not None:
             raise Lost(self._lost)
         if self.transport.is_closing():
-            # After the peer's close_notify, writes would vanish without an error.
+            # After the server's close_notify, asyncio discards writes without an error.
             raise Lost("the server closed the connection")
 
     async def reply(self, timeout: float) -> Reply:
-        """The next reply, when it is complete.
+        """Wait for the next complete reply, and return it.
 
         Raises:
-            Garbage: the server sent something that is no reply.
+            Garbage: the server sent data that is no reply.
+            Alert: the server ended the connection with a TLS alert.
             Lost: the connection ended before the reply.
-            TimedOut: the reply did not come within `timeout` seconds.
+            TimedOut: the reply did not arrive within `timeout` seconds.
         """
         until = self._loop.time() + timeout
         while not self._replies:
@@ -236,7 +244,7 @@ class Channel(asyncio.Protocol):
         return self._pop_reply()
 
     def received_reply(self) -> Reply | None:
-        """The next reply, if it was received already."""
+        """Return the next reply if it has arrived already; else None."""
         return self._pop_reply() if self._replies else None
 
     def _pop_reply(self) -> Reply:
@@ -253,10 +261,11 @@ class Channel(asyncio.Protocol):
         return self._reader.challenge
 
     def early_reply(self) -> Reply | None:
-        """The next reply, if it was received already; raises where none can follow.
+        """Return the next reply if it has arrived; None if it can still arrive.
 
         Raises:
-            Garbage: the server sent something that is no reply.
+            Garbage: the server sent data that is no reply.
+            Alert: the server ended the connection with a TLS alert.
             Lost: the connection has ended.
         """
         if not self._replies:
@@ -265,18 +274,20 @@ class Channel(asyncio.Protocol):
         return self._pop_reply()
 
     def command(self, line: bytes, content: bytes = b"") -> None:
-        """Write a command or a group of commands, if no reply is left unread.
+        """Write a command or a group of commands, and then `content`, in one write.
 
-        `content` follows them in the same write.
+        Nothing is written if the next unread reply is a 421: the caller reads it as the
+        reply to this command.
 
         Raises:
-            Garbage: an extra reply came, or something that is no reply.
+            Garbage: another reply is unread, or the server sent data that is no reply.
+            Alert: the server ended the connection with a TLS alert.
             Lost: the connection has ended.
         """
         self.commands([(line, content)])
 
     def commands(self, pieces: list[tuple[bytes, bytes]]) -> None:
-        """The same for pairs of commands and content, all in one write."""
+        """Do the same as `command` for several commands and contents, in one write."""
         if self._replies:
             # A 421 may come at any time (RFC 5321 section 3.8). It counts as the reply
             # to this command, which is not written.
@@ -291,25 +302,28 @@ class Channel(asyncio.Protocol):
                 self.transcript.sent(line, content)
         self.transport.write(b"".join([part for piece in pieces for part in piece]))
         if self._below is not None and self._below.is_closing():
-            # The write failed at once; why may have arrived, and nobody will read it.
+            # The write failed at once. A TLS alert may have arrived that gives the cause,
+            # and asyncio reads nothing more.
             self._alert = self._alert or unread_alert(self.transport, self._below)
 
     def write(self, data: bytes | memoryview, commands: bytes = b"") -> None:
-        """Write content, and commands pipelined after it; see `drain` for the pace."""
-        if self.transcript.check_enabled():
+        """Write content, and commands pipelined after it.
+
+        The caller awaits `drain` between two writes.
+        """        if self.transcript.check_enabled():
             self.transcript.sent(b"", data)
             if commands:
                 self.transcript.sent(commands)
         self.transport.write(bytes(data) + commands if commands else data)
 
     async def drain(self, timeout: float, deadline: Deadline) -> None:
-        """Wait until more can be written, a reply came, or the connection ended.
+        """Wait until more can be written, a reply arrives, or the connection ends.
 
         Raises:
-            TimedOut: nothing was sent for `timeout` seconds, or the deadline ran out.
+            TimedOut: nothing was sent for `timeout` seconds, or the deadline has passed.
         """
-        # The loop has to run even if there is no need to wait: otherwise received data
-        # is not seen, and asyncio logs an error for each write after a loss.
+        # The loop must run once even if no wait is needed. Otherwise it would not receive
+        # data, and asyncio would log an error for each write to a lost connection.
         await asyncio.sleep(0)
         waiting = self.transport.get_write_buffer_size()
         until = self._loop.time() + deadline.within(timeout)
@@ -326,7 +340,7 @@ class Channel(asyncio.Protocol):
 
     @property
     def unread(self) -> bool:
-        """Whether the server sent something that was not read."""
+        """Whether the server sent data that was not read as a reply yet."""
         return bool(self._replies) or not self._reader.idle
 
     @property
@@ -335,7 +349,7 @@ class Channel(asyncio.Protocol):
         return not self.unread and self._lost is None and not self.transport.is_closing()
 
     def discard(self) -> None:
-        """Discard what was received and not read (RFC 3207 section 6)."""
+        """Discard all received data that was not read (RFC 3207 section 6)."""
         self._replies.clear()
         self._reader.clear()
         self._resume_reading()
@@ -351,10 +365,11 @@ class Channel(asyncio.Protocol):
     def quit(self) -> None:
         """Send QUIT, and close_notify inside TLS; close the connection without waiting.
 
-        The 221 would cost a round trip and tells nothing (RFC 5321 section 4.1.1.10). A
-        server that does not reply would keep the socket open long after the call.
+        The 221 would cost a round trip, and changes no outcome (RFC 5321 section
+        4.1.1.10). If a server did not send it, the socket would stay open long after the
+        call.
         """
-        # The outcome of the message is known already, whatever fails here.
+        # The outcome of the message is known already, so a failure here is ignored.
         with contextlib.suppress(Exception):
             if self.usable and not self._paused and not self.quit_sent:
                 self.transcript.sent(b"QUIT\r\n")

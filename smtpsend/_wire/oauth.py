@@ -14,16 +14,20 @@ from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
 
 async def fetch_token(auth: OAuth2, timeout: float) -> str:
-    """The token; if it is a function, what that returns within `timeout` seconds.
+    """Return the token of `auth`; call the token provider if it has one.
 
-    A function that is no coroutine function runs in a thread of its own, because it will
-    block on a network.
+    A provider that is no coroutine function runs in a thread of its own, because it may
+    block on the network.
+
+    Args:
+        auth: the credentials.
+        timeout: seconds within which the provider must return.
 
     Raises:
-        AuthError: the provider raised, ran longer than `timeout` seconds, or returned no
-            usable token. SystemExit and CancelledError are errors like any other, since
-            nobody has stopped or cancelled the send. The provider's own error is not
-            shown, because it may hold the token.
+        AuthError: the provider raised an exception, did not return in time, or returned
+            no usable token. SystemExit and CancelledError of the provider are treated as
+            ordinary errors, because the send itself was not cancelled. The text of the
+            exception is not shown, because it may hold the token.
     """
     if isinstance(auth.token, str):
         return auth.token
@@ -42,10 +46,10 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
         # A shared refresh that another task cancelled may succeed the next time.
         temporary = issubclass(error.kind, asyncio.CancelledError)
         raise _failed(f"raised {error}", temporary=temporary) from None
-    except BaseException as error:  # whatever a user's function raises
+    except BaseException as error:  # a provider can raise anything
         if passes(error):
             raise
-        # It, or the thread for it, may have met a shortage of this machine.
+        # The cause may be a shortage in the provider, or when its thread was started.
         short = shortage(error)
         text = f"raised {type(error).__name__}" if short is None else f"failed: {short}"
         temporary = isinstance(error, OSError) or short is not None

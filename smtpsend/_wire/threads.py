@@ -1,7 +1,7 @@
-"""Runs a blocking function in a daemon thread, for which nothing waits at the end.
+"""Runs a blocking function in a daemon thread.
 
 The threads of the loop's default executor are joined when the loop or the process ends,
-so that one hung name look-up would delay both.
+so one name look-up that hangs would delay both. A daemon thread is not joined.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class NoThread(OSError):
-    """No thread can run, and the call could block for ever."""
+    """No thread can be started any more, because the interpreter is ending."""
 
 
 async def in_thread(function: Callable[[], T], name: str) -> T:
@@ -34,11 +34,12 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         RuntimeError: this machine can start no further thread (see `shortage`).
     """
     if sys.is_finalizing():
-        # Before 3.12 a thread is started, never runs, and is waited for without end.
+        # Before Python 3.12, `Thread.start` would wait forever for a thread that never
+        # runs.
         raise NoThread("the interpreter is ending, and no thread runs any more")
     loop = asyncio.get_running_loop()
-    # A result or an error may be a token or quote one, and asyncio's debug log shows
-    # what a future and a callback have: so they have neither.
+    # asyncio's debug log shows the result of a future and the arguments of a callback. A
+    # result may be a token and an error may quote one, so they are stored here instead.
     future: asyncio.Future[None] = loop.create_future()
     settled: list[tuple[T | None, BaseException | None]] = []
     context = contextvars.copy_context()
@@ -53,11 +54,11 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         try:
             result = context.run(call, function)
         except BaseException as caught:  # noqa: BLE001  # raised in the caller
-            # A future does not accept a StopIteration.
+            # A coroutine cannot raise a StopIteration.
             stop = isinstance(caught, StopIteration)
             error = RuntimeError("StopIteration") if stop else caught
         settled.append((result, error))
-        # If the loop is closed by now, no caller waits any more.
+        # A RuntimeError means that the loop is closed, so no caller waits any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle)
 
@@ -66,8 +67,9 @@ async def in_thread(function: Callable[[], T], name: str) -> T:
         thread.start()
     except RuntimeError as refused:
         if shortage(refused) is not None:
-            raise  # called here, it would hold up the loop
-        # The interpreter is ending, and starts no more threads (3.12 and newer).
+            raise  # a call in this thread would block the event loop
+        # The interpreter is ending and starts no more threads (Python 3.12 and newer), so
+        # the function is called in this thread.
         return call(function)
     await future
     result, error = settled.pop()

@@ -1,9 +1,9 @@
-"""The errors of sync calls while the interpreter ends, when nothing can run them.
+"""The errors of sync calls that cannot run, above all while the interpreter ends.
 
-At that time every daemon thread is frozen for ever: `is_alive` is still true, and the
-thread keeps each lock that it held. So the sync functions touch no lock, no thread and no
-event loop from then on. The interpreter also empties the modules. Therefore everything
-that has to work even then is bound as the default of a parameter.
+At that time the interpreter stops every daemon thread: `is_alive` is still true, and the
+thread keeps each lock that it held. So the sync functions use no lock, no thread and no
+event loop from then on. The interpreter also clears the modules' globals. Therefore each
+object that is needed at that time is bound as the default of a parameter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Unfinished(Exception):
 
 
 def ending(_asked: object = _is_finalizing) -> bool:
-    """Whether the interpreter is ending, so that no other thread runs any more."""
+    """Return whether the interpreter is ending, so that no other thread runs."""
     return bool(_asked())  # type: ignore[operator]  # `sys.is_finalizing`
 
 
@@ -36,7 +36,7 @@ def refuse_at_end(
     _error: type[ConnectError] = ConnectError,
     _facts: tuple[str, Phase, str] = (_AT_END, Phase.CONNECT, _EARLIER),
 ) -> None:
-    """Refuse a call that no thread can run.
+    """Refuse a call if the interpreter is ending, because no thread could run it.
 
     Raises:
         ConnectError: the interpreter is ending.
@@ -47,7 +47,7 @@ def refuse_at_end(
 
 
 def not_begun(why: str, *, timed_out: bool = False) -> ConnectError:
-    """The error of a call of which nothing was done."""
+    """Make the error of a call that ended before anything was sent."""
     return ConnectError(
         why, phase=Phase.CONNECT, temporary=True, timed_out=timed_out, hint=_SAFE
     )
@@ -56,7 +56,7 @@ def not_begun(why: str, *, timed_out: bool = False) -> ConnectError:
 def unknown(
     why: str, message_id: str | None, *, timed_out: bool = False
 ) -> DeliveryUnknown:
-    """The error of a send that had begun, and whose progress is unknown."""
+    """Make the error of a send that had begun, and whose progress is unknown."""
     return DeliveryUnknown(
         f"{why}: the message may have been delivered",
         phase=Phase.FINAL,

@@ -1,9 +1,9 @@
 """Compatibility with the monkey-patching of gevent.
 
 If gevent patches all modules before the library is imported, the background "thread" is a
-greenlet, and the library works. If gevent patches later, or only some modules, the event
-loop and its thread are of different kinds, and a call would hang forever; so the call is
-refused.
+greenlet, and the library works. If gevent patches later, or only some modules, one of the
+event loop and its thread is gevent's and the other is not. A call would hang forever, so
+it is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Event loops that nothing ends which is raised in them."""
+"""Event loops that go on after a callback has raised SystemExit or KeyboardInterrupt."""
 
 from __future__ import annotations
 
@@ -19,27 +19,25 @@ from smtpsend._wire.callers_code import contained
 
 log = logging.getLogger("smtpsend")
 
-# Seconds after which a waiting thread looks again whether it may run the loop.
+# Seconds after which a waiting thread tries again to become the one that runs the loop.
 _TURN_INTERVAL = 0.05
-# Seconds that the tasks of a loop may take to end when the loop ends.
+# When a loop ends, its tasks are cancelled, and waited for during this many seconds.
 _GRACE = 5.0
-
-
-# What an event loop opens: a selector and a pair of sockets.
-_OF_A_LOOP = 3
+# An event loop opens this many file descriptors: a selector and a pair of sockets.
+_LOOP_DESCRIPTORS = 3
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """A new event loop.
 
     Raises:
-        ConnectError: this machine has nothing left to make it of.
+        ConnectError: this machine has no file descriptors left for the loop.
     """
     try:
-        # A loop that is made by half complains on stderr when it is collected, so that
-        # what it needs is opened first, and closed again.
+        # If the creation of a loop fails halfway, the loop prints an error when it is
+        # deleted. So as many descriptors as it needs are opened and closed before that.
         with ExitStack() as opened:
-            for _ in range(_OF_A_LOOP):
+            for _ in range(_LOOP_DESCRIPTORS):
                 opened.enter_context(socket.socket())
         return asyncio.new_event_loop()
     except OSError as error:
@@ -48,7 +46,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def serve(loop: asyncio.AbstractEventLoop, wanted: Callable[[], bool]) -> None:
-    """Run `loop` as long as it is `wanted`, and close it."""
+    """Run `loop` as long as `wanted` returns True, and close it."""
     try:
         while wanted():
             try:
@@ -56,10 +54,10 @@ def serve(loop: asyncio.AbstractEventLoop, wanted: Callable[[], bool]) -> None:
                 if loop.is_closed():
                     return
             except (SystemExit, KeyboardInterrupt) as error:
-                # asyncio lets only these two out of a callback. The loop goes on with the
-                # callbacks that are ready.
+                # Of all exceptions of a callback, only these two stop the loop. It is run
+                # again, and goes on with the callbacks that are ready.
                 _log_raised("a callback of the background thread raised", error)
-    except BaseException as error:  # noqa: BLE001  # the thread ends, and says why
+    except BaseException as error:  # noqa: BLE001  # the thread ends
         _log_raised("the background thread was ended by", error)
     finally:
         with contained():
@@ -84,9 +82,9 @@ def _log_raised(what: str, error: BaseException) -> None:
 
 
 class SharedLoop:
-    """A loop that the waiting threads run in turn, where no thread can be started.
+    """An event loop that the waiting threads run in turn, if no thread can be started.
 
-    All of them share it, so that a client can keep its connections.
+    All threads share it, so that the connections of a client can be used again.
     """
 
     def __init__(self) -> None:
@@ -99,7 +97,12 @@ class SharedLoop:
         return self._runner == threading.get_ident()
 
     def wait(self, future: concurrent.futures.Future[Any], seconds: float | None) -> None:
-        """Run the loop until a call has its result, or let another thread run it."""
+        """Wait for the result of a call; run the loop if no other thread runs it.
+
+        Args:
+            future: the result of the call.
+            seconds: the longest wait; None for no limit.
+        """
         until = float("inf") if seconds is None else time.monotonic() + seconds
         while not future.done() and (left := until - time.monotonic()) > 0:
             if self._turn.acquire(timeout=min(left, _TURN_INTERVAL)):

@@ -1,9 +1,9 @@
-"""Async code for sync callers: one event loop in a daemon thread of the process.
+"""Runs async code for sync callers: one event loop in a daemon thread of the process.
 
 The loop is started when it is first used, and all threads share it. A forked child starts
 a loop of its own and never closes the parent's: closing would unregister sockets from an
 epoll set that parent and child share, and would end the parent's TLS connections with a
-close_notify. What happens at the end of the interpreter is in ending.py.
+close_notify. For the end of the interpreter, see ending.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds for which an interrupted caller waits until its send is aborted.
+# An interrupted caller waits for this many seconds until its send has ended.
 _GRACE = 5.0
 
 
@@ -43,8 +43,8 @@ class _Portal:
     """The background event loop of one process, and its thread."""
 
     def __init__(self) -> None:
-        # The lock is reentrant: in the thread that holds it, the garbage collector can
-        # run a finalizer and a signal its handler, and each may close a client.
+        # The lock is reentrant, because a finalizer or a signal handler can run in the
+        # thread that holds it, and can close a client.
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -57,7 +57,7 @@ class _Portal:
 
         Raises:
             RuntimeError: the interpreter is shutting down and starts no more threads.
-            ConnectError: this machine has nothing left to start the loop with.
+            ConnectError: this machine has no descriptor or thread left for the loop.
         """
         with self._lock:
             if self.running() is None:
@@ -85,12 +85,12 @@ class _Portal:
         return self._loop if alive and not closed else None
 
     def inside(self) -> bool:
-        """Whether the current thread runs a loop of the library."""
+        """Return whether the current thread runs a loop of the library."""
         shared = self._shared is not None and self._shared.inside()
         return shared or threading.get_ident() in self._serving
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Let the loop that the current thread runs call `callback`."""
+        """Schedule `callback` on the loop that the current thread runs."""
         shared = self._shared
         inside = shared is not None and shared.inside()
         loop = shared.loop if shared is not None and inside else self._loop
@@ -98,7 +98,7 @@ class _Portal:
             loop.call_soon_threadsafe(callback)
 
     def start(self, call: Call[Any]) -> None:
-        """Let a call begin on the loop."""
+        """Schedule the begin of a call on the loop."""
         with self._lock:
             try:
                 call.loop = self.loop()
@@ -106,16 +106,16 @@ class _Portal:
                 if self._shared is None:
                     self._shared = SharedLoop()
                 call.shared, call.loop = self._shared, self._shared.loop
-            # Both under the lock, so that a thread that ends sees each call.
+            # The lock is held for both steps, so that `_fail_calls` finds each call.
             self._calls.add(call)
             call.loop.call_soon_threadsafe(call.begin)
 
     def ended(self, call: Call[Any]) -> None:
-        """Note that a call has its result."""
+        """Remove a call that has its result."""
         self._calls.discard(call)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run the loop, whatever is raised in it: the work of the background thread."""
+        """Run the loop, and then fail the calls without a result; runs in the thread."""
         self._serving.add(threading.get_ident())
         try:
             serve(loop, lambda: self._loop is None or self._loop is loop)
@@ -124,7 +124,7 @@ class _Portal:
             self._serving.discard(threading.get_ident())
 
     def _fail_calls(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fail every call that waits for a loop that runs no more."""
+        """Fail every call of a loop that no longer runs."""
         with self._lock:
             if self._loop is loop:
                 self._loop = self._thread = None
@@ -142,9 +142,9 @@ class Call(Generic[T]):
     """A coroutine that `start` runs on the background loop.
 
     Attributes:
-        future: its result.
-        loop: the loop that runs it, once it was started.
-        shared: that loop, where the waiting threads run it themselves.
+        future: the result of the coroutine.
+        loop: the loop that runs the call; None before `start`.
+        shared: that loop, if the waiting threads run it in turn; else None.
     """
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -159,10 +159,10 @@ class Call(Generic[T]):
         """Start the coroutine on the background loop.
 
         Raises:
-            ConfigError: the current thread is the loop's own and would wait for itself,
-                or gevent is patched in a way that would make the call hang.
-            ConnectError: this machine has nothing left to start the loop with, or the
-                interpreter is ending.
+            ConfigError: the current thread runs the loop and would wait for itself, or
+                gevent is patched in a way that would make the call hang.
+            ConnectError: this machine has no descriptor or thread left for the loop, or
+                the interpreter is ending.
         """
         refuse_at_end()
         gevent.refuse_partial_patching()
@@ -176,9 +176,9 @@ class Call(Generic[T]):
         self._portal.start(self)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Let the loop of a started call run `callback`."""
+        """Schedule `callback` on the loop of a started call."""
         if self.loop is not None and not ending():
-            # A loop that was closed runs nothing more.
+            # A closed loop raises a RuntimeError; the callback is not needed then.
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(callback)
 
@@ -189,7 +189,7 @@ class Call(Generic[T]):
             Whether it has ended.
 
         Raises:
-            ConnectError: this thread would have to run the loop, and runs another one.
+            ConnectError: this thread would have to run the loop, but runs another loop.
         """
         if ending():
             return self.future.done()
@@ -226,7 +226,7 @@ class Call(Generic[T]):
             self.fail(Unfinished(f"{kind} was raised in the background thread"))
 
     def fail(self, error: Exception) -> None:
-        """End the call by an error, if it has not ended."""
+        """Set the error of the call, if the call has not ended."""
         with contextlib.suppress(concurrent.futures.InvalidStateError):
             self.future.set_exception(error)
 
@@ -238,7 +238,7 @@ class Call(Generic[T]):
         """Cancel the coroutine and wait for its end; it sends nothing afterwards.
 
         Returns:
-            Whether nothing of it was done, and nothing will be.
+            True if the coroutine had not begun, and will not begin.
         """
         if self.future.cancel():
             return True
@@ -273,7 +273,7 @@ def has_thread() -> bool:
 
 
 def inside() -> bool:
-    """Whether the current thread runs a loop of the library."""
+    """Return whether the current thread runs a loop of the library."""
     return _portal.inside()
 
 
@@ -303,14 +303,15 @@ def run(
 
     Args:
         make: makes the coroutine, which ends within `seconds` by itself.
-        seconds: the longest wait for that, and a little longer; None: without end.
-        submission: what the coroutine sends, if it does.
+        seconds: the time limit of the coroutine, which is waited for 5 s longer; None for
+            no limit.
+        submission: the submission that the coroutine sends; None if it sends none.
 
     Raises:
-        ConfigError: the current thread is the loop's own and would wait for itself, or
+        ConfigError: the current thread runs the loop and would wait for itself, or
             gevent is patched in a way that would make the call hang.
         ConnectError: the interpreter is ending; or the background thread ended or is
-            blocked, and nothing was done.
+            blocked, and no submission had begun.
         DeliveryUnknown: the background thread ended or is blocked after the submission
             had begun.
     """
@@ -321,7 +322,7 @@ def run(
             why = "the background thread of smtpsend is blocked"
             if call.cancel():
                 raise not_begun(why, timed_out=True)
-            # It may have ended at last.
+            # The coroutine may have ended while `cancel` waited.
             if not call.future.done() or isinstance(call.future.exception(), Unfinished):
                 raise Unfinished(why, timed_out=True)
         return call.future.result()
@@ -375,8 +376,8 @@ def _after_fork_in_child() -> None:
     _pauses.clear()
     _forgotten.append(_portal)
     _portal = _Portal()
-    # This closes only the child's copies. As long as they were open, the server would not
-    # see the parent close a connection.
+    # This closes only the child's copies. While a copy is open, the connection stays open
+    # after the parent has closed it.
     gevent.forget(list(OPEN))
     OPEN.clear()
 

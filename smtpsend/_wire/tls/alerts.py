@@ -1,8 +1,9 @@
-"""TLS alerts of the server (RFC 8446 section 6), above all those about our certificate.
+"""Recognises TLS alerts of the server (RFC 8446 section 6).
 
-A server judges the client's certificate, or its absence, after the client has done its
-part of the handshake. With TLS 1.3 the handshake is over for the client by then, and the
-alert comes where the greeting, or the reply to the EHLO after STARTTLS, is expected.
+Most of them are about the client's certificate. A server checks the client's certificate
+after the client has sent its last handshake message. With TLS 1.3 the handshake is over
+for the client by then, so the alert arrives when the client expects the greeting, or the
+reply to the EHLO after STARTTLS.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import ssl
 from smtpsend.errors import Event, Phase, TLSError
 
 
-# OpenSSL's names for an alert that came in.
+# OpenSSL's names for a received alert.
 _ALERT = re.compile(
     r"(?:SSLV3|TLSV1|TLSV11|TLSV12|TLSV13)_ALERT_(\w+)"
     r"|TLSV1_(BAD_CERTIFICATE_HASH_VALUE|CERTIFICATE_UNOBTAINABLE|UNRECOGNIZED_NAME)"
 )
 
-# A server has only the client's certificate to say this of.
-_OF_CERTIFICATES = {
+# If the server sends one of these, it is about the client's certificate.
+_CLIENT_CERTIFICATE_ALERTS = {
     "access denied",
     "bad certificate",
     "bad certificate hash value",
@@ -34,34 +35,35 @@ _OF_CERTIFICATES = {
     "unknown ca",
     "unsupported certificate",
 }
-# These can be about something else, but not once the client has done its part.
-_AFTERWARDS = {"decrypt error", "handshake failure"}
+# These are about the client's certificate only if they arrive after the client has sent
+# its last handshake message.
+_LATE_ALERTS = {"decrypt error", "handshake failure"}
 
-# Some records of TLS: an alert, and the session tickets before it.
+# Octets to read from the socket: enough for an alert and the session tickets before it.
 _RECORDS = 65536
 
 
 def alert_of(error: BaseException | None) -> str | None:
-    """The alert that the server sent, in the RFC's words; None if `error` is none."""
+    """Return the RFC's name of the alert in `error`; None if it holds no alert."""
     if not isinstance(error, ssl.SSLError):
         return None
-    # One that was not made by the interpreter has no reason.
+    # An SSLError has no `reason` if Python code created it, and not the ssl module.
     found = _ALERT.fullmatch(getattr(error, "reason", None) or "")
     return found and (found[1] or found[2]).replace("_", " ").lower()
 
 
 def about_client(alert: str, *, afterwards: bool = False) -> bool:
-    """Whether an alert is about the certificate of the client.
+    """Return whether an alert is about the client's certificate.
 
     Args:
-        alert: its name.
-        afterwards: it came when the client had done its part of the handshake.
+        alert: the name of the alert.
+        afterwards: whether it arrived after the client's last handshake message.
     """
-    return alert in _OF_CERTIFICATES or (afterwards and alert in _AFTERWARDS)
+    return alert in _CLIENT_CERTIFICATE_ALERTS or (afterwards and alert in _LATE_ALERTS)
 
 
 def client_refused(alert: str) -> TLSError:
-    """The error of a client whose certificate was refused, or that has none."""
+    """Make the error for a server that refused the client's certificate or wants one."""
     what = (
         "the server wants a certificate of the client"
         if alert == "certificate required"
@@ -75,16 +77,16 @@ def client_refused(alert: str) -> TLSError:
 
 
 def unread_alert(secure: asyncio.Transport, below: asyncio.Transport) -> str | None:
-    """The alert that has arrived, where a write failed before it was read.
+    """Read an alert from the socket after a write failed; return its name, or None.
 
-    A server that refuses a client sends the alert and resets the connection. asyncio
-    reads nothing more from a connection on which a write failed, so that the alert would
-    be lost; until the socket is closed, it can be read. (Of asyncio's own TLS only: where
-    another event loop has no such attributes, the reset is all that is known.)
+    A server that refuses a client sends the alert and resets the connection. If a write
+    fails because of the reset, asyncio reads nothing more, and the alert would be lost.
+    Until the socket is closed, this function can still read it. It uses private
+    attributes of asyncio's TLS; with another event loop, it returns None.
 
     Args:
         secure: the transport inside TLS.
-        below: the one that has the socket.
+        below: the transport that has the socket.
     """
     incoming = getattr(getattr(secure, "_ssl_protocol", None), "_incoming", None)
     tls, sock = secure.get_extra_info("ssl_object"), below.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""TLS contexts that verify the server, with TLS 1.2 or newer."""
+"""Builds and checks the TLS contexts: each verifies the server and needs TLS 1.2."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1
 
 
 def set_ciphers(context: ssl.SSLContext) -> None:
-    """Set the cipher suites of TLS 1.2 and the security level: the same on every Python.
+    """Set the cipher suites of TLS 1.2 and the security level of `context`.
 
-    Python can be built with OpenSSL's own list, as Debian builds it: that has suites
-    without forward secrecy, and suites with SHA-1.
+    They must be the same on every Python. Debian, for example, builds Python with
+    OpenSSL's default list, which has suites without forward secrecy and with SHA-1.
     """
     # Level 2: at least 112 bits, so RSA keys of 2048 bits and no SHA-1 signatures. An
     # administrator may have set a higher level in openssl.cnf.
@@ -36,15 +36,15 @@ def set_ciphers(context: ssl.SSLContext) -> None:
 
 
 def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContext:
-    """The context to verify a server with.
+    """Return the context that verifies a server.
 
     Args:
-        cafile: a PEM file of the CAs to trust in place of certifi's; None for certifi's.
+        cafile: a PEM file of the CAs to trust; None for the CAs of certifi.
         own: the caller's context, used unchanged if it verifies; None to build one.
 
     Raises:
         ConfigError: `cafile` cannot be read, or `own` does not verify.
-        ConnectError: this machine has no file descriptor left to read it.
+        ConnectError: this machine has no file descriptor left to read the CAs.
     """
     if own is not None:
         return require_verifying(own)
@@ -55,8 +55,8 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         raise
     try:
         state = path.stat()
-        # Reading a bundle takes some 17 ms, so that each file is read once per process. A
-        # file that was replaced (a renewed CA) is read again.
+        # Reading a bundle takes about 17 ms, so each file is read once per process, and
+        # again only if it has changed (a renewed CA).
         return _build(str(path), state.st_mtime_ns, state.st_size)
     except ssl.SSLError:
         raise ConfigError(f"cafile holds no PEM certificates: {_shown(path)}") from None
@@ -69,16 +69,17 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
 
 
 def _shown(path: Path) -> str:
-    """A path as an error may quote it: on one line, without control characters."""
+    """Format a path for an error text: on one line, without control characters."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
 
 
 @lru_cache(maxsize=1)
 def pinning_context() -> ssl.SSLContext:
-    """A context that accepts any certificate.
+    """Return a context that accepts any certificate.
 
-    It is used with `check_pin`, and where nothing is sent after the handshake.
+    It is used only if `check_pin` checks the certificate afterwards, or if nothing is
+    sent after the handshake.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -109,17 +110,19 @@ def check_pin(certificate: bytes | None, fingerprint: str) -> None:
 
 
 def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
-    """The certificate that was refused, to be shown to a person; None if out of reach.
+    """Return the refused certificate, for display; None if it cannot be read.
 
-    The standard library shows it only where the handshake came about. It is known to the
-    object that did the handshake, which stands in the traceback of the error.
+    The ssl module gives access to the certificate only after a successful handshake. The
+    SSLObject of the failed handshake has it, too, and is a local variable of a frame in
+    the traceback of the error.
     """
     trace, tls = error.__traceback__, None
     while trace is not None:
         found = trace.tb_frame.f_locals.get("self")
         tls = found if isinstance(found, ssl.SSLObject) else tls
         trace = trace.tb_next
-    # Whatever is not as it is known to be (3.11 to 3.15), the error is right without it.
+    # These private attributes exist in Python 3.11 to 3.15. If they are missing, the
+    # error is raised without the certificate.
     with contextlib.suppress(Exception):
         chain: Any = tls._sslobj.get_unverified_chain()  # type: ignore[union-attr]
         der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
@@ -128,18 +131,21 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
 
 
 def _public_cas() -> str:
-    # Imported here, because it imports more than the rest of a send together.
+    # Imported only when needed, because certifi imports more modules than all else that
+    # a send needs.
     import certifi
 
     return certifi.where()
 
 
 def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
-    """`context`, if it verifies; called at each connection, since a context can change.
+    """Return `context` if it verifies the server.
+
+    It is called for each connection, because the caller can change a context.
 
     Raises:
-        ConfigError: it accepts any certificate, any name, no certificate at all or no
-            encryption, or was made for TLS older than 1.2.
+        ConfigError: the context accepts any certificate, any name, no certificate or no
+            encryption, or it was made for TLS older than 1.2.
     """
     if context.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise ConfigError("ssl_context must be for a client: use ssl.PROTOCOL_TLS_CLIENT")
@@ -158,7 +164,7 @@ def require_verifying(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-# Versions of TLS that are not to be used (RFC 7568, RFC 8996), and what rules them out.
+# Versions that must not be used (RFC 7568, RFC 8996), and the options that disable them.
 _OLD = {
     ssl.TLSVersion.SSLv3: ssl.OP_NO_SSLv3,
     ssl.TLSVersion.TLSv1: ssl.OP_NO_TLSv1,
@@ -170,12 +176,13 @@ _OLD_NAMES = {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"}
 def _check_versions(context: ssl.SSLContext) -> None:
     """Refuse a context that was made for old TLS.
 
-    One without a minimum is accepted: `ssl.create_default_context()` has none where
-    Python was built to follow OpenSSL's configuration, as Debian and Ubuntu do, and that
-    rules old TLS out. What is negotiated with it is looked at by `check_version`.
+    A context without a minimum version is accepted. On Debian and Ubuntu,
+    `ssl.create_default_context()` returns such a context, because Python follows the
+    configuration of OpenSSL there, which disables old TLS. `check_version` checks the
+    negotiated version after the handshake.
 
     Raises:
-        ConfigError: its minimum or maximum is older than 1.2.
+        ConfigError: the minimum or maximum version is older than 1.2.
     """
     lowest, highest = context.minimum_version, context.maximum_version
     if highest in _OLD or highest is ssl.TLSVersion.MINIMUM_SUPPORTED:
@@ -192,10 +199,10 @@ def _check_versions(context: ssl.SSLContext) -> None:
 
 
 def check_version(version: str | None) -> None:
-    """Refuse a connection whose TLS is older than 1.2, before anything goes out in it.
+    """Refuse a connection with TLS older than 1.2, before anything is sent over it.
 
     Raises:
-        TLSError: it is older.
+        TLSError: the negotiated version is older than 1.2.
     """
     if version is None or version in _OLD_NAMES:
         raise TLSError(
@@ -208,10 +215,10 @@ def check_version(version: str | None) -> None:
 
 
 def unsafe_ciphers(context: ssl.SSLContext) -> list[str]:
-    """The names of the ciphers without authentication or without encryption.
+    """Return the names of the ciphers without authentication or without encryption.
 
-    With an anonymous cipher the server shows no certificate, so that nothing is verified
-    whatever `verify_mode` says (RFC 5246 appendix F.1.1.1).
+    With an anonymous cipher, the server sends no certificate, so nothing is verified,
+    regardless of `verify_mode` (RFC 5246 appendix F.1.1.1).
     """
     return [
         cipher["name"]
@@ -221,12 +228,13 @@ def unsafe_ciphers(context: ssl.SSLContext) -> list[str]:
 
 
 def check_peer(tls: ssl.SSLObject) -> None:
-    """Refuse a server that proved nothing by a certificate, after the handshake.
+    """Refuse a server that sent no certificate in the handshake.
 
-    A pre-shared key (Python 3.13) and a context that hides its ciphers lead here.
+    This can happen with a pre-shared key (Python 3.13), or with a subclass of SSLContext
+    that does not list its anonymous ciphers.
 
     Raises:
-        CertificateError: it showed no certificate.
+        CertificateError: the server sent no certificate.
     """
     if tls.getpeercert(binary_form=True) is None:
         raise CertificateError(
@@ -239,13 +247,15 @@ def check_peer(tls: ssl.SSLObject) -> None:
 
 
 def check_names(tls: ssl.SSLObject, host: str) -> None:
-    """Refuse a server whose certificate has its name as a common name only.
+    """Refuse a certificate that has the host name in its common name only.
 
-    Without a DNS name in subjectAltName, OpenSSL falls back to the common name, unless
-    the context says otherwise; `ssl.create_default_context()` does not.
+    If subjectAltName has no DNS name, OpenSSL compares the common name, unless
+    `hostname_checks_common_name` of the context is False; the contexts of
+    `ssl.create_default_context()` have True.
 
     Raises:
-        CertificateError: it has no such name, and `host` is one (RFC 9525 section 2).
+        CertificateError: `host` is a DNS name, and subjectAltName has none (RFC 9525
+            section 2).
     """
     names = (tls.getpeercert() or {}).get("subjectAltName", ())
     if literal(host) is None and not any(name[0] == "DNS" for name in names):
@@ -267,17 +277,17 @@ def _build(cafile: str, _changed: int, _size: int) -> ssl.SSLContext:
 
 
 def verifying(context: ssl.SSLContext) -> ssl.SSLContext:
-    """`context`, with all that verification depends on set, and nothing inherited."""
+    """Set all that verification depends on in `context`, and return it."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     set_ciphers(context)
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True
-    # RFC 9525 section 2: the name of a server is in subjectAltName only.
+    # Only a name in subjectAltName counts (RFC 9525 section 2).
     context.hostname_checks_common_name = False
-    # The flags are set, and not inherited, because VERIFY_X509_STRICT is a default of
-    # Python 3.13, and many private CAs fail it for a missing key identifier. With
-    # PARTIAL_CHAIN, an intermediate CA or the server's own certificate in the file is a
-    # trust anchor by itself.
+    # The default flags are replaced: since Python 3.13 they include VERIFY_X509_STRICT,
+    # which refuses many private CAs because they have no key identifier. PARTIAL_CHAIN
+    # makes an intermediate CA, or the server's own certificate, a trust anchor if the
+    # file holds it.
     context.verify_flags = (
         ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
         | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
@@ -287,5 +297,5 @@ def verifying(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def tls_name(host: str) -> str:
-    """The name that the certificate must have: `host` without root dot and zone."""
+    """Return the name to verify: `host` without root dot and zone."""
     return host.removesuffix(".").partition("%")[0]

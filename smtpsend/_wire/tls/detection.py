@@ -1,8 +1,8 @@
-"""Whether a port that sends no greeting speaks TLS from the first byte.
+"""Detects implicit TLS on a port that sends no greeting.
 
-A port with implicit TLS (RFC 8314 section 3.3) waits for the ClientHello, and a client of
-STARTTLS waits for the greeting: neither would ever send anything. A handshake
-on a second connection tells such a port from a dead one.
+A port with implicit TLS (RFC 8314 section 3.3) waits for the ClientHello, while a client
+that expects STARTTLS waits for the greeting, so neither sends anything. A TLS handshake
+on a second connection shows whether the port has implicit TLS or sends nothing at all.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from smtpsend._wire.deadline import Deadline
     from smtpsend._wire.target import Target
 
-# Seconds that the second connection may take, with its handshake.
+# The longest time in seconds for the second connection and its handshake.
 _LIMIT = 5.0
 
 
 async def speaks_tls(target: Target, track: Track, deadline: Deadline) -> bool:
-    """Whether the port of `track` replies to a TLS handshake on a second connection.
+    """Return whether a port completes or refuses a TLS handshake on a second connection.
 
-    Nothing but the handshake is sent, and the connection is aborted right after it, so
-    that the certificate does not matter.
+    The certificate is not verified, because only the handshake is sent, and the
+    connection is aborted right after it.
 
     Args:
         target: the server.
-        track: the progress of the method; it has the address that is connected to.
+        track: the progress of the method; it has the port and the address.
         deadline: the deadline of the call.
     """
     second = Track(Method(track.method.port, "implicit"), deadline.elapsed)
@@ -54,8 +54,8 @@ async def speaks_tls(target: Target, track: Track, deadline: Deadline) -> bool:
                 ssl_handshake_timeout=limit + 1,
             )
     except ssl.SSLError as error:
-        # TLS was spoken if the server refused the handshake by an alert, or if this side
-        # found the server's part of it too weak.
+        # The port has TLS, too, if the server refused the handshake with an alert, or if
+        # OpenSSL refused the version or the keys of the server as too weak.
         reason = (getattr(error, "reason", None) or "").replace("_", " ")
         return alert_of(error) is not None or bool(handshake_remedy(reason))
     except (SendError, OSError):
