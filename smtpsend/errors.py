@@ -231,7 +231,7 @@ class SendError(smtplib.SMTPException):
 
     def _set_facts(self, data: Mapping[str, Any]) -> None:
         """Set every attribute as `data` has it; anything but an error raises."""
-        flags = data["temporary"], data["timed_out"]
+        flags: tuple[bool, bool] = data["temporary"], data["timed_out"]
         if not all(type(flag) is bool for flag in flags):
             raise TypeError
         self.temporary, self.timed_out = flags

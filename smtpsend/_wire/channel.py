@@ -310,7 +310,8 @@ class Channel(asyncio.Protocol):
         """Write content, and commands pipelined after it.
 
         The caller awaits `drain` between two writes.
-        """        if self.transcript.check_enabled():
+        """
+        if self.transcript.check_enabled():
             self.transcript.sent(b"", data)
             if commands:
                 self.transcript.sent(commands)
