@@ -52,7 +52,7 @@ def test_settings(name: str, silently: bool) -> None:
 
 
 MESSAGES: dict[str, dict[str, Any]] = {
-    "subject": {"subject": "Hello \udce4"},
+    "subject": {"subject": "Hello \ud800"},
     "body": {"body": "Hello \ud800"},
     "sender": {"from_email": "ann\udce4@example.org"},
     "recipient": {"to": ["bob\udce4@example.net"]},
