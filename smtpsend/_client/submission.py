@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from smtpsend._model.server.server import Server
 
 
-# Nothing is awaited while the caller's objects are read, so that a CancelledError is no
-# cancellation; SystemExit and KeyboardInterrupt pass, in the caller's own thread.
+# The exceptions that become a `ConfigError`. There is no await while the caller's objects
+# are read, so a CancelledError is no cancellation of the send. SystemExit and
+# KeyboardInterrupt are passed on, because this code runs in the caller's own thread.
 RAISED_WHILE_READING = (Exception, asyncio.CancelledError, GeneratorExit)
 
 
@@ -31,7 +32,7 @@ class Submission:
     Attributes:
         timeout: seconds for the whole send.
         index: the position of the message in the iterable of `send_many`, from 0.
-        not_commands: whether no server can read a line of the content as a command; None
+        not_commands: True if no line of the content could be read as a command; None
             until this has been checked.
     """
 
@@ -116,7 +117,7 @@ def read(
 
 
 def unreadable(error: BaseException) -> SendError:
-    """The typed error for an exception raised while the caller's objects were read.
+    """Make the typed error for an exception raised while the caller's objects were read.
 
     Recipients can come from a generator, and a message from a class of the caller's.
     """
@@ -173,6 +174,7 @@ class Terms:
             )
         except RAISED_WHILE_READING as caught:
             error = unreadable(caught)
-            # The caller never sees it raised; its traceback would keep our frames alive.
+            # The error is returned and not raised, so its traceback is of no use, and
+            # would keep the local variables of these frames alive.
             error.__traceback__ = error.__context__ = None
             return Outcome(index, message, None, error)

@@ -1,8 +1,8 @@
 """The results file of ``smtpsend send-many``: one JSON object a line, never rewritten.
 
-A message is noted as ``attempting``, on disk, before its send begins; its outcome is
-noted as soon as it is known. So however a run ends, the next run knows which messages
-may have been delivered.
+The entry ``attempting`` of a message is on disk before its send begins. Its outcome is
+written as soon as it is known. So even after a crash, the next run finds out from the
+file which messages may have been delivered.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from smtpsend.errors import Phase
 
 
 ATTEMPTING = "attempting"
-# A message in one of these states is never sent again: some or all of its recipients
-# have it, or may have it, or the server refused it for good.
+# A message in one of these states is never sent again: it was delivered or may have been
+# delivered to at least one recipient, or the server refused it permanently.
 SETTLED = ("accepted", "partial", "unknown", "refused")
 _HEAD = {"smtpsend": "results", "version": 1}
 
@@ -38,9 +38,9 @@ class Journal:
 
     Attributes:
         states: the last state of each message, by its digest.
-        interrupted: the entries of an earlier run without an outcome; they are now noted
-            as ``unknown``.
-        unknown: the entries that were ``unknown`` before, by their digest.
+        interrupted: the entries of an earlier run without an outcome; their state is now
+            ``unknown``.
+        unknown: the entries that were ``unknown`` before, by the digest of the message.
 
     Raises:
         Problem: the file cannot be used.
@@ -60,7 +60,7 @@ class Journal:
             raise
 
     def _lock(self) -> None:
-        """Lock the file: two runs with one results file would send everything twice."""
+        """Lock the file, because two runs with one file would send each message twice."""
         try:
             import fcntl
         except ImportError:  # not on Windows
@@ -85,7 +85,7 @@ class Journal:
         if lines[0] is None or lines[0].get("smtpsend") != "results":
             raise Problem(Exit.DATA, f"{self._path} is not a results file of send-many")
         if not content.endswith(b"\n"):
-            # The last line was cut off. Its message has an earlier entry, which counts.
+            # The last line was cut off. The earlier entry of its message is used.
             self._file.write(b"\n")
         last: dict[str, dict[str, Any]] = {}
         for entry in lines[1:]:
@@ -100,7 +100,7 @@ class Journal:
             self.states.setdefault(key, str(entry.get("state")))
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any] | None:
-        """A line as an object; None for one that was cut off."""
+        """Parse a line; return None if it was cut off."""
         try:
             found = json.loads(line)
         except ValueError:
@@ -159,13 +159,13 @@ class Journal:
 
 
 def _opened(path: str, *, resume: bool) -> BufferedRandom:
-    """The file at `path`, for its owner alone if it is a new one.
+    """Open the file at `path`; only its owner can read a new one.
 
-    It holds addresses and what servers replied. Others may write to its folder (/tmp):
-    nobody's link is followed to another file.
+    The file holds addresses and replies. Other users may be able to write to its folder
+    (/tmp), so a symbolic link is not followed.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | (0 if resume else os.O_EXCL)
-    # Windows has no links that everybody can make, and would translate line ends.
+    # Windows has no O_NOFOLLOW, and without O_BINARY it would translate line ends.
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         return os.fdopen(os.open(path, flags, 0o600), "ab+")

@@ -1,4 +1,4 @@
-"""No password is accepted as an argument: others on the machine can read those."""
+"""Refuses passwords in arguments, because other users of the machine can read these."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HOW = (
 
 
 def refuse_passwords(arguments: argparse.Namespace) -> None:
-    """Refuse a password in the server's URL, wherever that URL stands.
+    """Refuse a password in --user, or in the URL of a server in any argument.
 
-    The message does not repeat the argument.
+    The error text does not repeat the argument, because it may hold the password.
 
     Raises:
-        Problem: there is one.
+        Problem: an argument may hold a password.
     """
     user = getattr(arguments, "user", None)
     if user is not None and ":" in user:
@@ -39,7 +39,7 @@ def refuse_passwords(arguments: argparse.Namespace) -> None:
 
 
 def _servers(arguments: argparse.Namespace) -> Iterator[str]:
-    """The server, and whatever looks like the URL of one in another's place."""
+    """Yield the server, and each other argument that looks like the URL of a server."""
     for name, value in vars(arguments).items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and (
@@ -49,9 +49,10 @@ def _servers(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _holds_password(server: str) -> bool:
-    """Whether a URL, well-formed or not, has something between a colon and its last @.
+    """Return whether a URL has text between a colon and its last @.
 
-    Also what has no scheme: it cannot be used, and would not be less of a secret.
+    The URL need not be well-formed. A text without a scheme is no usable server, but its
+    password is as secret.
     """
     user = _SCHEME.sub("", server, count=1).rpartition("@")[0]
     return bool(user.partition(":")[2])

@@ -17,15 +17,16 @@ makes values that JSON can represent. The task tries again exactly when the erro
 can be changed while messages wait. Any other error fails the task, above all
 `DeliveryUnknown`: only a person can find out what became of the message.
 
-The task's result is ``receipt.to_dict()``, which `Receipt.from_dict` reads. Its failure
-is the `SendError` with all attributes, also where the results are JSON, as they are by
-default (``link_error``, or ``get()`` of the result in a program that imports smtpsend).
+The task's result is ``receipt.to_dict()``, which `Receipt.from_dict` reads. If the task
+fails, its exception is the `SendError` with all attributes, even if the results are JSON,
+as they are by default (in ``link_error``, or from ``get()`` of the result in a program
+that imports smtpsend).
 
 **Do not put** ``autoretry_for=(OSError,)`` **or** ``(SMTPException,)`` **around a send:
 every** `SendError` **is both, and a message that may have been delivered would be sent
 again.**
 
-If a worker is killed in the middle of a send, it is unknown, too, whether the message was
+If a worker is killed during a send, it is also unknown whether the message was
 delivered. So the task is acknowledged when it begins (``acks_late=False``, whatever the
 app's setting), and it is not run again after its worker process was lost: it fails with
 Celery's ``WorkerLostError``.
@@ -145,8 +146,8 @@ def mail_task(
 def storable(error: SendError) -> SendError:
     """Let an error keep its attributes in a result that is JSON.
 
-    Celery stores the class and the `args` of an error, and makes the error anew of these;
-    so its attributes become one of the `args`.
+    Celery stores the class and the `args` of an error, and recreates the error from them.
+    So the attributes are put into the `args`.
 
     Args:
         error: the error, which is changed.
@@ -159,7 +160,7 @@ def storable(error: SendError) -> SendError:
 
 
 class _LoginFailed(Exception):
-    """No message can be sent now, whichever it is, and another login may help."""
+    """The login or the server's settings failed, so no message can be sent now."""
 
     def __init__(self, error: SendError) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ class _LoginFailed(Exception):
 
 
 class _Account:
-    """The client of a worker process, made for its first message."""
+    """Holds the client of a worker process, which is made for its first message."""
 
     def __init__(self, server: Server | str | Callable[[], Server]) -> None:
         self._given = server
@@ -178,7 +179,12 @@ class _Account:
         self._refused_at = 0.0
 
     def send(self, prepared: Prepared, **options: Any) -> Receipt:
-        """Send; `_LoginFailed` says that the login is at fault, and not the message."""
+        """Send a message.
+
+        Raises:
+            _LoginFailed: the login or the server's settings failed, and not the message.
+            SendError: the message failed.
+        """
         try:
             client = self._current()
         except SendError as error:
@@ -205,12 +211,12 @@ class _Account:
         return receipt
 
     def _current(self) -> Client:
-        """The client; its server is asked for once, and again after a refused login."""
+        """Return the client; get its server once, and again after a refused login."""
         with self._lock:
             if self._refused is not None:
                 if time.monotonic() < self._refused_at + _LOGIN_PAUSE:
                     raise copy(self._refused)
-                self._refused_at = time.monotonic()  # one login, and others wait for it
+                self._refused_at = time.monotonic()  # only this thread logs in
             elif self._client is not None:
                 return self._client
             server = server_of(self._given() if callable(self._given) else self._given)

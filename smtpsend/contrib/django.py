@@ -6,11 +6,11 @@
     SMTPSEND_SERVER = "smtp://ann@example.org:secret@mail.example.org"  # or a Server,
     SMTPSEND_SERVER = Server.from_env  # or a function, called when a mail is sent
 
-or, with the ``MAILERS`` of Django 6.1, the same as the option ``server``. Without it
-Django's own settings or options say where to send: host, user and password, and
+With the ``MAILERS`` of Django 6.1, give the same value as the option ``server``. Without
+it, Django's own settings or options are used: host, user and password, and
 
 =============================  =========================================================
-port, ``use_tls``/``use_ssl``  what is done
+port, ``use_tls``/``use_ssl``  effect
 =============================  =========================================================
 ``use_ssl``                    implicit TLS on the port (465 if none is set)
 ``use_tls``, or a password     STARTTLS on the port (465: implicit TLS); if none is set,
@@ -22,9 +22,9 @@ neither                        no TLS, which only goes to this machine or a priv
 Django's default port 25 counts as none set, except in the last line. TLS is always
 verified. The timeout is for a whole message, or for all of `EmailBackend.open`.
 
-After a send, ``message.smtpsend_receipt`` or ``message.smtpsend_error`` says what became
-of it, and so does the signal `mail_outcome`, where the message is out of reach
-(``send_mail``).
+After a send, the message has the receipt or the error in ``message.smtpsend_receipt`` or
+``message.smtpsend_error``. If the program has no message object (``send_mail``), the
+signal `mail_outcome` has them, too.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ else:
 
 
 class EmailBackend(_Base):
-    """Django's SMTP backend, with the sends of this library.
+    """Django's SMTP backend, which sends by this library.
 
-    Differs from Django's own in this: see the module for TLS and ports; what goes wrong
-    is a `SendError` (still an `smtplib.SMTPException`); `fail_silently` silences it and
-    logs it as an error; refused recipients are logged, and kept in the receipt; a
-    connection lost between two messages is replaced; an address has a domain. As in
-    Django, addresses and messages that cannot be used raise a ValueError (`ConfigError`)
-    also under `fail_silently`.
+    It differs from Django's own in these points: TLS and ports are chosen as the module
+    describes. A failure is a `SendError` (still an `smtplib.SMTPException`), which
+    `fail_silently` does not raise, but logs as an error. Refused recipients are logged,
+    and kept in the receipt. A connection lost between two messages is replaced. Each
+    address needs a domain. As in Django, an unusable address or message raises a
+    ValueError (`ConfigError`) also with `fail_silently`.
 
     Args:
         server: a `Server`, a host name, a URL, or a function that returns one, in place
@@ -127,12 +127,12 @@ class EmailBackend(_Base):
         self._login, self._port = (username, password), port
         if self.server is not None:
             host = self.server.host
-        # Without the alias Django would warn that it is not created by `mail.mailers`,
-        # also where it is Django that creates it.
+        # Without the option `alias`, Django would warn that the backend was not created
+        # by `mail.mailers`, even if Django itself has created it.
         self.alias: str | None = options.setdefault("alias", None)
         self.connection: Client | None = None
         self._sending = False
-        self._known: dict[int, Outcome] = {}  # what `send_messages` has not told yet
+        self._known: dict[int, Outcome] = {}  # outcomes, with those not yet published
         try:
             super().__init__(
                 host, port, username, password, use_tls, fail_silently, *args, **options
@@ -146,7 +146,7 @@ class EmailBackend(_Base):
     def _server_of(
         self, given: Server | str | Callable[[], Server | str] | None
     ) -> Server | None:
-        """The server of the option or setting, asked for now where it is a function."""
+        """Return the server of the option or setting; call it if it is a function."""
         try:
             return (
                 None
@@ -158,7 +158,7 @@ class EmailBackend(_Base):
             raise
 
     def _name_server(self, error: SendError) -> None:
-        """Say in the hint which host it was, and which setting named it."""
+        """Add the host, and the setting that named it, to the hint."""
         how = f"{self.host}, by {self._named_by}"
         if self._named_by == "EMAIL_HOST" and not settings.is_overridden("EMAIL_HOST"):
             how = f"{self.host}, as no server is set: set SMTPSEND_SERVER or EMAIL_HOST"
@@ -168,10 +168,11 @@ class EmailBackend(_Base):
         """Connect, verify and log in.
 
         Returns:
-            Whether a new connection was needed; None if that failed silently.
+            True if a connection was made, False if one was open; None if it failed and
+            `fail_silently` is set.
 
         Raises:
-            SendError: it failed.
+            SendError: no connection was made, or the login failed.
         """
         if self.connection is not None:
             return False
@@ -183,7 +184,7 @@ class EmailBackend(_Base):
                 self._name_server(error)
             if not self.fail_silently:
                 raise
-            _say(logging.ERROR, "mail not sent, silenced by fail_silently: %s", error)
+            _log(logging.ERROR, "mail not sent, silenced by fail_silently: %s", error)
             return None
         self.connection = client
         return True
@@ -197,8 +198,8 @@ class EmailBackend(_Base):
     def send_messages(self, email_messages: Iterable[Any]) -> int:
         """Send messages over one connection, by `Client.send_many`.
 
-        Without `fail_silently`, the first failure is raised. Messages after it that were
-        on their way already are finished, and have their outcome; no other is started.
+        Without `fail_silently`, the first failure is raised. The messages that were in
+        flight at that time are finished, and get their outcome; no other is started.
 
         Returns:
             How many messages were sent.
@@ -224,7 +225,10 @@ class EmailBackend(_Base):
                     self.close()
 
     def _send_within(self, messages: list[Any]) -> int:
-        """Send for a receiver of `mail_outcome`: the open connection is in use."""
+        """Send over a new connection, for a receiver of `mail_outcome`.
+
+        The open connection is in use while the receiver runs.
+        """
         outer, self.connection, self._sending = self.connection, None, False
         try:
             return self.send_messages(messages)
@@ -233,7 +237,7 @@ class EmailBackend(_Base):
 
     def _send_all(self, client: Client, messages: list[Any]) -> int:
         self._known = {}
-        sent, told = 0, set[int]()
+        sent, published = 0, set[int]()
         sending: Any = client.send_many(
             map(self._item, messages),
             require_all=self.require_all,
@@ -241,46 +245,46 @@ class EmailBackend(_Base):
         )
         try:
             for outcome in sending:
-                told.add(outcome.index)
+                published.add(outcome.index)
                 sent += self._conclude(messages[outcome.index], outcome)
         finally:
-            sending.close()  # finishes what is on its way
+            sending.close()  # finishes the messages in flight
             known, self._known = self._known, {}
-            for index in sorted(known.keys() - told):
+            for index in sorted(known.keys() - published):
                 outcome = known[index]
-                self._tell(messages[index], outcome.receipt, outcome.error)
+                self._publish(messages[index], outcome.receipt, outcome.error)
         return sent
 
     def _item(self, message: Any) -> tuple[Message, str, list[str]]:
-        """A message for `send_many`; what cannot be one ends the sending."""
+        """Make an item for `send_many`; an unusable message ends the batch."""
         try:
             recipients = [str(address) for address in message.recipients()]
             return _built(message), str(message.from_email), recipients
         except ConfigError as error:
-            self._tell(message, None, error)
+            self._publish(message, None, error)
             raise
 
     def _conclude(self, message: Any, outcome: Outcome) -> bool:
-        """Tell an outcome; returns whether the message was sent, or raises its error."""
+        """Publish an outcome; return whether the message was sent, or raise its error."""
         receipt, error = outcome.receipt, outcome.error
-        self._tell(message, receipt, error)
+        self._publish(message, receipt, error)
         if error is not None:
             if not self.fail_silently or isinstance(error, ConfigError):
                 raise error
             unknown = isinstance(error, DeliveryUnknown)
             what = "unknown whether sent" if unknown else "not sent"
-            _say(logging.ERROR, "mail %s, silenced by fail_silently: %s", what, error)
+            _log(logging.ERROR, "mail %s, silenced by fail_silently: %s", what, error)
             return False
         for address, reply in (receipt.refused if receipt else {}).items():
             identity = receipt.message_id if receipt else None
-            _say(logging.WARNING, "refused: %s in %s: %s", address, identity, reply)
+            _log(logging.WARNING, "refused: %s in %s: %s", address, identity, reply)
         return True
 
     def _note(self, outcome: Outcome) -> None:
-        """Keep an outcome until it is told; runs on the background thread."""
+        """Keep an outcome until it is published; runs on the background thread."""
         self._known[outcome.index] = outcome
 
-    def _tell(
+    def _publish(
         self, message: Any, receipt: Receipt | None, error: SendError | None
     ) -> None:
         message.smtpsend_receipt, message.smtpsend_error = receipt, error
@@ -290,7 +294,7 @@ class EmailBackend(_Base):
 
     @hides_arguments
     def _target(self) -> Server:
-        """Where to send to, by the settings as they are now."""
+        """Make the server from the present settings."""
         if self.server is not None:
             username, password = self._login
             if username and password:
@@ -298,7 +302,8 @@ class EmailBackend(_Base):
             return self.server
         auth = None
         if self.username or self.password:
-            # One without the other is refused: it would be sent without a login.
+            # `Password` refuses an empty user name or password. Without that, the message
+            # would be sent without a login.
             auth = Password(self.username or "", self.password or "")
         methods = self._methods(login=auth is not None)
         policy = Policy(methods=methods)
@@ -308,7 +313,7 @@ class EmailBackend(_Base):
     def _methods(self, *, login: bool) -> tuple[Method, ...]:
         port = self.port or _NOT_SET
         if self.alias is not None and self._port is None:
-            port = _NOT_SET  # with an alias Django puts in a default of its own
+            port = _NOT_SET  # with an alias, Django sets its own default port
         if self.use_ssl:
             return (Method(465 if port == _NOT_SET else port, "implicit"),)
         if not self.use_tls and not login:
@@ -318,7 +323,7 @@ class EmailBackend(_Base):
         return (Method(port, usual_security(port)),)
 
     def _context(self) -> ssl.SSLContext | None:
-        """A context with the client's certificate, if there is one.
+        """Make a context with the client's certificate; None if there is no certificate.
 
         It verifies as the library's own contexts do; the CAs are those of the system, as
         `ssl.create_default_context()` finds them.
@@ -336,7 +341,7 @@ class EmailBackend(_Base):
 
 
 def _built(email_message: Any) -> Message:
-    """What Django makes of its message.
+    """Return the message object that Django makes.
 
     Django has an error of its own for line breaks in headers (`BadHeaderError`), which
     projects catch, and none for text that UTF-8 cannot encode.
@@ -350,25 +355,28 @@ def _built(email_message: Any) -> Message:
 
 
 def _plain(message: Message) -> Message:
-    """A message that can be encoded anew for a server without 8BITMIME.
+    """Return a message that can be encoded again, for a server without 8BITMIME.
 
-    Those of Django 5.2, with a class of their own, cannot.
+    The classes of Django 5.2 cannot do that, so their messages are parsed again.
     """
     if isinstance(message, email.message.EmailMessage):
         return message
     return email.message_from_bytes(message.as_bytes())
 
 
-_saying = threading.local()
+_logging = threading.local()
 
 
-def _say(level: int, text: str, *facts: object) -> None:
-    """Log, unless a handler is mailing a record of this logger: that would not end."""
-    if getattr(_saying, "now", False):
+def _log(level: int, text: str, *facts: object) -> None:
+    """Log, unless this thread is already logging.
+
+    A handler that mails the record by this backend would otherwise never end.
+    """
+    if getattr(_logging, "now", False):
         return
-    _saying.now = True
+    _logging.now = True
     try:
         with contextlib.suppress(Exception):
             log.log(level, text, *facts)
     finally:
-        _saying.now = False
+        _logging.now = False

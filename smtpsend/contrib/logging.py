@@ -17,8 +17,9 @@ dropped, and the next message names their number. At the end of the program (or 
 `flush_timeout` seconds for it.
 
 Records of this library, and records that are logged while the handler sends, are ignored:
-otherwise each failed message would cause the next one. What could not be mailed is
-counted on stderr, with the error, unless ``logging.raiseExceptions`` is False.
+otherwise each failed message would cause the next one. If records could not be mailed,
+their number and the error are written to stderr, unless ``logging.raiseExceptions`` is
+False.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ class MailHandler(logging.Handler):
         envelope(
             self._message(self._subject, "", 0), None, None
         )  # raises the ConfigError that a send would raise
-        # Last: `logging.shutdown` closes each handler for which this was called.
+        # The checks come first, because `logging.shutdown` closes each handler whose
+        # `__init__` was called.
         super().__init__(level)
         self.setFormatter(logging.Formatter(_FORMAT))
         _handlers.add(self)
@@ -147,9 +149,9 @@ class MailHandler(logging.Handler):
         return False if own or loop or _mailing.get() else super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record; never waits, and never raises."""
+        """Queue a record, without waiting for a send, and without raising an error."""
         if sys.is_finalizing():
-            # The thread stands still, perhaps with the lock, and nothing can be sent.
+            # The thread no longer runs and may hold the lock, so nothing can be sent.
             self.dropped += 1
             return
         try:
@@ -196,7 +198,7 @@ class MailHandler(logging.Handler):
             self._flushing, self._flushed_in_vain = False, not idle
 
     def _idle(self) -> bool:
-        """Whether nothing is being sent, and nothing is due."""
+        """Return whether no message is being sent, and none is due."""
         alive = self._thread is not None and self._thread.is_alive()
         return not alive or (not self._sending and self._wait() != 0)
 
@@ -219,7 +221,7 @@ class MailHandler(logging.Handler):
         super().close()
 
     def _abandon(self) -> None:
-        """Count what the thread has not sent by the end of the program."""
+        """Count the records that the thread has not sent before `close` stops waiting."""
         with self._changed:
             left = len(self._entries) + len(self._in_flight)
             self._entries.clear()
@@ -229,7 +231,7 @@ class MailHandler(logging.Handler):
             _report(left, f"no reply of the server within {self._flush_timeout:g} s")
 
     def _run(self) -> None:
-        """Run the thread: wait until a message is due, and send it."""
+        """Wait until a message is due, and send it, until `close`; runs in the thread."""
         while True:
             with self._changed:
                 while (wait := self._wait()) != 0:
@@ -246,7 +248,7 @@ class MailHandler(logging.Handler):
                     self._changed.notify_all()
 
     def _wait(self) -> float | None:
-        """Seconds until the next message is due; None if no record waits."""
+        """Return the seconds until the next message is due; None if no record waits."""
         if not self._entries:
             return None
         if self._closed:
@@ -320,7 +322,7 @@ class MailHandler(logging.Handler):
 
 
 def _report(count: int, why: str, *, again: bool = False) -> None:
-    """Say on stderr how many records were not mailed, as `Handler.handleError` does."""
+    """Write to stderr how many records were not mailed, like `Handler.handleError`."""
     if logging.raiseExceptions and sys.stderr is not None:
         yet = " yet" if again else ""
         with contextlib.suppress(OSError, ValueError):  # it may be closed

@@ -1,4 +1,4 @@
-"""The sync caller's side of `send_many`: messages to the background thread, and back.
+"""The sync caller's side of `send_many`: passes messages to the background thread.
 
 The caller's iterable runs in the caller's thread; the connections belong to the event
 loop of the background thread. A `Handoff` passes submissions one way and outcomes the
@@ -33,7 +33,7 @@ from smtpsend.errors import SendError
 
 # Seconds for which outcomes are collected before the caller is woken.
 _COLLECT_OUTCOMES = 0.002
-# Seconds beyond their deadline for which the messages in flight are waited for.
+# The messages in flight are waited for until this many seconds after their deadline.
 _GRACE = 5.0
 _AT_END = "the interpreter is ending, and nothing can be sent any more"
 
@@ -51,7 +51,7 @@ class Handoff:
         self.has_input = True
         self._source = source
         self._terms = terms
-        self._pending: dict[int, Submission] = {}  # put, and without an outcome
+        self._pending: dict[int, Submission] = {}  # put, but without an outcome yet
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
@@ -93,7 +93,11 @@ class Handoff:
         return self._unaccounted(why)
 
     def _unaccounted(self, why: str) -> Outcome | None:
-        """Return the outcome of a message that will not have another one, if any."""
+        """Return the outcome of a message for which the dispatcher will make none.
+
+        Returns:
+            None if there is no such message.
+        """
         if not self._pending:
             return None
         index = next(iter(self._pending))
@@ -111,7 +115,8 @@ class Handoff:
         try:
             pair = next(self._source, None)
         except RAISED_WHILE_READING as error:
-            # It is raised after the last outcome; nobody has cancelled this thread.
+            # It is raised after the last outcome. A CancelledError is treated like any
+            # other error, because a thread cannot be cancelled.
             pair, self.raised = None, error
         if pair is None:
             self.has_input = False
@@ -127,8 +132,8 @@ class Handoff:
 
     def _wake_workers(self) -> None:
         """Let the workers see the new messages; runs on the background thread."""
-        # This comes first, so that a message that is put from now on schedules a wake-up
-        # again.
+        # The flag is reset first, so that a message put after this line schedules another
+        # wake-up.
         self._wake_scheduled = False
         self._dispatcher.wake()
 
@@ -137,7 +142,8 @@ class Handoff:
         waiter = self._waiter = concurrent.futures.Future()
         dispatcher = self._dispatcher
         try:
-            # The change may have come before `_notify` could see the waiter.
+            # An outcome or room may have arrived before the waiter was set, in which case
+            # `_notify` has not woken it.
             changed = dispatcher.outcomes or (self.has_input and dispatcher.has_room)
             if not (changed or self.call.future.done()):
                 waiter.result()
@@ -154,8 +160,8 @@ class Handoff:
             return
         loop = asyncio.get_running_loop()
         if self._dispatcher.queue_is_short:
-            # Not at once: the callbacks that are ready now write to their connections
-            # before the caller's thread competes for the interpreter.
+            # The wake-up is scheduled, so that the callbacks that are ready now write to
+            # their connections before the caller's thread competes for the interpreter.
             self._wake_handle = loop.call_soon(self._wake_caller)
         else:
             self._wake_handle = loop.call_later(_COLLECT_OUTCOMES, self._wake_caller)
@@ -172,7 +178,7 @@ class Handoff:
         Args:
             wait: whether to wait until the messages in flight are finished.
         """
-        # If nobody else refers to the caller's generator, this closes it.
+        # If this was the last reference to the caller's generator, this closes it.
         self._source = iter(())
         self.call.call_soon(self._dispatcher.stop)
         if not wait:

@@ -40,15 +40,15 @@ log = logging.getLogger("smtpsend")
 
 # Seconds for which messages are read in a row before other tasks of the loop may run.
 _READ_SLICE = 0.002
-# What is one message.
+# The types of a single message.
 _ONE = (Message, Prepared, bytes, str)
 
 
 class Unstarted:
     """Warns when it is deleted, unless the batch that holds it was started.
 
-    A generator that is dropped before its first step runs none of its code. It releases
-    its arguments, though, of which this is one.
+    A generator that is deleted before its first step runs none of its code. But its
+    arguments are deleted with it, and an object of this class is one of them.
     """
 
     def __init__(self) -> None:
@@ -62,17 +62,18 @@ class Unstarted:
 
 
 def batch_of(items: Any) -> Any:
-    """The iterable of a `send_many`.
+    """Return the iterable that was given to `send_many`, after a check of its type.
 
     Raises:
-        ConfigError: it is one message, whose parts are no messages, or no iterable.
+        ConfigError: `items` is a single message, or is not iterable.
     """
     first = items[0] if isinstance(items, tuple) and items else None
     one = isinstance(items, _ONE) or (
         isinstance(first, _ONE)
         and len(items) == 3
         and isinstance(items[1], str)
-        # Three messages given as str have a line end in each of them; a sender has none.
+        # A tuple of three str may be three messages: each of them has a line end, which a
+        # sender never has.
         and "\n" not in items[1]
     )
     if one or not isinstance(items, Iterable | AsyncIterable):
@@ -93,7 +94,7 @@ async def outcomes(
     messages that were read before.
     """
     unstarted.started = True
-    running_loop()  # without one, as under trio, this raises a `ConfigError`
+    running_loop()  # raises a `ConfigError` if no asyncio loop runs, as under trio
     changed, room = asyncio.Event(), asyncio.Event()
 
     def notify() -> None:
@@ -165,8 +166,8 @@ async def _numbered(
                 yield index, item
                 index += 1
         finally:
-            # The garbage collector would close it some time later, in a task of its own.
-            # Other iterators may be of use to the caller afterwards.
+            # A generator is closed here; the garbage collector would close it later, in a
+            # task of its own. The caller may still use any other iterator.
             if isinstance(source, AsyncGenerator):
                 await _close(source)
     else:
@@ -176,10 +177,10 @@ async def _numbered(
 
 
 async def _close(source: AsyncGenerator[Any, Any]) -> None:
-    """Close a generator of the caller's; what it raises then changes no outcome."""
+    """Close a generator of the caller's; log an error that it raises, and ignore it."""
     try:
         await source.aclose()
-    except Exception as error:  # noqa: BLE001  # nobody else would see it
+    except Exception as error:  # noqa: BLE001  # no caller would see it
         # The text of `error` is left out, since it may hold a secret.
         with contained():
             log.error(  # noqa: TRY400
@@ -201,8 +202,8 @@ def outcomes_sync(
     unstarted.started = True
     source = enumerate(items)
     if not portal.has_thread():
-        # The interpreter is shutting down, and starts no more threads: the messages are
-        # sent one at a time in this one.
+        # The interpreter is ending and starts no more threads, so the messages are sent
+        # one at a time in this thread.
         yield from (_send_one(terms, index, item) for index, item in source)
         return
     while True:
@@ -213,8 +214,9 @@ def outcomes_sync(
                 yield outcome
         except (Exception, GeneratorExit):
             # The garbage collector may close this generator on the background thread,
-            # which must not wait for itself, or while the interpreter ends, when that
-            # thread is frozen. The messages in flight are finished if that is possible.
+            # which must not wait for itself. It may also close it while the interpreter
+            # ends, when that thread no longer runs. In all other cases, the messages in
+            # flight are finished.
             if not at_end():
                 handoff.stop(wait=not portal.inside())
             raise
@@ -225,7 +227,7 @@ def outcomes_sync(
             raise handoff.raised
         if not handoff.has_input:
             return
-        # The background thread has ended: a new one sends what the caller still has.
+        # The background thread has ended, so a new one sends the remaining messages.
         refuse_at_end()
 
 

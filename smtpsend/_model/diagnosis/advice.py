@@ -1,4 +1,4 @@
-"""Put the facts of a check into words: what the policy would do, and what to change.
+"""Write the verdict and the advice of a check.
 
 The rules are the tables of remedies.py. If a rule of `WHOLE` fits every method, the first
 such rule gives one sentence for all methods. Otherwise each method gets the sentence of
@@ -16,7 +16,7 @@ from smtpsend.errors import AuthError, Event
 
 
 def advice(report: Report) -> tuple[str, ...]:
-    """What to change, in sentences; the most important first."""
+    """Return sentences that name what to change, the most important first."""
     lines = list(_login(report))
     if not report.methods:
         lines += [_unresolved(report)] if _is_unresolved(report) else []
@@ -40,7 +40,7 @@ def _common(report: Report) -> str | None:
 
 
 def _by_method(report: Report) -> list[str]:
-    """One sentence for each fault, with the ports that have it."""
+    """Return one sentence for each fault, with the ports that have it."""
     ports: dict[str, list[str]] = {}
     for method in report.methods:
         rule = next((rule for rule in EACH if rule.fits(report, method)), None)
@@ -53,7 +53,7 @@ def _by_method(report: Report) -> list[str]:
 
 
 def verdict(report: Report) -> str:
-    """What a send would do now, and why, in one or two sentences."""
+    """Return one or two sentences that predict the result of a send, with the cause."""
     if report.chosen is None:
         why = "" if report.error is None else f": {report.error.said().rstrip('.')}"
         return f"Nothing would be sent{why}."
@@ -96,7 +96,7 @@ def _login(report: Report) -> list[str]:
         return ["the login was not answered: try again later"]
     if login.error.temporary:
         return [LATER]
-    # The hint names what the credentials and the reply leave as a cause.
+    # The hint names the causes that are possible with these credentials and this reply.
     return [f"login refused: {login.error.hint}"]
 
 

@@ -20,10 +20,10 @@ class Certificate:
     Attributes:
         names: the host names and IP addresses in subjectAltName; a common name does not
             count (RFC 9525 section 2).
-        subject: whom it was issued to.
-        issuer: who issued it.
-        not_before: from when it is valid.
-        not_after: until when it is valid.
+        subject: the name of the holder, for display.
+        issuer: the name of the CA that issued it, for display.
+        not_before: the first time at which it is valid.
+        not_after: the last time at which it is valid.
         days_left: whole days until `not_after`; negative if that is past.
         fingerprint: the SHA-256, in the form for ``Server(fingerprint=...)``.
         verified: True if the certificate was accepted, False if it was refused.
@@ -87,7 +87,7 @@ def read_certificate(der: bytes, now: datetime, *, verified: bool) -> Certificat
 
 
 def _read(data: bytes) -> tuple[int, bytes, bytes]:
-    """Tag and value of the first item, and what follows it (X.690 section 8.1)."""
+    """Split data into the tag and value of its first item, and the rest (X.690, 8.1)."""
     tag, length, start = data[0], data[1], 2
     if length & 0x80:
         count = length & 0x7F
@@ -153,6 +153,6 @@ def _alternatives(items: list[_Item]) -> tuple[str, ...]:
 
 
 def _clean(text: str) -> str:
-    """Make text from a certificate safe to print: it may come from an attacker."""
+    """Make text of a certificate safe to print: an attacker may have written it."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text[:_LONGEST]

@@ -1,7 +1,8 @@
-"""The hint of an error by what is known of its cause: no hint names what cannot help.
+"""Chooses the hint of an error by its cause, so that no hint names what cannot help.
 
-`_events.py` has the hint for each event in general. `hint_for` has a better one where the
-reply, the step, the method or the credentials rule a part of that out.
+`_events.py` has a general hint for each event, which names all possible causes. `explain`
+replaces it by a narrower one if the reply, the phase, the method or the credentials
+exclude some of these causes.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ PARTLY_DELIVERED = (
 def explain(error: SendError, server: Server) -> SendError:
     """Give `error` the hint that fits what is known of its cause, and return it.
 
-    A hint that was made for the error is kept. The text of a `ConnectError` names the
-    host. To call this twice changes nothing.
+    Only the general hint of the event is replaced. The host name is added to the text of
+    a `ConnectError`. A second call changes nothing.
 
     Args:
         error: the error; its `accepted` and `attempts` are complete.
@@ -61,7 +62,7 @@ def explain(error: SendError, server: Server) -> SendError:
     return error
 
 
-# What a text begins with, and what names the host there.
+# Beginnings of error texts, and what replaces each of them to name the host.
 _BEGINNINGS = (
     ("no connection", "no connection to {}"),
     ("no greeting", "no greeting from {}"),
@@ -72,32 +73,32 @@ _BEGINNINGS = (
 
 
 def _naming(message: str, host: str) -> str:
-    """The text of an error with the name of the host."""
+    """Add the name of the host to the text of an error."""
     if host in message:
         return message
     for beginning, named in _BEGINNINGS:
         rest = message.removeprefix(beginning)
-        # Not where the word goes on, as in "the server's".
+        # The last word must end there: "the server's" does not match "the server".
         if rest != message and not rest[:1].isalnum() and rest[:1] != "'":
             return named.format(host) + rest
     return f"{host}: {message}"
 
 
 def is_about_size(reply: Reply) -> bool:
-    """Whether a refusal is about the size of the message (RFC 1870; RFC 3463)."""
+    """Return whether a refusal is about the message size (RFC 1870; RFC 3463)."""
     if reply.enhanced is None:
         return reply.code == 552
     return reply.enhanced[1:] in (".3.4", ".2.3")
 
 
 def _attempt(error: SendError) -> Attempt | None:
-    """The attempt that the error ended, if it is known."""
+    """Return the attempt that ended with this error, if it is known."""
     text = error.said()
     return next((a for a in error.attempts if a.error == text), None)
 
 
 def sink_remedy(host: str, port: int) -> str:
-    """How a development sink without TLS is named, such as Mailpit."""
+    """Return how to configure a development sink without TLS, such as Mailpit."""
     return (
         "for a development sink, which gets no credentials, write "
         f"{sink_url(host, port)}, or set SMTP_SECURITY=plaintext beside SMTP_HOST"
@@ -118,7 +119,7 @@ def _unreachable(error: SendError, server: Server) -> str:
         )
     if not is_local(server.host):
         return ""
-    # No provider is between this machine and itself or its own network.
+    # No provider can block a connection to this machine itself or to its own network.
     if error.timed_out:
         return "check host, port and firewall"
     if server.plaintext:
@@ -247,7 +248,7 @@ _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
     Event.UNKNOWN: _unknown,
 }
 
-# Where a check of the server tells more than the error: nothing came of the connection.
+# In these cases, no usable connection was made, and `smtpsend check` finds out more.
 _CHECKED = {
     Event.UNREACHABLE,
     Event.NO_GREETING,

@@ -1,6 +1,6 @@
-"""What to do where a login was refused or wanted, or no mechanism fits the credentials.
+"""Remedies for a refused or missing login, and for credentials that fit no mechanism.
 
-Errors have their hints from here, and a check of a server its advice.
+The hints of errors and the advice of a check use them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OAUTH2_REMEDY = (
     "account may have to turn SMTP AUTH on"
 )
 
-# The first row of which a word is in the reply is used.
+# Phrases of a reply, and the remedy. The first row with a phrase in the reply is used.
 _PASSWORD = (
     (
         ("5.7.139", "basic authentication is disabled", "smtpclientauth"),
@@ -43,7 +43,7 @@ _PASSWORD = (
 
 
 def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
-    """What to do about a refused login.
+    """Return the remedy for a refused login.
 
     Args:
         auth: the credentials that were refused.
@@ -58,7 +58,7 @@ def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
 
 
 def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
-    """What to do where the server offers no mechanism that the credentials fit.
+    """Return the remedy if no mechanism of the server fits the credentials.
 
     Args:
         auth: the credentials.
@@ -86,13 +86,14 @@ def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
     )
 
 
-# Beside 530 (RFC 4954 section 6), servers use many codes for a login that they want.
+# A server that requires a login replies 530 (RFC 4954 section 6), or one of many other
+# codes with one of these phrases.
 _WANTS_LOGIN = re.compile(
     r"authenticat(e|ion)\b|not authenticated|\bauth\b|log ?in first|must log ?in",
     re.IGNORECASE,
 )
 _RELAY = re.compile(r"\brelay", re.IGNORECASE)
-# These authenticate a domain, and no login helps.
+# A refusal that names one of these is about the sender's domain, so no login helps.
 _DOMAIN = re.compile(r"\b(spf|dkim|dmarc|arc)\b", re.IGNORECASE)
 _WANTS_TLS = re.compile(r"\b(start)?tls\b", re.IGNORECASE)
 
@@ -100,7 +101,7 @@ GIVE_CREDENTIALS = "Server(host, (username, password))"
 
 
 def wants_login(reply: Reply) -> bool:
-    """Whether a server may accept after a login what it refuses with `reply`."""
+    """Return whether the server may accept after a login what it refused by `reply`."""
     if reply.code == 530:
         return True
     if reply.code < 500 or _DOMAIN.search(reply.text):
@@ -109,7 +110,7 @@ def wants_login(reply: Reply) -> bool:
 
 
 def login_wanted_remedy(reply: Reply, *, plaintext: bool) -> str:
-    """What to do where a server wants a login, and no credentials were given.
+    """Return the remedy if the server requires a login, and no credentials were given.
 
     Args:
         reply: the refusal.

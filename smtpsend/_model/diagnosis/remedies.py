@@ -1,7 +1,7 @@
-"""Rules for the advice of a check: what is wrong with a server, and what to change.
+"""Rules for the advice of a check: each recognises a fault, and names what to change.
 
-`WHOLE` has the rules for a fault that all methods have in common, `EACH` those for the
-fault of one method.
+`WHOLE` has the rules for a fault that all methods share. `EACH` has the rules for the
+fault of a single method.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _mechanism(_: Report, m: MethodReport) -> str:
 
 
 def _rewritten(_: Report, m: MethodReport) -> bool:
-    """Whether something in between overwrites extensions, as some firewalls do."""
+    """Return whether a firewall has overwritten keywords of the EHLO reply by X or A."""
     return any(len(line) > 3 and not line.rstrip("A").strip("X") for line in m.extensions)
 
 

@@ -13,7 +13,12 @@ from smtpsend.errors import Attempt, Phase, Reply, SendError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a method, and how many seconds it took."""
+    """A finished step of a method.
+
+    Attributes:
+        phase: the phase of the send.
+        seconds: the duration of the step.
+    """
 
     phase: Phase
     seconds: float
@@ -36,8 +41,8 @@ class MethodReport:
         extensions: the extensions in its last reply to EHLO, with their parameters.
         size_limit: the largest message in bytes (SIZE, RFC 1870), or None if the server
             announces no limit.
-        speaks: the security that the port really has, if it was found to differ from that
-            of `method`; else None.
+        speaks: the actual security of the port if it differs from that of `method`; else
+            None.
         steps: the finished steps, in order; with STARTTLS there are two EHLO steps.
         elapsed: seconds from the start of this method to its end.
         error: the failure; None if the method is ready to send a message.
@@ -67,16 +72,16 @@ class MethodReport:
 
 @dataclass(frozen=True, slots=True)
 class Port25:
-    """A look at port 25, which is for servers talking to servers and is never used.
+    """The result of a connection to port 25, which the library never sends through.
 
-    (RFC 6409 section 3.1.)
+    Port 25 is for the relay of mail between servers (RFC 6409 section 3.1).
 
     Attributes:
         address: the IP address that was tried.
         connected: whether a TCP connection was made.
         greeting: the greeting of the server, or None.
-        error: what went wrong, in words, or None.
-        elapsed: seconds that the look took.
+        error: the text of the failure, or None.
+        elapsed: seconds that the connection and the greeting took.
     """
 
     address: str | None
@@ -121,8 +126,8 @@ class Report:
             receipt.
         error: the error that `send` would raise, or None.
         elapsed: seconds that the check took.
-        verdict: what a send would do now, and why, in one or two sentences.
-        advice: what to change, in sentences; empty if there is nothing to change.
+        verdict: one or two sentences that predict the result of a send, with the cause.
+        advice: sentences that name what to change; empty if there is nothing to change.
     """
 
     host: str

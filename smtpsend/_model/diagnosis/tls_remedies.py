@@ -1,7 +1,7 @@
-"""What to do where TLS did not come about: one table for certificates, one for the rest.
+"""Remedies for a failed TLS handshake: a table for certificates, and one for the rest.
 
-Errors have their hints from here, and a check of a server its advice. A row has words of
-OpenSSL's reason, in lower case, and a sentence; the first row that fits is used.
+The hints of errors and the advice of a check use them. A row has parts of OpenSSL's
+reasons, in lower case, and a sentence. The first row that fits is used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Say = Callable[[str, Certificate | None], str]
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why TLS did not come about.
+    """A cause of a failed handshake, and its remedy.
 
     Attributes:
-        name: what the row is called.
-        words: parts of OpenSSL's reasons for it.
-        say: what to do, from the host and the certificate that was refused, if known.
+        name: the name of the row.
+        words: parts of the reasons that OpenSSL gives for this cause.
+        say: makes the remedy from the host and the refused certificate, if it is known.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Cause:
 
 
 def certificate_remedy(reason: str, host: str, certificate: Certificate | None) -> str:
-    """What to do about a certificate that was refused."""
+    """Return the remedy for a refused certificate."""
     cause = _first(CERTIFICATE, reason)
     return _other(host, certificate) if cause is None else cause.say(host, certificate)
 
 
 def handshake_remedy(reason: str) -> str:
-    """What to do about a handshake that failed for another reason; "" if unknown."""
+    """Return the remedy for a handshake that failed otherwise; "" if there is none."""
     cause = _first(HANDSHAKE, reason)
     return "" if cause is None else cause.say("", None)
 
@@ -49,7 +49,7 @@ def _first(table: Sequence[Cause], reason: str) -> Cause | None:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a sentence lists them: "a, b and c"."""
+    """Join words as in a sentence: "a, b and c"."""
     *most, last = words or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
@@ -58,7 +58,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def _whose(certificate: Certificate | None) -> str:
-    """Who the certificate says it is for and from."""
+    """Name the subject and the issuer of the certificate, to begin a sentence."""
     if certificate is None:
         return "the certificate"
     return f"the certificate of {certificate.subject}, issued by {certificate.issuer},"

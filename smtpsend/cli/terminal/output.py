@@ -1,4 +1,4 @@
-"""Standard output and standard error: harmless text, and never a reason to fail."""
+"""Writes to standard output and standard error, escapes text, and ignores failures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, TextIO
 
 
 class Output:
-    """Standard output or standard error, whatever it is when something is written.
+    """Standard output or standard error; the stream is looked up at each write.
 
-    The exit code of a command says what became of the mail. That its reader has gone
-    (``smtpsend send ... | head -0``), or that the disk is full, does not change that: no
-    error of the stream leaves this class.
+    The exit code of a command reports the outcome of the mail. A reader that has ended
+    (``smtpsend send ... | head -0``), or a full disk, does not change that outcome, so
+    this class raises no error of the stream.
 
     Args:
         name: ``"stdout"`` or ``"stderr"``.
@@ -28,33 +28,34 @@ class Output:
 
     @property
     def stream(self) -> TextIO | None:
-        """The stream; None where the process was started without it (``>&-``)."""
+        """The stream; None if the process was started without it (``>&-``)."""
         stream = getattr(sys, self._name)
-        # While Rich draws a line anew, its proxy stands there, which prints by us.
+        # While Rich redraws a line, it replaces the stream by a proxy that writes to this
+        # class.
         found: TextIO | None = getattr(stream, "rich_proxied_file", stream)
         return found
 
     @property
     def encoding(self) -> str:
-        """Its encoding, by which Rich chooses characters."""
+        """The encoding of the stream; Rich chooses characters by it."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether the stream is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def line(self, text: str = "") -> None:
-        """Write a line of text that may come from anywhere."""
+        """Write a line of text from any source; its control characters are escaped."""
         self.write(printable(text) + "\n")
 
     def json(self, facts: Mapping[str, Any], *, indent: int | None = None) -> None:
         """Write an object as JSON, in ASCII without any control character."""
-        # The one that JSON allows in a string as it is.
+        # DEL is the only ASCII control character that JSON does not escape in a string.
         text = json.dumps(facts, indent=indent).replace("\x7f", "\\u007f")
         self.write(text + "\n")
 
     def write(self, text: str) -> int:
-        """Write text of ours as it is, at once."""
+        """Write text of this program unchanged, and flush the stream."""
 
         def at_once(stream: TextIO) -> None:
             stream.write(text)
@@ -64,7 +65,7 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Write what others have left in the buffer of the stream."""
+        """Write the text that other code has left in the buffer of the stream."""
         self._try(lambda stream: stream.flush())
 
     def _try(self, action: Callable[[TextIO], object]) -> None:
@@ -79,15 +80,15 @@ class Output:
                 why = error.strerror or type(error).__name__
                 ERR.line(f"smtpsend: standard output cannot be written: {why}")
         except ValueError:
-            # A file that is closed already.
+            # The stream is closed already.
             pass
 
 
 def _abandon(stream: TextIO) -> None:
-    """Let the stream write to the null device from now on.
+    """Redirect the stream to the null device.
 
-    What its buffer holds would be written again when the interpreter ends; that would
-    fail again, and Python would end with exit code 120.
+    When the interpreter ends, it flushes the buffer of the stream. If that failed again,
+    Python would end with exit code 120.
     """
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -102,11 +103,11 @@ ERR = Output("stderr")
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would act on.
+    """Return `text` on one line, with each character escaped that controls a terminal.
 
-    File names, arguments and what servers reply may hold control characters (C0, C1),
-    characters that change the direction of what follows, or lone surrogates, which are
-    bytes that are not UTF-8. They are written as in a literal of Python.
+    File names, arguments and replies may hold control characters (C0, C1), characters
+    that change the direction of the text after them, or lone surrogates, which stand for
+    bytes that are not UTF-8. They are escaped as in a Python literal.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
