@@ -285,7 +285,7 @@ def what_follows(mode: str, position: str, fault: str) -> tuple[Event | None, st
         return Event.CLOSING_AT_END if final else LOST, phase
     if mode == "BDAT" and not final:
         return UNKNOWN, "final"
-    if fault == "3yz":
+    if fault == "3yz" and not final:
         return WRONG, phase
     if pairs and phase in ("mail", "rcpt"):
         return WRONG, "rcpt"

@@ -209,8 +209,8 @@ STOP = {
     ),
     "354 at the end": (
         bad("final", say(b"354 more\r\n")),
-        Rejected,
-        Event.WRONG_CLASS,
+        DeliveryUnknown,
+        Event.UNKNOWN,
         Phase.FINAL,
     ),
     "accepted early": (

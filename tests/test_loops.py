@@ -20,6 +20,7 @@ from sending import RECIPIENT, SENDER, envelope, server_for
 
 from smtpsend import AsyncClient, Client, Outcome, Receipt, send, send_async
 from smtpsend._client.bulk import handoff
+from smtpsend._client.bulk.queue import Queue
 from smtpsend.errors import (
     ConfigError,
     ConnectError,
@@ -322,10 +323,11 @@ def test_an_outcome_that_comes_before_it_is_waited_for(
     """The caller does not wait for it; a bad message after it has its outcome, too."""
     there = threading.Event()
 
-    class Seen(handoff.Dispatcher):
-        def _add_outcome(self, submission: Any, outcome: Outcome) -> None:
-            super()._add_outcome(submission, outcome)
-            there.set()
+    add = Queue._add_outcome
+
+    def seen(self: Queue, submission: Any, outcome: Outcome) -> None:
+        add(self, submission, outcome)
+        there.set()
 
     def late() -> concurrent.futures.Future[None]:
         """What the caller would wait on is made when the first outcome is there."""
@@ -334,7 +336,7 @@ def test_an_outcome_that_comes_before_it_is_waited_for(
 
     futures = SimpleNamespace(Future=late, wait=concurrent.futures.wait)
     monkeypatch.setattr(handoff, "concurrent", SimpleNamespace(futures=futures))
-    monkeypatch.setattr(handoff, "Dispatcher", Seen)
+    monkeypatch.setattr(Queue, "_add_outcome", seen)
     items = [item(1), item(2, "no address"), item(3)]
     with (
         one_port() as scripted,

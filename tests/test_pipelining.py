@@ -93,7 +93,7 @@ def test_rset_is_in_the_group(face: Any) -> None:
 
 def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No group is larger than the limit, and DATA goes with the last one."""
-    monkeypatch.setattr("smtpsend._wire.transactions.single._LARGEST_GROUP", 4)
+    monkeypatch.setattr("smtpsend._protocol.groups.LARGEST_GROUP", 4)
     seen: list[list[bytes]] = []
     on = {m: pipelined_after(seen) for m in ("mail", "rcpt:4", "rcpt:8")}
     to = [f"b{n}@b.example" for n in range(1, 11)]

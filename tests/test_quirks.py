@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from smtpsend import ConnectionLost, Method, Policy
+from smtpsend._protocol.connection_state import ConnectionState
 from smtpsend._protocol.quirks import AfterData, PipelineTrial, Quirks
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
@@ -25,6 +26,7 @@ def probed(quirks: Quirks, reply: Reply) -> None:
 
         session: Any = object.__new__(Session)
         session.target = SimpleNamespace(quirks=quirks, policy=Policy())
+        session.state = ConnectionState()
         session.track = Track(Method(587, "starttls"), 0.0)
         session.deadline = Deadline(5)
         session.channel = SimpleNamespace(command=lambda _: None, reply=replied)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
-from smtpsend._wire.transactions.single import SingleTransaction
-from smtpsend.errors import DeliveryUnknown, RecipientsRefused, Reply, SendError
+from smtpsend._protocol.transaction import Transaction
+from smtpsend._wire import exchange
+from smtpsend.errors import DeliveryUnknown, Phase, RecipientsRefused, Reply, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._model.message.envelope import Envelope
+    from smtpsend._protocol.ordering import Verb
     from smtpsend._wire.connection import Session
-    from smtpsend._wire.transactions.transaction import BatchTransaction
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Delivery:
     Attributes:
         reply: the reply to the end of the message, in the last transaction that the
             server accepted; None before there is one.
+        transaction: the transaction that is in progress, or was the last one.
         unknown: the error of a cancelled transaction whose delivery is unknown.
     """
 
@@ -34,6 +36,7 @@ class Delivery:
     accepted: list[str] = field(default_factory=list)
     refused: dict[str, Reply] = field(default_factory=dict)
     reply: Reply | None = None
+    transaction: Transaction | None = None
     unknown: DeliveryUnknown | None = None
     _remaining: deque[str] = field(default_factory=deque)
     _max_recipients: int = sys.maxsize  # in one transaction
@@ -84,15 +87,22 @@ class Delivery:
     ) -> None:
         count = min(self._max_recipients, len(self._remaining))
         part = [self._remaining.popleft() for _ in range(count)]
-        transaction = SingleTransaction(
-            session=session,
-            message=message,
+        last = last and not self._remaining
+        content = message.content
+        transaction = self.transaction = Transaction(
+            mail=message.mail,
             recipients=part,
+            content=content,
             require_all=self.require_all,
-            last=last and not self._remaining,
+            # Only where QUIT follows it. A kept connection may be dead without our
+            # knowledge, and whether the message arrived would be unknown then.
+            by_bdat=last
+            and not self.require_all
+            and session.may_pipeline_content(content),
+            deadline=session.deadline,
         )
         try:
-            self.reply = await transaction.run()
+            await _exchange(session, transaction, last=last)
         except RecipientsRefused as error:
             if self.require_all:
                 raise
@@ -101,6 +111,7 @@ class Delivery:
             self._remaining.extendleft(reversed(part))
             raise
         else:
+            self.reply = transaction.reply
             self.accepted += transaction.accepted
             self.refused |= transaction.refused
         if deferred := transaction.deferred:
@@ -113,7 +124,7 @@ class Delivery:
                 session.target.quirks.no_content_in_group = True
 
     @classmethod
-    def after_batch(cls, transaction: BatchTransaction) -> Delivery:
+    def after_batch(cls, transaction: Transaction) -> Delivery:
         """Build the state of a message after its transaction in a batch.
 
         If the server accepted the message, the deferred recipients remain.
@@ -140,3 +151,19 @@ class Delivery:
             # Sending the same message again would repeat it to the accepted recipients.
             error.accepted, error.temporary = tuple(self.accepted), False
         return error
+
+
+async def _exchange(session: Session, transaction: Transaction, *, last: bool) -> None:
+    """Send one transaction, and raise its error if it has one."""
+    waiting = [transaction]
+
+    def more(_: Verb | None) -> Transaction | None:
+        return waiting.pop() if waiting else None
+
+    pipeline = session.pipeline(more, last=last)
+    await exchange.run(session, pipeline, lambda _: None)
+    if transaction.error is not None:
+        raise transaction.error
+    if transaction.reply is None:
+        assert pipeline.broken is not None  # noqa: S101  # it has no outcome otherwise
+        raise pipeline.broken.error(Phase.MAIL)

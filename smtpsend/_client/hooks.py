@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._model.receipt import Outcome
-from smtpsend._wire.callers_code import contained, is_interrupt
+from smtpsend._wire.callers.code import contained, is_interrupt
 from smtpsend.errors import Attempt, ConfigError
 
 

@@ -6,21 +6,20 @@ accepted, whatever a handler does.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import traceback
 from typing import TYPE_CHECKING
 
 from smtpsend._model.shortage import HINT, shortage
-from smtpsend._protocol.failures import FAULTS, lost, positive
-from smtpsend._wire.callers_code import contained
+from smtpsend._protocol.failures import lost
+from smtpsend._protocol.transaction import Stage, Transaction
+from smtpsend._wire.callers.code import contained
 from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._model.message.envelope import Envelope
     from smtpsend._model.receipt import Receipt
-    from smtpsend._wire.connection import Session
 
 log = logging.getLogger("smtpsend")
 
@@ -70,32 +69,35 @@ def failure(error: SendError, host: str, envelope: Envelope) -> None:
         )
 
 
-def cancelled(session: Session, message_id: str | None) -> DeliveryUnknown | None:
+def cancelled(
+    transaction: Transaction | None, message_id: str | None
+) -> DeliveryUnknown | None:
     """Log the state of a message whose send was cancelled.
+
+    Args:
+        transaction: the transaction in progress; None if none was begun.
 
     Returns:
         The error to report if the end of the message had been sent and the server did
         not refuse it; otherwise None.
     """
-    if session.track.phase is not Phase.FINAL:
+    if transaction is None or transaction.stage < Stage.ENDED:
         return None
-    reply = None
-    with contextlib.suppress(*FAULTS):
-        reply = session.channel.early_reply()
-    if reply is None and not session.accepted:
+    if transaction.reply is None and transaction.error is None:
         return log_unknown(message_id)
-    if session.accepted or (reply is not None and positive(reply)):
-        name = message_id or "a message"
-        _warn("delivered nevertheless: %s was cancelled after the reply", name)
-        return DeliveryUnknown(
-            "cancelled after the server accepted the message",
-            phase=Phase.FINAL,
-            event=Event.UNKNOWN,
-            reply=reply,
-            message_id=message_id,
-            hint="the message was delivered: do not send it again",
-        )
-    return None
+    if transaction.error is not None:
+        unknown = isinstance(transaction.error, DeliveryUnknown)
+        return log_unknown(message_id) if unknown else None
+    name = message_id or "a message"
+    _warn("delivered nevertheless: %s was cancelled after the reply", name)
+    return DeliveryUnknown(
+        "cancelled after the server accepted the message",
+        phase=Phase.FINAL,
+        event=Event.UNKNOWN,
+        reply=transaction.reply,
+        message_id=message_id,
+        hint="the message was delivered: do not send it again",
+    )
 
 
 def log_unknown(message_id: str | None) -> DeliveryUnknown:

@@ -18,6 +18,7 @@ from smtpsend._client.bulk.throttle import Throttle, check_rate
 from smtpsend._client.hooks import Hooks
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import Server
+from smtpsend._protocol.connection_state import State
 from smtpsend._protocol.failures import lost
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline, running_loop
@@ -67,6 +68,7 @@ class Pool:
         self.limits = limits
         self.throttle = Throttle(limits.max_rate)
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self.connect_time = 0.0  # seconds that the last connection took to open
         self._closed = False
         self._reset()
 
@@ -105,6 +107,11 @@ class Pool:
     def has_waiters(self) -> bool:
         """Whether a call waits for a slot."""
         return bool(self._waiting)
+
+    @property
+    def free_slots(self) -> int:
+        """How many connections may be opened without waiting."""
+        return max(0, self.limits.max_connections - self._busy - len(self._waiting))
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
@@ -166,7 +173,7 @@ class Pool:
                 track = Track(session.method, deadline.elapsed)
                 track.address = session.track.address
                 session.track, session.deadline = track, deadline
-                session.reused, session.probed = True, False
+                session.state.was_idle, session.state.state = True, State.READY
                 return session
             session.channel.quit()
         return None
@@ -184,8 +191,12 @@ class Pool:
     def give_back(self, session: Session) -> None:
         """Keep a session for the next message, or close it if it cannot be used again."""
         limits = self.limits
-        used_up = session.used_up or session.at_message_limit
-        full = used_up or session.messages >= limits.max_messages
+        state = session.state
+        full = (
+            state.closed
+            or session.at_message_limit
+            or state.transactions >= limits.max_messages
+        )
         if self._closed or full or not limits.idle_timeout or not self._usable(session):
             session.channel.quit()
             return

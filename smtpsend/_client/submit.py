@@ -24,7 +24,8 @@ from smtpsend._client.race import Race
 from smtpsend._client.submission import Submission
 from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.receipt import Receipt
-from smtpsend._wire.callers_code import passes
+from smtpsend._protocol.connection_state import State
+from smtpsend._wire.callers.code import passes
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
@@ -33,7 +34,6 @@ from smtpsend.errors import Event, Phase, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.bulk.login_gate import LoginGate
     from smtpsend._client.pool import Pool
     from smtpsend._model.server.server import Server
 
@@ -148,7 +148,7 @@ async def deliver(
         while True:
             if session is None:
                 session = await authenticated_session(race)
-            kept = session.reused
+            kept = session.state.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
                 if receipt is not None:
@@ -170,11 +170,8 @@ def lost_before_mail(error: SendError) -> bool:
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Session:
+async def authenticated_session(race: Race) -> Session:
     """Race the methods that are still to be tried, and log in to the winner's session.
-
-    Args:
-        gate: where the connections of a batch log in one at a time; None for any other.
 
     Raises:
         SendError: no method is left to be tried.
@@ -185,10 +182,7 @@ async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Se
             # This is awaited before the message is sent, since nothing may be awaited
             # between its acceptance and the receipt.
             await race.settle()
-            if gate is None:
-                await login(session)
-            else:
-                await gate.login(session)
+            await login(session)
         except SendError as error:
             _end_connection(session, error)
             race.record(error, session.track)
@@ -197,7 +191,7 @@ async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Se
             raise
         else:
             known_servers.remember(race.server.host, race.server.policy, session.method)
-            session.probed = True
+            session.state.state = State.CONFIRMED
             return session
 
 
@@ -233,7 +227,8 @@ async def _send_over(
         if not passes(error):
             session.channel.abort()
             raise log.unexpected(error, session.track.phase) from None
-        delivery.unknown = log.cancelled(session, delivery.envelope.message_id)
+        message_id = delivery.envelope.message_id
+        delivery.unknown = log.cancelled(delivery.transaction, message_id)
         session.channel.abort()
         raise
     # P8: the server has accepted the message, and nothing after this line raises.

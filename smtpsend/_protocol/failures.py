@@ -52,6 +52,10 @@ class Garbage(Exception):
     """
 
 
+class ExtraReply(Garbage):
+    """A reply came before its command was written, so that it belongs to no command."""
+
+
 FAULTS = (Lost, TimedOut, Garbage)
 """Everything that can end a connection."""
 
@@ -123,6 +127,20 @@ def closing(phase: Phase, reply: Reply) -> SendError:
     error = lost(phase, "the server ended the session")
     error.reply = reply
     return error
+
+
+def early(phase: Phase, reply: Reply) -> SendError:
+    """The error of a reply that came before the command, or the content, was written."""
+    if reply.code == 421:
+        return closing(phase, reply)
+    if positive(reply):
+        return DeliveryUnknown(
+            "the server accepted the message before its end went out",
+            phase=phase,
+            event=Event.ACCEPTED_EARLY,
+            reply=reply,
+        )
+    return refusal(phase, reply)
 
 
 def refusal(phase: Phase, reply: Reply) -> Rejected:

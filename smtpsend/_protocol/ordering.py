@@ -1,35 +1,170 @@
-"""Decides which content may be pipelined after commands that have no reply yet."""
+"""What may be written before the reply to the command before it has been read.
+
+`MAY_FOLLOW` is the table of RFC 2920 section 3.1 and RFC 3030, and
+`IS_SYNCHRONISATION_POINT` the replies that can belong to one command only.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
+from smtpsend._protocol.failures import positive
+from smtpsend._protocol.transaction import Stage, Transaction
+from smtpsend.errors import Phase, Reply
 
-RSET = b"RSET\r\n"
 
 LONGEST_WRITE = 65536
 """Octets of content in one write; longer content goes out in pieces."""
 
+
+class Verb(Enum):
+    """A command, or the content with its end; the value is the phase of its failure."""
+
+    RSET = Phase.MAIL, 0
+    MAIL = Phase.MAIL, 1
+    RCPT = Phase.RCPT, 2
+    DATA = Phase.DATA, 3
+    CONTENT = Phase.FINAL, 4  # the dot-stuffed content and the final dot
+    BDAT = Phase.FINAL, 5  # BDAT n LAST and the content (RFC 3030)
+    EHLO = Phase.FINAL, 6  # after the last message of a window
+    QUIT = Phase.FINAL, 7  # after the only message of a connection
+
+    # The hash of Enum is written in Python, and needs longer than a look-up.
+    __hash__ = object.__hash__
+
+    def __init__(self, phase: Phase, _: int) -> None:
+        self.phase = phase
+
+
+class Command(NamedTuple):
+    """One command of a transaction, or of none.
+
+    Attributes:
+        address: the recipient of RCPT; empty for any other command.
+    """
+
+    verb: Verb
+    transaction: Transaction | None = None
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one use of a connection allows to pipeline.
+
+    Attributes:
+        pipelining: the server offers PIPELINING (RFC 2920).
+        after_content: returns whether commands may follow the final dot now; this changes
+            while connections find out whether the server supports it.
+        windows: several messages may be sent by BDAT before a reply is read.
+        quit: the connection ends after the message, with a QUIT pipelined after BDAT.
+        quit_after_content: the same after the final dot.
+    """
+
+    pipelining: bool = False
+    after_content: Callable[[], bool] = bool
+    windows: bool = False
+    quit: bool = False
+    quit_after_content: bool = False
+
+
+def _pipelining(terms: Terms, _: Transaction | None) -> bool:
+    return terms.pipelining
+
+
+def _whoever_is_refused(terms: Terms, transaction: Transaction | None) -> bool:
+    # With require_all, no content may be sent while a recipient can still be refused.
+    return terms.pipelining and transaction is not None and not transaction.require_all
+
+
+def _after_content(terms: Terms, _: Transaction | None) -> bool:
+    return terms.after_content()
+
+
+def _quit_after_content(terms: Terms, _: Transaction | None) -> bool:
+    return terms.quit_after_content
+
+
+def _window(terms: Terms, _: Transaction | None) -> bool:
+    return terms.windows
+
+
+def _always(_: Terms, __: Transaction | None) -> bool:
+    return True
+
+
+MAY_FOLLOW: dict[tuple[Verb, Verb], Callable[[Terms, Transaction | None], bool]] = {
+    # The command, the next one, and whether the next one may be written before the reply
+    # to the first. A pair that is not here never may.
+    (Verb.RSET, Verb.MAIL): _pipelining,
+    (Verb.MAIL, Verb.RCPT): _pipelining,
+    (Verb.RCPT, Verb.RCPT): _pipelining,
+    (Verb.RCPT, Verb.DATA): _whoever_is_refused,
+    (Verb.RCPT, Verb.BDAT): _whoever_is_refused,
+    (Verb.CONTENT, Verb.MAIL): _after_content,
+    (Verb.CONTENT, Verb.QUIT): _quit_after_content,
+    (Verb.BDAT, Verb.RSET): _window,
+    (Verb.BDAT, Verb.EHLO): _always,
+    (Verb.BDAT, Verb.QUIT): _always,
+}
+
+IS_SYNCHRONISATION_POINT: dict[Verb, Callable[[Reply], bool]] = {
+    # A reply that can belong to this command only. It proves that each reply before it
+    # was paired with its own command.
+    Verb.DATA: lambda reply: reply.code == 354,
+    Verb.EHLO: lambda reply: reply.code == 250 and "\n" in reply.text,
+    Verb.QUIT: lambda reply: reply.code == 221,
+}
+
+
+def exists(verb: Verb, code: int) -> bool:
+    """Whether replies of a class exist for a command (RFC 5321 section 4.3.2)."""
+    if code >= 400:
+        return True
+    # A 221 is the reply to QUIT only.
+    return code == 354 if verb is Verb.DATA else code < 300 and code != 221
+
+
+def out_of_place(command: Command, transaction: Transaction, reply: Reply) -> str | None:
+    """Why a reply cannot belong to a command; None if it can."""
+    verb, ended = command.verb, transaction.stage >= Stage.ENDED
+    if not exists(verb, reply.code):
+        return f"a reply out of place: {reply}"
+    if verb is Verb.RSET and reply.code >= 400 and reply.code != 421:
+        return f"the server refused RSET: {reply}"
+    if transaction.mail_refused is None or not positive(reply):
+        return None
+    if verb is Verb.RCPT and not ended:
+        return f"a recipient was accepted after MAIL was refused: {reply}"
+    if verb is Verb.BDAT and transaction.accepted:
+        return f"the message was accepted after MAIL was refused: {reply}"
+    return None
+
+
 # A server that does not discard the chunk of a refused BDAT reads it as commands. So
 # content with a line that begins with one of these verbs waits until the recipients are
-# accepted.
+# accepted. Before the verb, a server may skip white space and control characters.
 _VERBS = (
     rb"(?i:MAIL|RCPT|DATA|BDAT|SEND|SOML|SAML|RSET|NOOP|HELP|VRFY|EXPN|QUIT|EHLO|"
-    rb"HELO|LHLO|AUTH|ETRN|TURN|STARTTLS)\b"
+    rb"HELO|LHLO|AUTH|ETRN|ATRN|TURN|BURL|STARTTLS|XCLIENT|XFORWARD)\b"
 )
-_FIRST_LINE = re.compile(rb"[ \t]*+" + _VERBS)
+_SKIPPED = rb"[\x00-\x09\x0b-\x20]*+"
+_FIRST_LINE = re.compile(_SKIPPED + _VERBS)
 # The line end is spelled out, and not written as ^, so that the search jumps from line to
 # line. The look-ahead has the letters that each place of a verb allows, in both cases: it
 # needs a third of the time that a match of the verbs themselves needs.
 _LATER_LINE = re.compile(
-    rb"\n[ \t]*+(?=[ABDEHLMNQRSTVabdehlmnqrstv][ACDEHORSTUXacdehorstux]"
-    rb"[AEFILMNOPRTaefilmnoprt][ADHLNOPRTYadhlnoprty])" + _VERBS
+    rb"\n" + _SKIPPED + rb"(?=[ABDEHLMNQRSTVXabdehlmnqrstvx][ACDEFHORSTUXacdefhorstux]"
+    rb"[AEFILMNOPRTaefilmnoprt][ADHILNOPRTYadhilnoprty])" + _VERBS
 )
-
-
-def rcpt(address: str) -> bytes:
-    """The RCPT command for a recipient."""
-    return f"RCPT TO:<{address}>\r\n".encode()
+# A server whose buffer for a command holds 512 octets (RFC 5321 section 4.5.3.1.4) may
+# read the rest of a longer line as another line.
+_LONGEST_LINE = 510
+_LONG_LATER_LINE = re.compile(rb"\n[^\n]{511}")
 
 
 def cannot_be_commands(content: bytes) -> bool:
@@ -38,4 +173,6 @@ def cannot_be_commands(content: bytes) -> bool:
         len(content) < LONGEST_WRITE
         and not _FIRST_LINE.match(content)
         and not _LATER_LINE.search(content)
+        and (not content or content.find(b"\n", 0, _LONGEST_LINE + 1) >= 0)
+        and not _LONG_LATER_LINE.search(content)
     )

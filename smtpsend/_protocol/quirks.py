@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from smtpsend._protocol.transaction import Break, Stage, Transaction
 from smtpsend.errors import SendError
 
 
@@ -44,6 +46,18 @@ class Quirks:
     no_window: bool = False
     after_data: AfterData = AfterData.UNTRIED
     refused_after_data: int = 0
+
+    def note_break(self, transactions: Sequence[Transaction], broken: Break) -> None:
+        """Note that content in a group made outcomes unknown, if it may be the cause.
+
+        Args:
+            transactions: the transactions without an outcome when the connection broke.
+        """
+        explained = broken.closing is not None or broken.not_bdat is not None
+        for transaction in transactions:
+            left_open = transaction.stage is Stage.ENDED and not explained
+            if transaction.by_bdat and (left_open or broken.in_doubt):
+                self.no_content_in_group = True
 
 
 class PipelineTrial:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from smtpsend._protocol.failures import Alert, Garbage, Lost, TimedOut
+from smtpsend._protocol.failures import Alert, ExtraReply, Garbage, Lost, TimedOut
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
 from smtpsend._wire.deadline import Deadline
@@ -273,8 +273,8 @@ class Channel(asyncio.Protocol):
             return None
         return self._pop_reply()
 
-    def command(self, line: bytes, content: bytes = b"") -> None:
-        """Write a command or a group of commands, and then `content`, in one write.
+    def command(self, line: bytes) -> None:
+        """Write one command.
 
         Nothing is written if the next unread reply is a 421: the caller reads it as the
         reply to this command.
@@ -284,19 +284,36 @@ class Channel(asyncio.Protocol):
             Alert: the server ended the connection with a TLS alert.
             Lost: the connection has ended.
         """
-        self.commands([(line, content)])
+        if self._replies and self._replies[0].code == 421:
+            return
+        self.raise_unless_idle()
+        self.write_commands([(line, b"")])
 
-    def commands(self, pieces: list[tuple[bytes, bytes]]) -> None:
-        """Do the same as `command` for several commands and contents, in one write."""
+    def unread_421(self) -> Reply | None:
+        """Return a 421 that came before the next command; None if nothing is unread.
+
+        A 421 may come at any time (RFC 5321 section 3.8).
+
+        Raises:
+            Garbage: another reply is unread, or the server sent data that is no reply.
+            Alert: the server ended the connection with a TLS alert.
+            Lost: the connection has ended.
+        """
+        if self._replies and self._replies[0].code == 421:
+            return self._pop_reply()
+        self.raise_unless_idle()
+        return None
+
+    def raise_unless_idle(self) -> None:
+        """Raise if a command that is written now could be paired with a wrong reply."""
         if self._replies:
-            # A 421 may come at any time (RFC 5321 section 3.8). It counts as the reply
-            # to this command, which is not written.
-            if self._replies[0].code == 421:
-                return
-            raise Garbage(f"an extra reply: {self._replies[0]}")
+            raise ExtraReply(f"an extra reply: {self._replies[0]}")
         self._raise_if_broken()
         if not self._reader.idle:
-            raise Garbage("an extra reply began")
+            raise ExtraReply("an extra reply began")
+
+    def write_commands(self, pieces: list[tuple[bytes, bytes]]) -> None:
+        """Write commands, each with its content, in one write."""
         if self.transcript.check_enabled():
             for line, content in pieces:
                 self.transcript.sent(line, content)

@@ -12,9 +12,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from smtpsend._model.server.host import literal
+from smtpsend._protocol.connection_state import ConnectionState, State
 from smtpsend._protocol.extensions import Extensions, parse_extensions
 from smtpsend._protocol.failures import Garbage
-from smtpsend._protocol.ordering import cannot_be_commands
+from smtpsend._protocol.groups import More
+from smtpsend._protocol.ordering import Terms, cannot_be_commands
+from smtpsend._protocol.pipeline import Pipeline
 from smtpsend._protocol.quirks import AfterData
 from smtpsend._protocol.sasl import choose
 from smtpsend._wire.aiosmtplib_adapter import Commands
@@ -43,12 +46,7 @@ class Session:
         deadline: the deadline of the call that uses the session now.
         tls: the version of TLS; None in plaintext.
         extensions: what the last reply to EHLO offers.
-        messages: how many transactions were begun.
-        needs_reset: a transaction was begun and is not over, so that RSET comes next.
-        used_up: no further message may use the session.
-        accepted: the message was accepted, and only the reply to QUIT is missing.
-        probed: the last reply shows that the server accepts further messages.
-        reused: an earlier message used the session, or it waited in the pool.
+        state: what may be sent now, and what was sent.
     """
 
     def __init__(
@@ -66,12 +64,7 @@ class Session:
         channel.transcript.name = f"{track.address} {track.method}"
         self.tls: str | None = None
         self.extensions = Extensions()
-        self.messages = 0
-        self.needs_reset = False
-        self.used_up = False
-        self.accepted = False
-        self.probed = False
-        self.reused = False
+        self.state = ConnectionState()
         self._opened = asyncio.get_running_loop().time()
         self._sock = sock
         self._commands: Commands
@@ -126,7 +119,45 @@ class Session:
 
     def may_pipeline_content(self, content: bytes) -> bool:
         """Whether `content` may be sent by BDAT before MAIL and RCPT have replies."""
-        return self.chunking and self.content_in_group and cannot_be_commands(content)
+        return (
+            self.pipelining
+            and self.chunking
+            and self.content_in_group
+            and cannot_be_commands(content)
+        )
+
+    def pipeline(
+        self, more: More, *, windows: bool = False, last: bool = False
+    ) -> Pipeline:
+        """Build the pipeline of one use of the session.
+
+        Args:
+            more: returns the next transaction, as for `Pipeline`.
+            windows: several messages may be sent by BDAT before a reply is read.
+            last: the connection is closed after the message.
+        """
+        quirks = self.target.quirks
+        replies = quirks.after_data is not AfterData.LOST and self.mixes_commands
+        terms = Terms(
+            pipelining=self.pipelining,
+            after_content=lambda: self.pipelines_after_data,
+            windows=windows,
+            quit=last,
+            quit_after_content=last and self.pipelining and replies,
+        )
+        return Pipeline(self.state, terms, quirks, more)
+
+    @property
+    def mixes_commands(self) -> bool:
+        """Whether commands may follow the content, as far as is known before a trial.
+
+        Not to Dovecot's submission service, the only one known to offer BURL: 2.3.19
+        accepts the message, and then crashes at the RCPT after it, before it replies
+        ("Panic: file smtp-server-transaction.c: line 226
+        (smtp_server_transaction_finished): assertion failed:
+        (conn->state.pending_rcpt_cmds == 0)").
+        """
+        return "BURL" not in self.extensions
 
     @property
     def accepts_windows(self) -> bool:
@@ -142,15 +173,12 @@ class Session:
     def pipelines_after_data(self) -> bool:
         """Whether commands may follow the final dot at once (RFC 2920 section 3.1).
 
-        Not to Dovecot's submission service: 2.3.19 accepts the message, and then crashes
-        at the RCPT after it, before it replies ("Panic: file smtp-server-transaction.c:
-        line 226 (smtp_server_transaction_finished): assertion failed:
-        (conn->state.pending_rcpt_cmds == 0)"). As long as it is unknown whether a server
-        supports this, one connection at a time finds out.
+        As long as it is unknown whether a server supports this, one connection at a time
+        finds out.
         """
         known = self.target.quirks.after_data
         may = known in (AfterData.REPLIES, AfterData.UNTRIED)
-        return self.pipelining and may and "BURL" not in self.extensions
+        return self.pipelining and may and self.mixes_commands
 
     @property
     def fresh(self) -> bool:
@@ -162,7 +190,7 @@ class Session:
     def at_message_limit(self) -> bool:
         """Whether the session has reached the MAILMAX of the server (RFC 9422)."""
         limit = self.extensions.message_limit
-        return limit is not None and self.messages >= limit
+        return limit is not None and self.state.transactions >= limit
 
     @property
     def mechanism(self) -> str | None:
@@ -190,7 +218,7 @@ class Session:
         Raises:
             ConnectionLost: the server does not reply, or refuses EHLO.
         """
-        self.probed = False
+        self.state.state = State.BUSY
         with step(self.track, Phase.MAIL):
             self.deadline.raise_if_over()
             self.channel.command(self.ehlo_line)
@@ -201,7 +229,7 @@ class Session:
                     # another connection may have found it.
                     self.target.quirks.no_window = True
                 raise Garbage(f"EHLO was refused: {reply}")
-        self.needs_reset, self.probed = False, True
+        self.state.needs_reset, self.state.state = False, State.CONFIRMED
 
     async def ehlo(self) -> None:
         """Send EHLO, and record what the server offers.

@@ -14,9 +14,9 @@ from weakref import WeakSet
 from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
+from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
-from smtpsend._wire.threads import in_thread
 from smtpsend.errors import ConnectError, Event, Phase, SendError
 
 

@@ -15,7 +15,7 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
-from smtpsend._wire.callers_code import passes
+from smtpsend._wire.callers.code import passes
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline

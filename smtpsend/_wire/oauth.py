@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from smtpsend._model.server.credentials import OAuth2, check_token
 from smtpsend._model.shortage import shortage
-from smtpsend._wire.callers_code import Stopped, call, passes, result_of
-from smtpsend._wire.threads import in_thread
+from smtpsend._wire.callers.code import Stopped, call, passes, result_of
+from smtpsend._wire.callers.threads import in_thread
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from smtpsend._protocol.redact import Redactor
-from smtpsend._wire.callers_code import contained
+from smtpsend._wire.callers.code import contained
 from smtpsend.errors import Reply
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from smtpsend._model.shortage import raise_if_short
-from smtpsend._wire.callers_code import contained
+from smtpsend._wire.callers.code import contained
 
 
 log = logging.getLogger("smtpsend")

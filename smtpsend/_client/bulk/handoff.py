@@ -20,7 +20,7 @@ from smtpsend._client.background.ending import (
     unknown,
 )
 from smtpsend._client.bulk.dispatcher import Dispatcher
-from smtpsend._client.bulk.worker import work
+from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.submission import (
     RAISED_WHILE_READING,
     Submission,
@@ -55,7 +55,8 @@ class Handoff:
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
-        self._dispatcher = Dispatcher(terms.pool, work, self._notify)
+        self._dispatcher = Dispatcher(terms.pool, Worker, self._notify)
+        self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
         self.call.future.add_done_callback(lambda _: self._wake_caller())
         self.raised: BaseException | None = None
@@ -66,19 +67,19 @@ class Handoff:
         Returns:
             None after the last outcome.
         """
-        dispatcher = self._dispatcher
+        queue = self._queue
         while True:
-            if dispatcher.outcomes:
-                outcome = dispatcher.get()
+            if queue.outcomes:
+                outcome = queue.get()
                 self._pending.pop(outcome.index, None)
                 return outcome
             if ending():
                 return self._unaccounted(_AT_END)
             if self.call.future.done():
                 # The dispatcher may have added an outcome just before it ended.
-                if not dispatcher.outcomes:
+                if not queue.outcomes:
                     return self._after_the_end()
-            elif self.has_input and dispatcher.has_room:
+            elif self.has_input and queue.has_room:
                 self._put_next()
             else:
                 self._wait()
@@ -103,7 +104,7 @@ class Handoff:
         index = next(iter(self._pending))
         submission = self._pending.pop(index)
         error: SendError
-        if submission in self._dispatcher.queue:
+        if submission in self._queue.pending:
             error = not_begun(why)
             error.message_id = submission.envelope.message_id
         else:
@@ -125,7 +126,7 @@ class Handoff:
         submission = self._terms.submission(*pair)
         if isinstance(submission, Submission):
             self._pending[submission.index] = submission
-        self._dispatcher.put(submission)
+        self._queue.put(submission)
         if self._dispatcher.needs_wake and not self._wake_scheduled:
             self._wake_scheduled = True
             self.call.call_soon(self._wake_workers)
@@ -140,11 +141,11 @@ class Handoff:
     def _wait(self) -> None:
         """Wait for an outcome, for room for a message, or for the end."""
         waiter = self._waiter = concurrent.futures.Future()
-        dispatcher = self._dispatcher
+        queue = self._queue
         try:
             # An outcome or room may have arrived before the waiter was set, in which case
             # `_notify` has not woken it.
-            changed = dispatcher.outcomes or (self.has_input and dispatcher.has_room)
+            changed = queue.outcomes or (self.has_input and queue.has_room)
             if not (changed or self.call.future.done()):
                 waiter.result()
         finally:
@@ -159,7 +160,7 @@ class Handoff:
         if self._waiter is None or self._wake_handle is not None:
             return
         loop = asyncio.get_running_loop()
-        if self._dispatcher.queue_is_short:
+        if self._queue.is_short:
             # The wake-up is scheduled, so that the callbacks that are ready now write to
             # their connections before the caller's thread competes for the interpreter.
             self._wake_handle = loop.call_soon(self._wake_caller)

@@ -26,12 +26,12 @@ from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.handoff import Handoff
-from smtpsend._client.bulk.worker import work
+from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.submission import Terms
 from smtpsend._client.submit import submit
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
-from smtpsend._wire.callers_code import contained
+from smtpsend._wire.callers.code import contained
 from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import ConfigError, SendError
 
@@ -101,16 +101,17 @@ async def outcomes(
         changed.set()
         room.set()
 
-    dispatcher = Dispatcher(terms.pool, work, notify)
+    dispatcher = Dispatcher(terms.pool, Worker, notify)
+    queue = dispatcher.queue
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
     feeder.add_done_callback(lambda _: changed.set())
     try:
-        while not (feeder.done() and dispatcher.is_idle and not dispatcher.outcomes):
+        while not (feeder.done() and dispatcher.is_idle and not queue.outcomes):
             changed.clear()
-            if not dispatcher.outcomes:
+            if not queue.outcomes:
                 await changed.wait()
-            while dispatcher.outcomes:
-                outcome = dispatcher.get()
+            while queue.outcomes:
+                outcome = queue.get()
                 room.set()
                 yield outcome
         feeder.result()
@@ -138,7 +139,7 @@ async def _feed(
         # its own.
         async with aclosing(_numbered(items)) as source:
             while True:
-                while not dispatcher.has_room:
+                while not dispatcher.queue.has_room:
                     room.clear()
                     await room.wait()
                     began = clock()
@@ -146,7 +147,7 @@ async def _feed(
                     index, item = await anext(source)
                 except StopAsyncIteration:
                     return
-                dispatcher.put(terms.submission(index, item))
+                dispatcher.queue.put(terms.submission(index, item))
                 dispatcher.wake()
                 if clock() - began > _READ_SLICE:
                     await asyncio.sleep(0)

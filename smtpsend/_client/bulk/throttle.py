@@ -89,17 +89,15 @@ class Throttle:
             else count
         )
 
-    async def wait_turn(
-        self, deadline: Deadline | None = None, stop: asyncio.Future[None] | None = None
-    ) -> None:
-        """Wait until a message may be started, or until `stop` is done.
+    async def wait_turn(self, deadline: Deadline) -> None:
+        """Wait until a message may be started, and note that it is.
 
         Raises:
             ConnectError: no message may be started before the deadline.
         """
         now = asyncio.get_running_loop().time()
         wait = self._next_start - now
-        if deadline is not None and wait > deadline.left:
+        if wait > deadline.left:
             by_server = self._server_interval > self._rate_interval
             limit = "the server asked to slow down, which" if by_server else "max_rate"
             why = f"{limit} allows no message before the deadline"
@@ -108,10 +106,14 @@ class Throttle:
             late.hint = advice if by_server else f"raise max_rate, or {advice}"
             raise late
         self.started(1)
-        if wait > 0 and stop is not None:
-            await asyncio.wait([stop], timeout=wait)
-        elif wait > 0:
+        if wait > 0:
             await asyncio.sleep(wait)
+
+    async def wait_ready(self, stop: asyncio.Future[None]) -> None:
+        """Wait until a message may be started, or until `stop` is done."""
+        while not self.ready and not stop.done():
+            wait = self._next_start - asyncio.get_running_loop().time()
+            await asyncio.wait([stop], timeout=max(wait, 0.0))
 
     @property
     def ready(self) -> bool:

@@ -1,178 +1,214 @@
-"""A worker of a batch: it sends queued messages over one connection at a time."""
+"""A worker of a batch: it opens a connection, and sends pending messages over it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
-from smtpsend._client import log, submit, transport
+from smtpsend._client import log, transport
 from smtpsend._client.bulk.connection_batch import ConnectionBatch
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.submit import (
     authenticated_session,
     deliver,
+    lost_before_mail,
     race_for,
 )
-from smtpsend._wire.callers_code import passes
+from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
-from smtpsend.errors import ConnectError, Phase, SendError
+from smtpsend.errors import Phase, SendError
 
 
 if TYPE_CHECKING:
     from smtpsend._client.bulk.dispatcher import Dispatcher
     from smtpsend._client.race import Race
     from smtpsend._client.submission import Submission
+    from smtpsend._protocol.transaction import Transaction
     from smtpsend._wire.connection import Session
-    from smtpsend._wire.transactions.transaction import BatchTransaction
-
-
-async def work(dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
-    """Send the messages of the queue until it is empty, or `stop` is done."""
-    await Worker(dispatcher, stop).run()
 
 
 class Worker:
-    """Sends the messages in the queue of a `Dispatcher` until it is empty.
+    """Sends the messages in the queue of a `Dispatcher` until none is pending.
 
     Args:
-        stop: a future that is done when no further message is to be started.
+        stop: a future that is done when no further message is to be begun.
+
+    Attributes:
+        connected: whether it has a connection, or is between two that worked.
     """
 
     def __init__(self, dispatcher: Dispatcher, stop: asyncio.Future[None]) -> None:
+        self.connected = False
         self._dispatcher = dispatcher
+        self._queue = dispatcher.queue
         self._pool = dispatcher.pool
         self._stop = stop
-        # Whether the message has its outcome, or a `ConnectionBatch` will report it.
-        self._reported = False
+        self._sending: Submission | None = None  # no other code reports its outcome
 
     async def run(self) -> None:
-        """Send messages; each message that is started gets its outcome."""
-        dispatcher, pool = self._dispatcher, self._pool
-        while dispatcher.queue:
-            if dispatcher.login_gate.refused is not None:
-                dispatcher.fail_queue()
+        """Send messages; each message that is begun gets its outcome."""
+        queue, pool = self._queue, self._pool
+        while queue.pending:
+            if self._dispatcher.login_refused is not None:
+                self._dispatcher.fail_pending()
                 return
-            await pool.throttle.wait_turn(stop=self._stop)
-            if not dispatcher.queue:
+            await pool.throttle.wait_ready(stop=self._stop)
+            if not queue.pending:
                 return
-            submission, self._reported = dispatcher.queue.popleft(), False
-            deadline = Deadline(submission.timeout)
-            delivery = Delivery(submission.envelope, submission.require_all)
+            deadline = Deadline(queue.pending[0].timeout)
             try:
                 async with pool.slot(deadline):
-                    if not await self._send(submission, deadline, delivery):
+                    if not await self._send(deadline):
                         return
             except BaseException as error:  # P3: nothing untyped escapes
+                submission, self._sending = self._sending, None
                 if passes(error):
-                    if not self._reported:
-                        dispatcher.cancelled(submission, delivery)
+                    if submission is not None:
+                        self._report_cancelled(submission)
                     raise
-                if self._reported:
-                    log.unexpected(error, Phase.CONNECT)
-                else:
-                    dispatcher.failed(submission, delivery, error)
+                typed = isinstance(error, SendError)
+                if submission is not None:
+                    delivery = Delivery(submission.envelope, submission.require_all)
+                    queue.failed(submission, delivery, error)
+                elif not self._goes_on_after(
+                    error if typed else log.unexpected(error, Phase.CONNECT)  # type: ignore[arg-type]
+                ):
+                    return
 
-    async def _send(
-        self, submission: Submission, deadline: Deadline, delivery: Delivery
-    ) -> bool:
-        """Send a message, and those that follow it over the same connection.
+    def _report_cancelled(self, submission: Submission) -> None:
+        delivery = Delivery(submission.envelope, submission.require_all)
+        self._queue.cancelled(submission, delivery)
+
+    def _goes_on_after(self, error: SendError) -> bool:
+        """Report that no connection could be opened; return whether to try another."""
+        dispatcher = self._dispatcher
+        if dispatcher.others_connected(self):
+            dispatcher.connection_failed()
+            return False
+        if dispatcher.others_opening(self):
+            # Another one may still be opened. If not, it carries its own error.
+            return False
+        dispatcher.no_connection(error)
+        return True
+
+    async def _send(self, deadline: Deadline) -> bool:
+        """Send messages over one connection.
 
         Returns:
-            Whether this worker may go on with the next message.
+            Whether this worker may go on with another connection.
         """
-        dispatcher, pool = self._dispatcher, self._pool
+        dispatcher, pool, queue = self._dispatcher, self._pool, self._queue
         if transport.replacement is not None:
-            receipt = await transport.replacement.send(
-                pool.server, submission, pool.hooks
-            )
-            self._reported = True
-            dispatcher.accepted(submission, receipt)
+            await self._send_by(transport.replacement)
             return True
         race = race_for(pool.server, deadline, pool.hooks)
         # `submit.deliver` says why.
         await asyncio.sleep(0)
         session = pool.take_idle(deadline)
         if session is None:
+            self.connected = False
             try:
-                session = await authenticated_session(race, dispatcher.login_gate)
-            except ConnectError as error:
-                if not dispatcher.connected_workers:
-                    raise
-                # The server probably accepts no more connections: a worker that has one
-                # sends this message.
-                dispatcher.requeue([submission])
-                self._reported = True
-                timeout = pool.server.policy.connect_timeout
-                dispatcher.connection_refused(timeout if error.timed_out else 0.0)
-                return False
+                session = await authenticated_session(race)
             finally:
                 await race.settle()
-            dispatcher.connection_opened(deadline.elapsed)
-        dispatcher.connected_workers += 1
-        try:
-            await self._send_over(session, race, submission, delivery)
-        finally:
-            dispatcher.connected_workers -= 1
-        return True
+            pool.connect_time = deadline.elapsed
+        self.connected = True
+        dispatcher.connection_opened(pool.connect_time)
+        if not queue.pending or not pool.throttle.ready:
+            # Other connections have sent the messages meanwhile.
+            pool.give_back(session)
+            return bool(queue.pending)
+        return await self._send_over(session, race)
 
-    async def _send_over(
-        self, session: Session, race: Race, submission: Submission, delivery: Delivery
-    ) -> None:
-        """Send messages over `session`, and resume those that it did not complete."""
-        dispatcher, pool = self._dispatcher, self._pool
-        batch = ConnectionBatch(dispatcher, session, race)
-        if not batch.can_send(submission):
-            receipt = await deliver(race, delivery, pool, session)
-            self._reported = True
-            dispatcher.accepted(submission, receipt)
-            return
+    async def _send_by(self, replacement: transport.Transport) -> None:
+        """Send one message by what a test has put in the place of the network."""
+        pool = self._pool
+        self.connected = True
+        submission = self._sending = self._queue.pending.popleft()
+        pool.throttle.started(1)
+        receipt = await replacement.send(pool.server, submission, pool.hooks)
+        self._sending = None
+        self._queue.accepted(submission, receipt)
+
+    async def _send_over(self, session: Session, race: Race) -> bool:
+        """Send messages over `session`, and resume those that it did not complete.
+
+        Returns:
+            Whether this worker may go on with another connection.
+        """
+        dispatcher, pool, queue = self._dispatcher, self._pool, self._queue
+        batch = ConnectionBatch(queue, session, race)
+        if not batch.can_send(queue.pending[0]):
+            submission = self._sending = queue.pending.popleft()
+            pool.throttle.started(1)
+            await self._deliver(submission, race, session)
+            return True
         try:
             if dispatcher.set_window(batch.window):
                 await dispatcher.wait_for_first_window()
-            self._reported = True
-            unsent = await batch.run(submission)
+            await batch.run()
         finally:
             pool.give_back(session)
-        incomplete: deque[tuple[BatchTransaction, SendError | None]]
-        incomplete = deque((transaction, None) for transaction in batch.partly_accepted)
-        cause, transactions = unsent.cause, unsent.transactions
-        if cause is not None and not (session.reused and submit.lost_before_mail(cause)):
-            incomplete.append((transactions.pop(0), cause))
-        dispatcher.requeue([transaction.submission for transaction in transactions])
+        if session.state.served:
+            dispatcher.connection_worked()
+        return await self._resume_rest(batch)
+
+    async def _deliver(
+        self, submission: Submission, race: Race, session: Session
+    ) -> None:
+        """Send a message that needs transactions of its own."""
+        delivery = Delivery(submission.envelope, submission.require_all)
+        self._sending = None
+        try:
+            receipt = await deliver(race, delivery, self._pool, session)
+        except BaseException as error:  # P3: nothing untyped escapes
+            if passes(error):
+                self._queue.cancelled(submission, delivery)
+                raise
+            self._queue.failed(submission, delivery, error)
+        else:
+            self._queue.accepted(submission, receipt)
+
+    async def _resume_rest(self, batch: ConnectionBatch) -> bool:
+        """Send again what the connection left, and return whether to go on."""
+        dispatcher, queue, session = self._dispatcher, self._queue, batch.session
+        rest, goes_on = list(batch.lost), True
+        blamed: list[Transaction] = []
+        if rest:
+            error = rest[0].error
+            assert error is not None  # noqa: S101  # it is lost
+            if lost_before_mail(error) and not session.state.reused:
+                # The server may accept no more connections, and says so late.
+                if dispatcher.others_connected(self):
+                    dispatcher.connection_failed()
+                    goes_on = False
+                else:
+                    blamed = [rest.pop(0)]
+            elif not (lost_before_mail(error) and session.state.reused):
+                blamed = [rest.pop(0)]
+        queue.requeue([x.submission for x in (*rest, *batch.unsent)])
+        incomplete = [*batch.partly_accepted, *blamed]
         try:
             while incomplete:
-                transaction, cause = incomplete.popleft()
-                await self._resume(transaction, session, cause)
+                await self._resume(incomplete.pop(0), session)
         finally:
-            for transaction, _ in incomplete:
-                dispatcher.cancelled(
-                    transaction.submission, Delivery.after_batch(transaction)
-                )
+            for transaction in incomplete:
+                queue.cancelled(transaction.submission, Delivery.after_batch(transaction))
+        return goes_on
 
-    async def _resume(
-        self, transaction: BatchTransaction, session: Session, cause: SendError | None
-    ) -> None:
-        """Send a message to its remaining recipients over a connection of the policy.
-
-        Args:
-            cause: the error that ended its transaction; None if the server accepted the
-                message for some recipients and deferred the others.
-        """
-        submission, pool, delivery = (
-            transaction.submission,
-            self._pool,
-            Delivery.after_batch(transaction),
-        )
+    async def _resume(self, transaction: Transaction, session: Session) -> None:
+        """Send a message to its remaining recipients over a connection of the policy."""
+        submission, pool = transaction.submission, self._pool
+        delivery = Delivery.after_batch(transaction)
         try:
             race = race_for(pool.server, transaction.deadline, pool.hooks)
-            if cause is not None:
-                race.record(cause, session.track)
+            if transaction.error is not None:
+                race.record(transaction.error, session.track)
             receipt = await deliver(race, delivery, pool)
         except BaseException as error:  # P3: nothing untyped escapes
             if passes(error):
-                self._dispatcher.cancelled(submission, delivery)
+                self._queue.cancelled(submission, delivery)
                 raise
-            self._dispatcher.failed(submission, delivery, error)
+            self._queue.failed(submission, delivery, error)
         else:
-            self._dispatcher.accepted(submission, receipt)
+            self._queue.accepted(submission, receipt)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from smtpsend._model.shortage import shortage
-from smtpsend._wire.callers_code import call
+from smtpsend._wire.callers.code import call
 
 
 T = TypeVar("T")

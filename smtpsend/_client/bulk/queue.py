@@ -1,0 +1,178 @@
+"""The messages of a `send_many`: submissions in, outcomes out, each once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smtpsend._client import log
+from smtpsend._client.delivery import Delivery
+from smtpsend._client.outcomes import conclude, conclude_cancelled, conclude_failure
+from smtpsend._client.submission import Submission
+from smtpsend._model.receipt import Outcome, Receipt
+
+
+if TYPE_CHECKING:
+    from smtpsend._client.pool import Pool
+
+# Octets of content that may be held, beyond one message for each connection.
+_MAX_BYTES = 1 << 23
+
+
+class Queue:
+    """The messages that `send_many` holds: not begun, in flight, or with an outcome.
+
+    A queue belongs to one event loop. Another thread may use `put`, `get`, `has_room`,
+    `is_short` and `outcomes`.
+
+    Args:
+        notify: called after a change that the caller may wait for: a new outcome, or room
+            for a message.
+
+    Attributes:
+        pending: the messages that no connection has begun.
+        outcomes: the outcomes that the caller has not got yet.
+        input_ended: whether no further message will be put.
+        stopped: whether no further message is begun.
+    """
+
+    def __init__(self, pool: Pool, notify: Callable[[], None]) -> None:
+        self.pool = pool
+        self.pending: deque[Submission] = deque()
+        self.outcomes: deque[Outcome] = deque()
+        self.input_ended = False
+        self.stopped = False
+        self.notify = notify
+        self.window = 0  # messages that a connection sends at once; 0 before the first
+        self._held = 0  # messages that were put and whose outcome was not got yet
+        # Two threads count octets, each in a number of its own; the difference is held.
+        self._bytes_put = self._bytes_settled = 0
+        self._waiters: list[asyncio.Future[None]] = []  # of idle connections
+
+    # The caller's side.
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more message may be put."""
+        connections = self.pool.limits.max_connections
+        return self._held < connections or (
+            self.window > 1
+            and self._held < 2 * self.window * connections
+            and self._bytes_put - self._bytes_settled < _MAX_BYTES
+        )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether some connections may soon have no message to send."""
+        connections = self.pool.limits.max_connections
+        return self.input_ended or len(self.pending) <= self.window * connections
+
+    def put(self, submission: Submission | Outcome) -> None:
+        """Add a message, or the outcome of one that cannot be sent."""
+        self._held += 1
+        if isinstance(submission, Outcome):
+            self.outcomes.append(submission)
+            self.notify()
+            return
+        self._bytes_put += len(submission.envelope.content)
+        self.pending.append(submission)
+
+    def get(self) -> Outcome:
+        """Remove and return the first outcome; there must be one."""
+        self._held -= 1
+        return self.outcomes.popleft()
+
+    # The side of the connections.
+
+    @property
+    def has_waiters(self) -> bool:
+        """Whether a connection waits for a message."""
+        return bool(self._waiters)
+
+    def wake(self) -> None:
+        """Wake the connections that wait for a message."""
+        while self._waiters:
+            _release(self._waiters.pop())
+
+    async def wait_for_message(self, seconds: float) -> bool:
+        """Wait at most `seconds` for a message; return whether there is one."""
+        if self.pending or self.pool.has_waiters or self.input_ended:
+            return bool(self.pending)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = loop.call_later(seconds, _release, waiter)
+        try:
+            # Another thread may have put a message before it could see this waiter.
+            if not self.pending:
+                await waiter
+        finally:
+            timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return bool(self.pending)
+
+    def requeue(self, submissions: list[Submission]) -> None:
+        """Send these messages next; after `stop`, report them as not sent."""
+        if self.stopped:
+            for submission in submissions:
+                self.not_sent(submission)
+        else:
+            self.pending.extendleft(reversed(submissions))
+
+    def stop(self) -> None:
+        """Begin no further message."""
+        self.stopped = self.input_ended = True
+        while self.pending:
+            self.not_sent(self.pending.popleft())
+
+    # Outcomes.
+
+    def accepted(self, submission: Submission, receipt: Receipt) -> None:
+        """Report that the server accepted a message."""
+        self.pool.throttle.accepted()
+        self._add_outcome(
+            submission, conclude(self.pool.server, submission, receipt, self.pool.hooks)
+        )
+
+    def failed(
+        self, submission: Submission, delivery: Delivery, error: BaseException
+    ) -> None:
+        """Report that a message was not accepted, or may have been."""
+        pool = self.pool
+        typed = conclude_failure(pool.server, submission, delivery, pool.hooks, error)
+        if typed is error:
+            # The caller never sees it raised; its traceback would keep the frames of the
+            # worker alive.
+            typed.__traceback__ = typed.__context__ = None
+        pool.throttle.failed(typed)
+        self._add_outcome(
+            submission, Outcome(submission.index, submission.message, None, typed)
+        )
+
+    def not_sent(self, submission: Submission) -> None:
+        """Report to the hook a message that was not begun before `stop`.
+
+        The caller has stopped iterating and gets no outcome.
+        """
+        self.cancelled(submission, Delivery(submission.envelope, submission.require_all))
+
+    def cancelled(self, submission: Submission, delivery: Delivery) -> None:
+        """Report to the hook a message whose send was cancelled."""
+        if delivery.unknown is not None:
+            conclude_cancelled(submission, delivery, self.pool.hooks)
+            return
+        error = log.stopped(partly_sent=bool(delivery.accepted))
+        conclude_failure(self.pool.server, submission, delivery, self.pool.hooks, error)
+
+    def _add_outcome(self, submission: Submission, outcome: Outcome) -> None:
+        self._bytes_settled += len(submission.envelope.content)
+        self.outcomes.append(outcome)
+        self.notify()
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,103 @@
+"""Decides which commands are written together, from the tables of ordering.py."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from smtpsend._protocol.ordering import MAY_FOLLOW, Command, Terms, Verb
+from smtpsend._protocol.transaction import Transaction
+
+
+LARGEST_GROUP = 1000
+"""Commands in one group before the replies are read, if one message has so many
+recipients. More would gain nothing: the replies take longer than any round trip."""
+
+More = Callable[[Verb | None], Transaction | None]
+"""Returns the next transaction, or None. Its argument is the command after which the
+transaction is written before the reply is read; None if no reply is missing."""
+
+
+class Groups:
+    """The commands that are planned, and those of them that are written next.
+
+    Args:
+        terms: what may be pipelined.
+        more: returns the next transaction.
+        begun: a list to which each transaction is added that gets commands here.
+
+    Attributes:
+        group: the commands to be written now.
+        planned: the commands of a later group.
+        needs_reset: the server has a transaction that it has not ended, after all these.
+    """
+
+    def __init__(
+        self, terms: Terms, more: More, begun: list[Transaction], *, needs_reset: bool
+    ) -> None:
+        self.group: list[Command] = []
+        self.planned: deque[Command] = deque()
+        self.needs_reset = needs_reset
+        self._terms = terms
+        self._more = more
+        self._begun = begun
+
+    def next_group(self) -> list[Command]:
+        """Return the commands to be written now; all written before have their reply."""
+        group = self.group
+        while True:
+            last = group[-1] if group else None
+            if not self.planned and not self._plan_after(last):
+                return group
+            command = self.planned[0]
+            if last is not None and not self._may_follow(last, command):
+                return group
+            if len(group) >= LARGEST_GROUP and command.verb is Verb.RCPT:
+                return group
+            group.append(self.planned.popleft())
+
+    def clear(self) -> None:
+        """Write nothing more."""
+        self.group = []
+        self.planned.clear()
+
+    def _may_follow(self, last: Command, command: Command) -> bool:
+        condition = MAY_FOLLOW.get((last.verb, command.verb))
+        return condition is not None and condition(self._terms, command.transaction)
+
+    def _plan_after(self, last: Command | None) -> bool:
+        """Plan the commands after `last`; return whether there are any."""
+        verb, terms = None if last is None else last.verb, self._terms
+        if (
+            verb is None
+            or (verb is Verb.BDAT and terms.windows)
+            or (verb is Verb.CONTENT and terms.after_content())
+        ):
+            transaction = self._more(verb)
+            if transaction is not None:
+                self._begun.append(transaction)
+                self._plan(transaction)
+                return True
+        if verb is Verb.BDAT:
+            self.planned.append(Command(Verb.QUIT if terms.quit else Verb.EHLO))
+        elif verb is Verb.CONTENT and terms.quit_after_content and _all_asked(last):
+            self.planned.append(Command(Verb.QUIT))
+        return bool(self.planned)
+
+    def _plan(self, transaction: Transaction) -> None:
+        planned = self.planned
+        if self.needs_reset:
+            planned.append(Command(Verb.RSET, transaction))
+        planned.append(Command(Verb.MAIL, transaction))
+        planned.extend(
+            [Command(Verb.RCPT, transaction, x) for x in transaction.recipients]
+        )
+        end = Verb.BDAT if transaction.by_bdat else Verb.DATA
+        planned.append(Command(end, transaction))
+        self.needs_reset = True
+
+
+def _all_asked(end: Command | None) -> bool:
+    """Whether no recipient is left for another transaction on the connection."""
+    transaction = None if end is None else end.transaction
+    return transaction is not None and not transaction.deferred

@@ -1,0 +1,1 @@
+"""What runs the caller's code: hooks, token functions, log handlers."""

@@ -1,0 +1,181 @@
+"""Drives a pipeline over a session: the only code that sends mail transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smtpsend._model.message.content import dot_stuff
+from smtpsend._protocol.failures import FAULTS, ExtraReply, TimedOut
+from smtpsend._protocol.ordering import LONGEST_WRITE, Command, Verb
+from smtpsend._protocol.pipeline import Pipeline
+from smtpsend._protocol.transaction import Transaction
+from smtpsend.errors import Phase
+
+
+if TYPE_CHECKING:
+    from smtpsend._wire.connection import Session
+
+
+# Seconds to wait for the reply to EHLO after a window, and for any further reply until
+# then. A server sends both right after the reply to the last message.
+_EHLO_TIMEOUT, _NEXT_REPLY_TIMEOUT = 10.0, 1.0
+# Seconds to wait for the 221, which a server sends right after the reply to the content.
+_QUIT_TIMEOUT = 1.0
+
+_FIXED = {Verb.RSET: b"RSET\r\n", Verb.DATA: b"DATA\r\n", Verb.QUIT: b"QUIT\r\n"}
+
+
+async def run(
+    session: Session, pipeline: Pipeline, settle: Callable[[Transaction], None]
+) -> None:
+    """Write and read until the pipeline has nothing more to send.
+
+    If this is cancelled, or a defect is raised, `pipeline.unsettled` has the transactions
+    without an outcome.
+
+    Args:
+        session: the session; nothing else uses it meanwhile.
+        pipeline: what is sent.
+        settle: called with each transaction when its outcome is known.
+    """
+    try:
+        await _run(session, pipeline, settle)
+    except BaseException:
+        # The outcome of a cancelled message is known if its reply has arrived.
+        _read_received(session, pipeline)
+        for transaction in pipeline.take_settled():
+            settle(transaction)
+        raise
+
+
+def _read_received(session: Session, pipeline: Pipeline) -> None:
+    """Read the replies that have arrived."""
+    with contextlib.suppress(Exception):
+        while pipeline.awaited is not None:
+            reply = session.channel.received_reply()
+            if reply is None:
+                return
+            pipeline.receive(reply)
+
+
+async def _run(
+    session: Session, pipeline: Pipeline, settle: Callable[[Transaction], None]
+) -> None:
+    channel, clock = session.channel, asyncio.get_running_loop().time
+    while group := pipeline.next_group():
+        try:
+            await _write(session, pipeline, group)
+            began = clock()
+            while (command := pipeline.awaited) is not None:
+                reply = channel.received_reply()
+                if reply is None:
+                    reply = await channel.reply(_timeout(session, pipeline, command))
+                pipeline.receive(reply)
+            pipeline.trial.group_seconds = clock() - began
+            session.track.progress()
+        except FAULTS as fault:
+            pipeline.connection_lost(
+                str(fault),
+                timed_out=isinstance(fault, TimedOut),
+                extra_reply=isinstance(fault, ExtraReply),
+            )
+        for transaction in pipeline.take_settled():
+            settle(transaction)
+    pipeline.finish(unread=channel.unread)
+    for transaction in pipeline.take_settled():
+        settle(transaction)
+
+
+def _timeout(session: Session, pipeline: Pipeline, command: Command) -> float:
+    """The seconds to wait for the reply to a command."""
+    verb, transaction, _ = command
+    session.track.phase = verb.phase
+    if transaction is not None:
+        session.deadline = transaction.deadline
+    if verb is Verb.QUIT:
+        return session.deadline.within(_QUIT_TIMEOUT)
+    if verb is Verb.EHLO:
+        limit = _NEXT_REPLY_TIMEOUT if pipeline.extra_replies else _EHLO_TIMEOUT
+        return min(limit, session.timeout())
+    if verb is Verb.CONTENT or verb is Verb.BDAT:
+        return session.final_timeout()
+    timeout = session.timeout()
+    return pipeline.trial.within(timeout) if pipeline.after_content else timeout
+
+
+async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> None:
+    """Write a group, or call `pipeline.early_reply` with a reply that came before it.
+
+    There is no await between the last check for an early reply and the last write, after
+    which the server may accept the message.
+    """
+    channel, first = session.channel, group[0]
+    if first.transaction is not None:
+        session.deadline = first.transaction.deadline
+    if first.verb is Verb.CONTENT:
+        await _write_content(session, pipeline, group)
+        return
+    session.track.phase = first.verb.phase
+    session.deadline.raise_if_over()
+    pieces = [(_line(session, x), _content(x)) for x in group]
+    # A 421 may come at any time (RFC 5321 section 3.8).
+    if (reply := channel.unread_421()) is not None:
+        pipeline.early_reply(reply)
+        return
+    pipeline.written()
+    channel.write_commands(pieces)
+    if group[-1].verb is Verb.QUIT:
+        channel.quit_sent = True
+
+
+def _line(session: Session, command: Command) -> bytes:
+    verb, transaction, address = command
+    if verb is Verb.RCPT:
+        return f"RCPT TO:<{address}>\r\n".encode()
+    if transaction is not None and verb is Verb.MAIL:
+        return transaction.mail
+    if transaction is not None and verb is Verb.BDAT:
+        # RFC 3030 section 2: the content is sent without dot-stuffing.
+        return b"BDAT %d LAST\r\n" % len(transaction.content)
+    return session.ehlo_line if verb is Verb.EHLO else _FIXED[verb]
+
+
+def _content(command: Command) -> bytes:
+    if command.verb is Verb.BDAT and command.transaction is not None:
+        return command.transaction.content
+    return b""
+
+
+async def _write_content(
+    session: Session, pipeline: Pipeline, group: list[Command]
+) -> None:
+    """Write the content in pieces, at the pace of the server, until an early reply."""
+    channel, deadline = session.channel, session.deadline
+    transaction = group[0].transaction
+    content = b"" if transaction is None else dot_stuff(transaction.content)
+    commands = b"".join([_line(session, x) for x in group[1:]])
+    session.track.phase = Phase.CONTENT
+    last = content
+    if len(content) >= LONGEST_WRITE:
+        view = memoryview(content)
+        starts = range(0, len(view), LONGEST_WRITE)
+        last = bytes(view[starts[-1] :])
+        for start in starts[:-1]:
+            if (reply := channel.early_reply()) is not None:
+                pipeline.early_reply(reply)
+                return
+            channel.write(view[start : start + LONGEST_WRITE])
+            await channel.drain(session.target.policy.reply_timeout, deadline)
+    if (reply := channel.early_reply()) is not None:
+        pipeline.early_reply(reply)
+        return
+    deadline.raise_if_over()
+    session.track.phase = Phase.FINAL
+    pipeline.written()
+    # One write, one TLS record, often one packet.
+    channel.write(last + b".\r\n", commands)
+    if group[-1].verb is Verb.QUIT:
+        channel.quit_sent = True
