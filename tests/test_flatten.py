@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import mailbox as address
-from smtpsend._model.address.mailbox import mailbox, plain_mailboxes
+from smtpsend._model.address.mailbox import mailbox
+from smtpsend._model.address.plain import plain_mailboxes
 from smtpsend._model.message import compose as compose_module
 from smtpsend._model.message import envelope as model
 from smtpsend._model.message.compose import compose

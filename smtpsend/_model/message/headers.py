@@ -50,7 +50,10 @@ _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
 # Only from the start of a word on: from each of its characters would take quadratic time.
 _SPEC = re.compile(r'(?<![^\s<>(),;:"@])[^\s<>(),;:"@]++@[^\s<>(),;:"@]++')
 _WIDTH = 76
-_QUOTE = "quote names that hold any of ()<>[]:;@, and write addresses as user@host"
+_QUOTE = (
+    "write addresses as user@host, and quote names that hold any of ()<>[]:;@, as "
+    "email.utils.formataddr does"
+)
 _AS_WRITTEN = SMTPUTF8.clone(max_line_length=0)
 
 
@@ -156,7 +159,8 @@ def addresses_and_text(value: BaseHeader) -> tuple[list[Group], str | None]:
         return found, whole if written else None
     if _addresses(printed) != _addresses(written):
         raise _malformed(value)
-    return printed, whole
+    # The printed text lacks the comments.
+    return written, whole
 
 
 def _unlimited(value: BaseHeader) -> str:
@@ -255,21 +259,19 @@ def _box_tokens(box: Mailbox) -> list[str]:
 
 
 def _name_tokens(display: str) -> list[str]:
-    words = display.split()
     if not display.isascii():
-        encoded = Header(" ".join(words), "utf-8", maxlinelen=_WIDTH - 1).encode()
-        return encoded.split()
-    return _phrase(words).split(" ") if words else []
+        return Header(display, "utf-8", maxlinelen=_WIDTH - 1).encode().split()
+    # No token is empty, so that no folded line consists of white space only.
+    return re.split("(?<! ) ", _phrase(display)) if display else []
 
 
-def _phrase(words: list[str]) -> str:
-    text = " ".join(words)
-    if all(map(_ATOM.fullmatch, words)):
-        return text
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+def _phrase(display: str) -> str:
+    if all(map(_ATOM.fullmatch, display.split(" "))):
+        return display
+    return '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
 
 
 def mailbox_text(box: Mailbox) -> str:
     """Write a mailbox as text for a header of an `EmailMessage`."""
-    name = _phrase(box.display.split())
-    return f"{name} <{box.address}>" if name else box.address
+    name = box.display.strip(" \t")
+    return f"{_phrase(name)} <{box.address}>" if name else box.address
