@@ -77,8 +77,10 @@ def prepare(
 ) -> Prepared:
     """Make a message ready once, so that each try of a job sends the same bytes.
 
-    Date and Message-ID are added to a message object without them. The content is encoded
-    in 7 bits where that is possible, so that any server accepts it.
+    Date and Message-ID are added to a message object without them. Nothing is added to
+    bytes and str: without a Message-ID of their own, the `message_id` of the result is
+    None. The content is encoded in 7 bits where that is possible, so that any server
+    accepts it.
 
     Args:
         message, sender, recipients: as for `send`.

@@ -32,7 +32,8 @@ class Receipt:
     """The server accepted the message for at least one recipient.
 
     Attributes:
-        message_id: the Message-ID of the message as it was sent, or None.
+        message_id: the Message-ID of the message as it was sent. None if the message was
+            given as bytes or str without one, since nothing is added to those.
         method: the method by which it was sent.
         address: the server's IP address.
         tls: the TLS version, such as ``"TLSv1.3"``; None on a plaintext method.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smtpsend._events import HINTS
+from smtpsend._events import HINTS, NO_MESSAGE_ID
 from smtpsend._model.diagnosis.login_remedies import (
     login_wanted_remedy,
     refused_login_remedy,
@@ -227,13 +227,7 @@ def _refused(error: SendError, server: Server) -> str:
 
 
 def _unknown(error: SendError, _: Server) -> str:
-    if error.message_id is None:
-        return (
-            "the server may have accepted the message, which has no Message-ID to look "
-            "for: ask the recipient, or look in the log of the server, before you send "
-            "it again"
-        )
-    return ""
+    return NO_MESSAGE_ID if error.message_id is None else ""
 
 
 _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
