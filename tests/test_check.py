@@ -308,7 +308,8 @@ def test_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.error is not None
     assert report.error.event is Event.UNRESOLVED
     assert report.advice == (
-        "the host name mail.example.test is unknown: check its spelling",
+        "the host name mail.example.test is unknown: check its spelling, and that the "
+        "DNS of this machine knows it",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import Script, ScriptedServer, close, garbage, reply
+from scripted import Script, ScriptedServer, close, garbage, hang, reply
 from sending import MESSAGE, WAYS, Send, envelope, policy_for, server_for
 
 from smtpsend import Client, Method, OAuth2, Policy, SendError, Server, compose
@@ -114,6 +114,48 @@ REFUSED = {
     "final": ("final", reply(554, "5.6.0", "spam"), "the message", "change the message"),
     "final, later": ("final", reply(451, "4.7.1", "greylisted"), "the message", "later"),
 }
+
+
+# A server may reply to one command with what it has against another thing.
+ELSEWHERE = {
+    "sender at RCPT": (
+        "rcpt",
+        reply(
+            553, "5.7.1", "<ann@example.org>: Sender address rejected: not owned by bob"
+        ),
+        "change the sender",
+    ),
+    "sender at the end": (
+        "final",
+        reply(554, "5.2.252", "SendAsDenied; bob not allowed to send as ann"),
+        "change the sender",
+    ),
+    "permission": ("final", reply(550, "5.7.60", "no permissions"), "change the sender"),
+    "client at RCPT": (
+        "rcpt",
+        reply(
+            554, "5.7.1", "Service unavailable; Client host [192.0.2.1] blocked using x"
+        ),
+        "IP address",
+    ),
+    "client at MAIL": ("mail", reply(550, "5.7.1", "your IP is listed"), "IP address"),
+    "relay": ("rcpt", reply(554, "5.7.1", "Relay access denied"), "this account"),
+    "login": (
+        "mail",
+        reply(530, "5.7.57", "Client not authenticated"),
+        "login succeeded",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_what_the_reply_is_about(case: str, send: Send) -> None:
+    """The hint follows the reply, and not the command that it came to."""
+    moment, answer, hint = ELSEWHERE[case]
+    error = failed(send, Script({moment: answer}))
+    assert hint in error.hint
+    assert "correct the recipient" not in error.hint
+    assert "change the message" not in error.hint
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -251,6 +293,23 @@ def test_ehlo_lost_or_refused_for_now(send: Send) -> None:
         assert "ehlo_name" not in error.hint
     refused = failed(send, Script({"ehlo": reply(550, "5.7.1", "bad name")}))
     assert "ehlo_name" in refused.hint
+
+
+def test_ehlo_replied_to_by_something_else(send: Send) -> None:
+    """What speaks no SMTP after its greeting has not ended the connection."""
+    error = failed(send, Script({"ehlo": garbage()}))
+    assert error.phase is Phase.EHLO
+    assert "does not speak SMTP" in error.hint
+    assert "IP address" not in error.hint
+
+
+def test_a_handshake_without_end(send: Send) -> None:
+    """A server that is silent in the handshake is not said to expect STARTTLS."""
+    for name in ("implicit", "starttls"):
+        error = failed(send, Script({"tls": hang()}), name, reply_timeout=1)
+        assert error.timed_out
+        assert "try again later" in error.hint
+        assert "'starttls'" not in error.hint
 
 
 def test_starttls_refused_for_now(send: Send) -> None:
