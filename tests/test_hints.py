@@ -127,7 +127,7 @@ ELSEWHERE = {
     ),
     "sender at the end": (
         "final",
-        reply(554, "5.2.252", "SendAsDenied; bob not allowed to send as ann"),
+        reply(554, "5.2.252", "SendAsDenied; b@example.org not allowed"),
         "change the sender",
     ),
     "permission": ("final", reply(550, "5.7.60", "no permissions"), "change the sender"),

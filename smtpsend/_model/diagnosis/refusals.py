@@ -18,8 +18,9 @@ __all__ = ["is_about_size", "refusal_remedy"]
 # a sender, too. 5.1.7 and 5.1.8 are those of RFC 3463 for a bad address of the sender.
 _SENDER = re.compile(
     r"\bsender (?:address |verify |domain )?(?:rejected|refused|denied|not |is not |"
-    r"must |unknown)|\b(?:bad|invalid|unverified|unauthori[sz]ed) sender\b|\bsend ?as\b|"
-    r"\bfrom (?:address|header)\b|\bmail from\b|\breturn[- ]path\b|\bnot owned by\b",
+    r"must |unknown)|\b(?:bad|invalid|unverified|unauthori[sz]ed) sender\b|"
+    r"\bsend ?as(?:denied)?\b|\bfrom (?:address|header)\b|\bmail from\b|"
+    r"\breturn[- ]path\b|\bnot owned by\b",
     re.IGNORECASE,
 )
 _CLIENT = re.compile(

@@ -9,7 +9,7 @@ address header names other addresses, `address_list` writes the header instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from email.errors import InvalidHeaderDefect, NonASCIILocalPartDefect
 from email.header import Header
 from email.headerregistry import BaseHeader
@@ -30,6 +30,7 @@ __all__ = [
     "addresses_of",
     "check_header",
     "check_headers",
+    "check_once",
     "foldable",
     "mailbox_text",
     "names_addresses",
@@ -39,6 +40,13 @@ ADDRESS_HEADERS = frozenset(
     prefix + name
     for prefix in ("", "resent-")
     for name in ("from", "sender", "to", "cc", "bcc", "reply-to")
+)
+# The headers that a message has at most once (RFC 5322 section 3.6; RFC 2045 section 4).
+# Several Bcc headers are allowed here, since none is sent.
+_ONCE = frozenset(
+    {"date", "from", "sender", "reply-to", "to", "cc", "subject", "message-id"}
+    | {"in-reply-to", "references", "mime-version"}
+    | {"content-type", "content-transfer-encoding"}
 )
 NEVER_SENT = frozenset({"bcc", "resent-bcc"})
 _NAME = re.compile(r"[!-9;-~]+")
@@ -78,12 +86,38 @@ def check_header(name: object, value: object) -> None:
         )
 
 
+def check_once(names: Sequence[str]) -> None:
+    """Refuse a header that a message has twice, though it may have it once only.
+
+    ``message["To"] = ...`` adds a header to an object of the older kind that has one, and
+    large providers refuse a message with two.
+
+    Args:
+        names: the names of the headers of the message, in lower case.
+
+    Raises:
+        ConfigError: one of them may stand in a message only once (RFC 5322 section 3.6).
+    """
+    if len({*names}) == len(names):
+        return
+    for name in names:
+        if name in _ONCE and names.count(name) > 1:
+            title = name.title().replace("Id", "ID").replace("Mime", "MIME")
+            raise ConfigError(
+                f"the message has {names.count(name)} headers {title}, not one",
+                hint=f"put all of it into one, or del message[{title!r}] before it is set "
+                "again; a message from elsewhere can be given as bytes, which are sent "
+                "as they are",
+            )
+
+
 def check_headers(message: Message) -> None:
     """Check each header of each part, as it was set and as it will be folded.
 
     Raises:
-        ConfigError: a header is unsafe.
+        ConfigError: a header is unsafe, or stands twice where it may stand once.
     """
+    check_once([str(name).lower() for name, _ in message.raw_items()])
     policy = message.policy.clone(linesep="\r\n")
     for part in message.walk():
         for name, value in part.raw_items():
