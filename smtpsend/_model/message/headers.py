@@ -105,7 +105,7 @@ def check_once(names: Sequence[str]) -> None:
             title = name.title().replace("Id", "ID").replace("Mime", "MIME")
             raise ConfigError(
                 f"the message has {names.count(name)} headers {title}, not one",
-                hint=f"put all of it into one, or del message[{title!r}] before it is set "
+                hint=f"put all into one, or del message[{title!r}] before it is set "
                 "again; a message from elsewhere can be given as bytes, which are sent "
                 "as they are",
             )
