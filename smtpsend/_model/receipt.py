@@ -56,6 +56,14 @@ class Receipt:
     elapsed: float
     started: float = 0.0
 
+    def __str__(self) -> str:
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        name = self.message_id or "a message without Message-ID"
+        return (
+            f"accepted {name} for {len(self.accepted)} recipient(s){refused} by "
+            f"{self.method}: {self.reply}"
+        )
+
     def raise_for_refused(self) -> None:
         """Raise if the server refused some of the recipients.
 
