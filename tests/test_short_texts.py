@@ -1,11 +1,15 @@
-"""What a newcomer sets or prints: quotation marks of a .env file, and short texts."""
+"""Short texts that a newcomer reads: of settings, receipts, reports and commands."""
 
 from __future__ import annotations
 
 import pytest
+from scripted import ScriptedServer
+from sending import MESSAGE, envelope, server_for
 
 from smtpsend import ConfigError, Server, compose, diagnose, send
 from smtpsend.cli import main
+from smtpsend.cli.send import show_receipt
+from smtpsend.cli.terminal.screen import Screen
 from smtpsend.testing import capture, local_server
 
 
@@ -50,6 +54,17 @@ def test_a_report_is_its_verdict_and_its_advice() -> None:
         report = diagnose(local.server())
     assert str(report).splitlines()[0] == report.verdict
     assert len(str(report).splitlines()) == 1 + len(report.advice)
+
+
+def test_what_failed_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `smtpsend send` prints of a message names the methods that failed before."""
+    with ScriptedServer(starttls="refused", starttls2=None) as scripted:
+        server = server_for(scripted)
+        receipt = send(MESSAGE, server, **envelope())
+    show_receipt(receipt, server, Screen())
+    lines = capsys.readouterr().out.splitlines()
+    (before,) = [line for line in lines if line.startswith("  before")]
+    assert f"{scripted.port('starttls')} STARTTLS: no connection" in before
 
 
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
