@@ -344,10 +344,15 @@ def _built(email_message: Any) -> Message | bytes:
     """Return the message that Django makes, as an object or as bytes.
 
     Django has an error of its own for line breaks in headers (`BadHeaderError`), which
-    projects catch, and none for text that UTF-8 cannot encode.
+    projects catch, and none for text that UTF-8 cannot encode. Some versions of the
+    standard library raise an IndexError for an address such as ``to@``.
     """
     try:
         return _plain(email_message.message())
+    except IndexError:
+        raise ConfigError(
+            "the message cannot be built: a header of it, such as an address, is malformed"
+        ) from None
     except UnicodeError:
         raise ConfigError(
             "the message holds a lone surrogate, which is no text"
