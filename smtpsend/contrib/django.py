@@ -351,7 +351,7 @@ def _built(email_message: Any) -> Message | bytes:
         return _plain(email_message.message())
     except IndexError:
         raise ConfigError(
-            "the message cannot be built: a header of it, such as an address, is malformed"
+            "the message cannot be built: a header, such as an address, is malformed"
         ) from None
     except UnicodeError:
         raise ConfigError(
