@@ -64,9 +64,16 @@ HINTS: dict[Event, str] = {
     Event.ACCEPTED_EARLY: "the server may have accepted an incomplete message: "
     "look in its log before you send it again",
     Event.UNKNOWN: "the server may have accepted the message: look for its Message-ID "
-    "before you send it again, or it may arrive twice",
+    "before you send it again, or it may arrive twice; some providers, such as Amazon "
+    "SES, replace the Message-ID: there, look for the recipient and the time",
 }
 """The hint for each event: what to do about it."""
+
+NO_MESSAGE_ID = (
+    "the server may have accepted the message, which has no Message-ID to look for: ask "
+    "the recipient, or look in the log of the server, before you send it again"
+)
+"""The hint for `Event.UNKNOWN` where the message was given without a Message-ID."""
 
 NO_MD5 = (
     "ask whoever runs the server to offer PLAIN inside TLS; a Python with MD5 can log in "

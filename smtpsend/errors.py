@@ -132,7 +132,8 @@ class SendError(smtplib.SMTPException):
         phase: the step at which the send failed.
         reply: the reply that caused the failure, or None if no reply did.
         attempts: every method that failed or was abandoned.
-        message_id: the Message-ID of the message, or None.
+        message_id: the Message-ID of the message. None if there is no message, or if it
+            was given as bytes or str without one, since nothing is added to those.
         hint: what to do about the failure, in one or two sentences.
         accepted: recipients that already have the message, in a call that needed
             several transactions of which a later one failed; otherwise empty.

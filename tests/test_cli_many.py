@@ -390,7 +390,7 @@ def test_progress_line(width: int, ending: bool) -> None:
     """The line has rate, counts and time left, and fits where it can."""
     parts = line(COUNTS, 1000, 61.6, width, ending=ending)
     text = "".join(part if isinstance(part, str) else part[0] for part in parts)
-    for words in ("308/1000", "5.0/s", "300 acc", "3 ref", "1 unk", "4 lat"):
+    for words in ("308/1000", "5.0/s", "300 acc", "2 ref", "1 inv", "1 unk", "4 lat"):
         assert words in text
     assert ("ending" if ending else "2:18 left") in text
     assert len(text) <= max(width, 72)

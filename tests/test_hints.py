@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import Script, ScriptedServer, close, garbage, reply
+from failed_sends import failed
+from scripted import Script, ScriptedServer, close, garbage, hang, reply
 from sending import MESSAGE, WAYS, Send, envelope, policy_for, server_for
 
-from smtpsend import Client, Method, OAuth2, Policy, SendError, Server, compose
+from smtpsend import Client, Method, Policy, SendError, Server, compose
 from smtpsend.check import check
 from smtpsend.errors import (
-    AuthError,
     ConnectError,
     ConnectionLost,
     DeliveryUnknown,
@@ -26,18 +26,6 @@ from smtpsend.testing import capture
 pytestmark = pytest.mark.parametrize("send", WAYS)
 
 ADVISE_ON_THE_MESSAGE = ("change the sender", "other recipient", "change the message")
-
-
-def failed(send: Send, script: Any, *names: str, **options: Any) -> SendError:
-    """The error of a send to a server that follows a script."""
-    with ScriptedServer(script) as scripted:
-        with pytest.raises(SendError) as caught:
-            send(
-                MESSAGE,
-                server_for(scripted, *names or ("implicit",), **options),
-                **envelope(),
-            )
-    return caught.value
 
 
 WANTED = reply(530, "5.7.0", "Authentication required")
@@ -116,6 +104,48 @@ REFUSED = {
 }
 
 
+# A server may reply to one command with what it has against another thing.
+ELSEWHERE = {
+    "sender at RCPT": (
+        "rcpt",
+        reply(
+            553, "5.7.1", "<ann@example.org>: Sender address rejected: not owned by bob"
+        ),
+        "change the sender",
+    ),
+    "sender at the end": (
+        "final",
+        reply(554, "5.2.252", "SendAsDenied; b@example.org not allowed"),
+        "change the sender",
+    ),
+    "permission": ("final", reply(550, "5.7.60", "no permissions"), "change the sender"),
+    "client at RCPT": (
+        "rcpt",
+        reply(
+            554, "5.7.1", "Service unavailable; Client host [192.0.2.1] blocked using x"
+        ),
+        "IP address",
+    ),
+    "client at MAIL": ("mail", reply(550, "5.7.1", "your IP is listed"), "IP address"),
+    "relay": ("rcpt", reply(554, "5.7.1", "Relay access denied"), "this account"),
+    "login": (
+        "mail",
+        reply(530, "5.7.57", "Client not authenticated"),
+        "login succeeded",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_what_the_reply_is_about(case: str, send: Send) -> None:
+    """The hint follows the reply, and not the command that it came to."""
+    moment, answer, hint = ELSEWHERE[case]
+    error = failed(send, Script({moment: answer}))
+    assert hint in error.hint
+    assert "correct the recipient" not in error.hint
+    assert "change the message" not in error.hint
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_was_refused(case: str, send: Send) -> None:
     """The text and the hint of a refusal name the one thing that was refused."""
@@ -127,57 +157,6 @@ def test_what_was_refused(case: str, send: Send) -> None:
     assert sum(words in error.hint for words in ADVISE_ON_THE_MESSAGE) <= 1
     for other in {"sender", "recipient", "message"} - {text.rpartition(" ")[2]}:
         assert other not in error.message
-
-
-LOGIN = {
-    "wrong": (reply(535, "5.7.8", "wrong"), "check user name", True),
-    "app password": (
-        reply(534, "5.7.9", "Application-specific password required"),
-        "app password",
-        True,
-    ),
-    "disabled": (
-        reply(535, "5.7.139", "basic authentication is disabled"),
-        "OAuth2(...)",
-        True,
-    ),
-    "later": (reply(454, "4.7.0", "not now"), "try again later", False),
-}
-
-
-@pytest.mark.parametrize("case", LOGIN)
-def test_refused_login(case: str, send: Send) -> None:
-    """The hint of a refused login follows its reply, as the advice of a check does."""
-    answer, words, password = LOGIN[case]
-    error = failed(send, Script({"auth": answer}))
-    assert words in error.hint
-    assert ("password" in error.hint) is password
-    with ScriptedServer(Script({"auth": answer})) as scripted:
-        report = check(server_for(scripted, "implicit"))
-    assert any(error.hint in advice for advice in report.advice), report.advice
-
-
-def test_refused_token(send: Send) -> None:
-    """Somebody who gave a token reads about the token, and not about a password."""
-    script = Script({"auth": reply(535, "5.7.8", "wrong")}, offers=("AUTH XOAUTH2",))
-    error = failed(send, script, auth=OAuth2("ann@example.org", "t0ken"))
-    assert isinstance(error, AuthError)
-    assert "token" in error.hint
-    assert "password" not in error.hint
-    with ScriptedServer(script) as scripted:
-        server = server_for(scripted, "implicit", auth=OAuth2("ann@example.org", "t0ken"))
-        report = check(server)
-    assert "token" in report.advice[0]
-    assert "password" not in report.advice[0]
-
-
-def test_no_mechanism(send: Send) -> None:
-    """Where the server offers OAuth 2.0 or passwords alone, the hint names the other."""
-    error = failed(send, Script(offers=("AUTH XOAUTH2",)))
-    assert "OAuth2(...) in place of Password(...)" in error.hint
-    token = OAuth2("ann@example.org", "t0ken")
-    error = failed(send, Script(offers=("AUTH PLAIN",)), auth=token)
-    assert "Password(...) in place of OAuth2(...)" in error.hint
 
 
 GREETINGS = {
@@ -205,6 +184,23 @@ def test_ehlo_lost_or_refused_for_now(send: Send) -> None:
         assert "ehlo_name" not in error.hint
     refused = failed(send, Script({"ehlo": reply(550, "5.7.1", "bad name")}))
     assert "ehlo_name" in refused.hint
+
+
+def test_ehlo_replied_to_by_something_else(send: Send) -> None:
+    """What speaks no SMTP after its greeting has not ended the connection."""
+    error = failed(send, Script({"ehlo": garbage()}))
+    assert error.phase is Phase.EHLO
+    assert "does not speak SMTP" in error.hint
+    assert "IP address" not in error.hint
+
+
+def test_a_handshake_without_end(send: Send) -> None:
+    """A server that is silent in the handshake is not said to expect STARTTLS."""
+    for name in ("implicit", "starttls"):
+        error = failed(send, Script({"tls": hang()}), name, reply_timeout=1)
+        assert error.timed_out
+        assert "try again later" in error.hint
+        assert "'starttls'" not in error.hint
 
 
 def test_starttls_refused_for_now(send: Send) -> None:

@@ -19,7 +19,7 @@ from sending import (
     server_for,
 )
 
-from smtpsend import Client, SendError, send_async
+from smtpsend import AsyncClient, Client, Outcome, SendError, send_async
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 
@@ -148,6 +148,39 @@ def test_cancelled(moment: str, log: pytest.LogCaptureFixture) -> None:
         assert "unknown whether delivered" in text
     else:
         assert not lines(log)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_no_message_id(cancelled: bool, log: pytest.LogCaptureFixture) -> None:
+    """Of a message without a Message-ID, line and hint say so; no hint looks for it."""
+    bare = b"From: ann@example.org\r\n\r\nHello.\r\n"
+    outcomes: list[Outcome] = []
+
+    async def main(scripted: ScriptedServer) -> None:
+        server = server_for(scripted, reply_timeout=30, final_timeout=30, deadline=30)
+        async with AsyncClient(server, on_outcome=outcomes.append) as client:
+            sending = asyncio.create_task(client.send(bare, **envelope()))
+            if cancelled:
+
+                def ended() -> bool:
+                    messages = [m for c in scripted.connections for m in c.messages]
+                    return any(m.state == "unknown" for m in messages)
+
+                await asyncio.to_thread(scripted.wait_for, ended)
+                sending.cancel()
+            with pytest.raises((asyncio.CancelledError, DeliveryUnknown)):
+                await sending
+
+    action = hang() if cancelled else close()
+    with ScriptedServer({"final": action}, starttls=None, starttls2=None) as scripted:
+        asyncio.run(main(scripted))
+    [(level, text)] = lines(log)
+    assert level == "WARNING"
+    assert "a message without Message-ID" in text
+    [outcome] = outcomes
+    assert outcome.error is not None
+    assert "has no Message-ID" in outcome.error.hint
+    assert "look for its" not in outcome.error.hint
 
 
 class Raising(logging.Handler):

@@ -12,6 +12,7 @@ from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
+from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server, server_of
@@ -22,8 +23,8 @@ async def send_async(
     message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
     server: Server | str,
     *,
-    sender: str | None = None,
-    recipients: Sequence[str] | None = None,
+    sender: AddressLike | None = None,
+    recipients: AddressLike | Sequence[AddressLike] | None = None,
     require_all: bool = False,
     timeout: float | None = None,
 ) -> Receipt:
@@ -38,8 +39,10 @@ async def send_async(
             which need `sender` and `recipients`.
         server: a `Server`, a host name, or a URL (see `Server.from_url`).
         sender: the envelope sender; by default the Sender field, else From. ``""`` is
-            the null reverse-path (RFC 5321 section 4.5.5).
-        recipients: the envelope recipients; by default those of To, Cc and Bcc.
+            the null reverse-path (RFC 5321 section 4.5.5). It is an address as for
+            `compose`; its name is not used.
+        recipients: the envelope recipients, as for `compose`; by default those of To,
+            Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
         timeout: seconds for the whole call; by default ``policy.deadline`` (900).
 
@@ -142,8 +145,8 @@ class AsyncClient:
         self,
         message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
         *,
-        sender: str | None = None,
-        recipients: Sequence[str] | None = None,
+        sender: AddressLike | None = None,
+        recipients: AddressLike | Sequence[AddressLike] | None = None,
         require_all: bool = False,
         timeout: float | None = None,
     ) -> Receipt:
@@ -156,7 +159,8 @@ class AsyncClient:
                 str, which need `sender` and `recipients`.
             sender: the envelope sender; by default the Sender field, else From. ``""`` is
                 the null reverse-path (RFC 5321 section 4.5.5).
-            recipients: the envelope recipients; by default those of To, Cc and Bcc.
+            recipients: the envelope recipients, as for `compose`; by default those of To,
+            Cc and Bcc.
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
                 for `max_rate`; by default ``policy.deadline`` (900).

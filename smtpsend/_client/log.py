@@ -10,6 +10,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
+from smtpsend._events import NO_MESSAGE_ID
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
 from smtpsend._protocol.transaction import Stage, Transaction
@@ -33,7 +34,7 @@ def success(receipt: Receipt, host: str) -> None:
         refused = f", {len(receipt.refused)} refused" if receipt.refused else ""
         log.info(
             "accepted %s for %d recipient(s)%s by %s:%s in %.3f s: %s",
-            receipt.message_id or "a message",
+            _named(receipt.message_id),
             len(receipt.accepted),
             refused,
             host,
@@ -61,7 +62,7 @@ def failure(error: SendError, host: str, envelope: Envelope) -> None:
             logging.WARNING if unknown else logging.INFO,
             "%s %s for %d recipient(s) by %s: %s: %s",
             "unknown whether delivered:" if unknown else "not sent:",
-            error.message_id or "a message",
+            _named(error.message_id),
             len(envelope.recipients),
             host,
             type(error).__name__,
@@ -88,8 +89,7 @@ def cancelled(
     if transaction.error is not None:
         unknown = isinstance(transaction.error, DeliveryUnknown)
         return log_unknown(message_id) if unknown else None
-    name = message_id or "a message"
-    _warn("delivered nevertheless: %s was cancelled after the reply", name)
+    _warn("delivered nevertheless: %s was cancelled after the reply", _named(message_id))
     return DeliveryUnknown(
         "cancelled after the server accepted the message",
         phase=Phase.FINAL,
@@ -105,14 +105,20 @@ def log_unknown(message_id: str | None) -> DeliveryUnknown:
     _warn(
         "unknown whether delivered: %s (cancelled before the server replied to the end "
         "of the message)",
-        message_id or "a message",
+        _named(message_id),
     )
     return DeliveryUnknown(
         "cancelled before the server replied to the end of the message",
         phase=Phase.FINAL,
         event=Event.UNKNOWN,
         message_id=message_id,
+        hint="" if message_id is not None else NO_MESSAGE_ID,
     )
+
+
+def _named(message_id: str | None) -> str:
+    # Nothing is added to a message that was given as bytes or str.
+    return message_id or "a message without Message-ID"
 
 
 def stopped(*, partly_sent: bool) -> ConnectError:
@@ -150,7 +156,10 @@ def unexpected(error: BaseException, phase: Phase) -> SendError:
     )
     # The text of `error` is left out, since it may hold a secret.
     typed = lost(phase, f"internal error: {type(error).__name__} in {place}")
-    typed.hint = "please report this as a defect of smtpsend"
+    report = "please report this as a defect of smtpsend"
+    # That the message may have been delivered is more important than the defect.
+    unknown = isinstance(typed, DeliveryUnknown)
+    typed.hint = f"{typed.hint}; {report}" if unknown else report
     with contained():
         log.error("%s", typed)
     return typed

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.envelope import Envelope, envelope, redirected
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.policy.policy import check_seconds
@@ -47,8 +48,8 @@ class Submission:
 def submission_of(
     server: Server,
     message: object,
-    sender: str | None,
-    recipients: Sequence[str] | None,
+    sender: AddressLike | None,
+    recipients: AddressLike | Sequence[AddressLike] | None,
     *,
     require_all: bool,
     timeout: float | None,
@@ -71,13 +72,15 @@ def submission_of(
 def prepare(
     message: object,
     *,
-    sender: str | None = None,
-    recipients: Sequence[str] | None = None,
+    sender: AddressLike | None = None,
+    recipients: AddressLike | Sequence[AddressLike] | None = None,
 ) -> Prepared:
     """Make a message ready once, so that each try of a job sends the same bytes.
 
-    Date and Message-ID are added to a message object without them. The content is encoded
-    in 7 bits where that is possible, so that any server accepts it.
+    Date and Message-ID are added to a message object without them. Nothing is added to
+    bytes and str: without a Message-ID of their own, the `message_id` of the result is
+    None. The content is encoded in 7 bits where that is possible, so that any server
+    accepts it.
 
     Args:
         message, sender, recipients: as for `send`.
@@ -99,7 +102,9 @@ def prepare(
 
 
 def read(
-    message: object, sender: str | None, recipients: Sequence[str] | None
+    message: object,
+    sender: AddressLike | None,
+    recipients: AddressLike | Sequence[AddressLike] | None,
 ) -> Envelope:
     """Make an envelope of any message, whatever the caller's objects raise.
 

@@ -32,7 +32,8 @@ class Receipt:
     """The server accepted the message for at least one recipient.
 
     Attributes:
-        message_id: the Message-ID of the message as it was sent, or None.
+        message_id: the Message-ID of the message as it was sent. None if the message was
+            given as bytes or str without one, since nothing is added to those.
         method: the method by which it was sent.
         address: the server's IP address.
         tls: the TLS version, such as ``"TLSv1.3"``; None on a plaintext method.
@@ -54,6 +55,14 @@ class Receipt:
     attempts: tuple[Attempt, ...]
     elapsed: float
     started: float = 0.0
+
+    def __str__(self) -> str:
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        name = self.message_id or "a message without Message-ID"
+        return (
+            f"accepted {name} for {len(self.accepted)} recipient(s){refused} by "
+            f"{self.method}: {self.reply}"
+        )
 
     def raise_for_refused(self) -> None:
         """Raise if the server refused some of the recipients.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from smtpsend._model.diagnosis.hints import is_about_size
+from smtpsend._model.diagnosis.refusals import is_about_size
 from smtpsend.errors import (
     ConnectError,
     ConnectionLost,

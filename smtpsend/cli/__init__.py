@@ -64,6 +64,9 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     given = list(sys.argv[1:] if argv is None else argv)
+    if not given:
+        *most, last = _COMMANDS
+        parser.error(f"give a command: {', '.join(most)} or {last} (--help says more)")
     arguments, unknown = parser.parse_known_args(given)
     if any(word == "--password" or word.startswith("--password=") for word in unknown):
         parser.error(

@@ -144,6 +144,8 @@ def show_receipt(receipt: Receipt, server: Server, screen: Screen) -> None:
         _fact(screen, "refused", f"{address}: {reply}", "bad")
     _fact(screen, "reply", str(receipt.reply))
     _fact(screen, "id", receipt.message_id or "none")
+    for attempt in receipt.attempts:
+        _fact(screen, "before", str(attempt))
     if receipt.elapsed > SLOW:
         screen.line()
         screen.line(("Where the time went", "head"))

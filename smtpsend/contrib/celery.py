@@ -228,5 +228,6 @@ class _Account:
 
 def _result(receipt: Receipt) -> dict[str, Any]:
     for address, reply in receipt.refused.items():
-        log.warning("refused: %s in %s: %s", address, receipt.message_id, reply)
+        identity = receipt.message_id or "a message without Message-ID"
+        log.warning("refused: %s in %s: %s", address, identity, reply)
     return receipt.to_dict()

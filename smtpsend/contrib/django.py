@@ -255,7 +255,7 @@ class EmailBackend(_Base):
                 self._publish(messages[index], outcome.receipt, outcome.error)
         return sent
 
-    def _item(self, message: Any) -> tuple[Message, str, list[str]]:
+    def _item(self, message: Any) -> tuple[Message | bytes, str, list[str]]:
         """Make an item for `send_many`; an unusable message ends the batch."""
         try:
             recipients = [str(address) for address in message.recipients()]
@@ -340,28 +340,38 @@ class EmailBackend(_Base):
         return context
 
 
-def _built(email_message: Any) -> Message:
-    """Return the message object that Django makes.
+def _built(email_message: Any) -> Message | bytes:
+    """Return the message that Django makes, as an object or as bytes.
 
     Django has an error of its own for line breaks in headers (`BadHeaderError`), which
-    projects catch, and none for text that UTF-8 cannot encode.
+    projects catch, and none for text that UTF-8 cannot encode. Some versions of the
+    standard library raise an IndexError for an address such as ``to@``.
     """
     try:
         return _plain(email_message.message())
+    except IndexError:
+        raise ConfigError(
+            "the message cannot be built: a header, such as an address, is malformed"
+        ) from None
     except UnicodeError:
         raise ConfigError(
             "the message holds a lone surrogate, which is no text"
         ) from None
 
 
-def _plain(message: Message) -> Message:
+def _plain(message: Message) -> Message | bytes:
     """Return a message that can be encoded again, for a server without 8BITMIME.
 
-    The classes of Django 5.2 cannot do that, so their messages are parsed again.
+    The classes of Django 5.2 cannot do that. If the bytes that they write are not ASCII,
+    they are parsed again. Most are ASCII, which any server accepts as it is; they have a
+    Date and a Message-ID, which Django sets.
     """
     if isinstance(message, email.message.EmailMessage):
         return message
-    return email.message_from_bytes(message.as_bytes())
+    content = message.as_bytes()
+    if content.isascii() and "Date" in message and "Message-ID" in message:
+        return content
+    return email.message_from_bytes(content)
 
 
 _logging = threading.local()

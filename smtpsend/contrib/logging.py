@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 
 from smtpsend import SendError, Server, compose, send
 from smtpsend._client.background import portal
+from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.envelope import envelope
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import server_of
@@ -70,8 +71,8 @@ class MailHandler(logging.Handler):
 
     Args:
         server: a `Server`, a host name, or a URL.
-        sender: the address in From.
-        recipients: the addresses in To.
+        sender: the address in From, as for `compose`.
+        recipients: the addresses in To, as for `compose`.
         subject: the beginning of the subject, by default the host name in brackets; the
             first record of the message follows it.
         level: the lowest level that is mailed.
@@ -94,8 +95,8 @@ class MailHandler(logging.Handler):
         self,
         server: Server | str,
         *,
-        sender: str,
-        recipients: Sequence[str],
+        sender: AddressLike,
+        recipients: AddressLike | Sequence[AddressLike],
         subject: str = "",
         level: int | str = logging.ERROR,
         delay: float = 10.0,

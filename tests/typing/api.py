@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.mime.text import MIMEText
 from pathlib import Path
@@ -81,6 +82,7 @@ server = Server("mail.example.org", ssl_context=ssl.create_default_context())
 server = Server("mail.example.org", ehlo_name="app.example.org", cafile="ca.pem")
 server = Server("mail.example.org", fingerprint="sha256:" + 64 * "0")
 server = Server("mail.example.org", redirect_to="ann@example.org")
+server = Server("mail.example.org", redirect_to=("Ann", "ann@example.org"))
 assert_type(Server.from_url("smtp://mail.example.org"), Server)
 assert_type(Server.from_env(), Server)
 assert_type(Server.from_env(os.environ, cafile="ca.pem"), Server)
@@ -104,6 +106,11 @@ compose(
     headers={"X-Campaign": "1"},
 )
 compose(sender="ann@example.org", to={"bob@example.net"}, cc=iter(["carol@example.net"]))
+ann = Address("Ann", "ann", "example.org")
+compose(sender=ann, to=[ann, ("Bob", "bob@example.net"), "carol@example.net"])
+compose(sender=("Ann", "ann@example.org"), to=("Bob", "bob@example.net"), cc=ann)
+prepare(message, sender=ann, recipients=("Bob", "bob@example.net"))
+prepare(message, sender=("Ann", "ann@example.org"), recipients=[ann, "bob@example.net"])
 prepared = prepare(message, sender="ann@example.org", recipients=["bob@example.net"])
 assert_type(prepared, Prepared)
 assert_type(prepared.to_dict(), dict[str, Any])
@@ -116,6 +123,7 @@ receipt = send(message, server)
 assert_type(receipt, Receipt)
 send(MIMEText("Hello."), "mail.example.org")
 send(b"bytes", server, sender="ann@example.org", recipients=["bob@example.net"])
+send(message, server, sender=ann, recipients=ann)
 send("text", server, sender="", recipients=("bob@example.net",), require_all=True)
 send(prepared, server, timeout=30)
 
@@ -226,6 +234,7 @@ assert_type(report.as_dict(), dict[str, Any])
 # What is refused
 
 send(message)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+compose(sender=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Method(587, "ssl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 compose("ann@example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from smtpsend._model.address.display_name import UNSAFE, display_name
 from smtpsend._model.address.domain import address_literal, ascii_domain, shown
+from smtpsend._model.address.plain import PlainMailbox, plain_mailboxes
 from smtpsend.errors import ConfigError
 
 
@@ -25,7 +26,6 @@ __all__ = [
     "groups",
     "mailbox",
     "mailboxes",
-    "plain_mailboxes",
 ]
 
 
@@ -34,8 +34,8 @@ class Mailbox:
     """One mailbox, as it stands in SMTP commands and in headers.
 
     Attributes:
-        display: the display name, unquoted; encoded words (RFC 2047) are kept as they
-            are. Empty if there is none.
+        display: the display name, unquoted, with its comments (see `display_name`).
+            Empty if there is none.
         local: the part before the @, a quoted string with its quotes.
         domain: the domain in its ASCII form, or an address literal with its brackets.
     """
@@ -84,12 +84,14 @@ _TOKEN = re.compile(
 )
 _COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _JOINERS = "\u200c\u200d"
 _LONGEST_LOCAL = 64
 _LONGEST_ADDRESS = 254
 _LONGEST_KEPT = 320  # a longer text is not cached
-_FORM = "write user@host or Name <user@host>; quote names that hold any of ()<>[]:;@,"
+_FORM = (
+    "write user@host or Name <user@host>; quote names that hold any of ()<>[]:;@, as "
+    "email.utils.formataddr does"
+)
 
 
 def mailbox(text: str) -> Mailbox:
@@ -111,7 +113,7 @@ def _mailbox(text: str) -> Mailbox:
     plain = plain_mailboxes(text)
     if len(plain) == 1:
         return _of_plain(plain[0])
-    if unsafe := _UNSAFE.search(text):
+    if unsafe := UNSAFE.search(text):
         raise _control(text, unsafe[0])
     if "\t" in text:
         raise _control(text, "\t")
@@ -156,7 +158,7 @@ def _groups(text: str) -> tuple[Group, ...]:
     if plain := plain_mailboxes(text):
         return tuple([Group(None, [_of_plain(one)]) for one in plain])
     text = _FOLD.sub("", text)
-    if unsafe := _UNSAFE.search(text):
+    if unsafe := UNSAFE.search(text):
         raise _control(text, unsafe[0])
     return tuple(_parse(text))
 
@@ -178,29 +180,54 @@ _STEP = re.compile(rf"(?P<box>(?<!w){_BOX})|(?P<name>(?<!w)w++):|(?P<close>;)")
 
 
 def _parse(text: str) -> list[Group]:
-    tokens = list(_tokens(text))
+    tokens, comments = _tokens(text)
     kinds = "".join(token.kind for token in tokens)
     valid = _LIST.match(kinds)
     if valid is None or valid.end() != len(kinds):
         raise _malformed(text, tokens[valid.end()].at if valid else 0)
+
+    def name(start: int, end: int) -> str:
+        """Make the display name of the words and comments before the token `end`."""
+        parts: list[str] = []
+        for at in range(start, end + 1):
+            parts += comments.get(at, ())
+            if at < end and kinds[at] == "w":
+                parts.append(tokens[at].text)
+        return display_name(parts)
+
     found: list[Group] = []
-    inside = False
+    inside: list[Mailbox] | None = None
     for step in _STEP.finditer(kinds):
-        part = tokens[step.start() : step.end()]
+        start, end = step.span()
         if step["name"]:
-            inside = True
-            found.append(Group(_phrase(part), []))
+            # The comments of a group without members, and those after it, are added to
+            # its name. Those of its members belong to the names of the members.
+            if kinds[end] == ";":
+                comments.setdefault(end - 1, []).extend(comments.pop(end, ()))
+            close = kinds.index(";", end)
+            comments.setdefault(end - 1, []).extend(comments.pop(close + 1, ()))
+            inside = []
+            found.append(Group(name(start, end - 1), inside))
         elif step["close"]:
-            inside = False
-        elif inside:
-            found[-1].members.append(_box(part))
+            inside = None
         else:
-            found.append(Group(None, [_box(part)]))
+            spec = tokens[start + kinds[start:end].index("a")]
+            box = _of_addr_spec(name(start, end), spec.text, spec.domain)
+            if inside is None:
+                found.append(Group(None, [box]))
+            else:
+                inside.append(box)
     return found
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    """Yield words, addr-specs and specials; skip white space and comments."""
+def _tokens(text: str) -> tuple[list[_Token], dict[int, list[str]]]:
+    """Split a text into words, addr-specs and specials, without white space.
+
+    Returns:
+        The tokens; and the comments, each under the index of the token that follows it.
+    """
+    tokens: list[_Token] = []
+    comments: dict[int, list[str]] = {}
     at = 0
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -209,13 +236,17 @@ def _tokens(text: str) -> Iterator[_Token]:
         at = match.end()
         kind = match.lastgroup
         if kind == "domain":
-            yield _Token("a", match["word"], match["domain"][1:], match.start())
+            spec = _Token("a", match["word"], match["domain"][1:], match.start())
+            tokens.append(spec)
         elif kind == "word":
-            yield _Token("w", match["word"], "", match.start())
+            tokens.append(_Token("w", match["word"], "", match.start()))
         elif kind == "special":
-            yield _Token(match["special"], "", "", match.start())
+            tokens.append(_Token(match["special"], "", "", match.start()))
         elif at < len(text):
-            at = _after_comment(text, at)
+            end = _after_comment(text, at)
+            comments.setdefault(len(tokens), []).append(text[at:end])
+            at = end
+    return tokens, comments
 
 
 def _after_comment(text: str, start: int) -> int:
@@ -225,18 +256,6 @@ def _after_comment(text: str, start: int) -> int:
         if depth == 0:
             return match.end()
     raise _malformed(text, start)
-
-
-def _phrase(tokens: list[_Token]) -> str:
-    words = (token.text for token in tokens if token.kind == "w")
-    return " ".join(
-        re.sub(r"\\(.)", r"\1", word[1:-1]) if word[0] == '"' else word for word in words
-    ).strip()
-
-
-def _box(tokens: list[_Token]) -> Mailbox:
-    spec = next(token for token in tokens if token.kind == "a")
-    return _of_addr_spec(_phrase(tokens), spec.text, spec.domain)
 
 
 def _of_plain(box: PlainMailbox) -> Mailbox:
@@ -301,49 +320,3 @@ def _malformed(text: str, at: int) -> ConfigError:
 
 
 _LONG = 60
-
-
-# One match recognises the usual forms of an address. "=" and "?" are not among the
-# characters, so a match holds no encoded word (RFC 2047).
-_ATEXT = r"A-Za-z0-9!#$%&'*+/^_`{|}~-"
-_PLAIN_WORD = rf"[.{_ATEXT}]++"
-_PLAIN_MAILBOX = re.compile(
-    rf"""(?:({_PLAIN_WORD}(?:\ {_PLAIN_WORD})*+)\ (?=<) | "([ !#-\[\]-~]*+)"\ (?=<))?+
-        (<)?+
-        ([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9.-]++)
-        (?(3)>)
-        (?:,\ (?!\Z)|\Z)""",
-    re.VERBOSE,
-)
-
-
-class PlainMailbox(NamedTuple):
-    """One mailbox of a usual form: the local part is an ASCII dot-atom.
-
-    The domain and the lengths are not checked yet.
-    """
-
-    display: str
-    local: str
-    domain: str
-
-
-def plain_mailboxes(text: str) -> list[PlainMailbox]:
-    """Parse a list in which each mailbox has a usual form.
-
-    The usual forms are ``user@host``, ``<user@host>``, ``Some Name <user@host>`` and
-    ``"Name, Some" <user@host>``, with ", " between them.
-
-    Returns:
-        The mailboxes; an empty list if any has another form.
-    """
-    found: list[PlainMailbox] = []
-    at = 0
-    while at < len(text):
-        match = _PLAIN_MAILBOX.match(text, at)
-        if match is None:
-            return []
-        words, quoted, _, local, domain = match.groups()
-        found.append(PlainMailbox(words or (quoted or "").strip(), local, domain))
-        at = match.end()
-    return found

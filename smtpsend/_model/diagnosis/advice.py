@@ -85,7 +85,10 @@ def _unresolved(report: Report) -> str:
             f"the host name {report.host} cannot be looked up: "
             "check the DNS of this machine"
         )
-    return f"the host name {report.host} is unknown: check its spelling"
+    return (
+        f"the host name {report.host} is unknown: check its spelling, and that the DNS "
+        "of this machine knows it"
+    )
 
 
 def _login(report: Report) -> list[str]:

@@ -7,15 +7,17 @@ exclude some of these causes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smtpsend._events import HINTS
+from smtpsend._events import HINTS, NO_MESSAGE_ID
 from smtpsend._model.diagnosis.login_remedies import (
     login_wanted_remedy,
     refused_login_remedy,
     wants_login,
 )
+from smtpsend._model.diagnosis.refusals import refusal_remedy
 from smtpsend._model.server.host import is_local, is_private
 from smtpsend._model.server.url import argument_for, sink_url
 from smtpsend.errors import (
@@ -24,7 +26,6 @@ from smtpsend.errors import (
     Event,
     Phase,
     RecipientsRefused,
-    Reply,
     SendError,
 )
 
@@ -84,13 +85,6 @@ def _naming(message: str, host: str) -> str:
     return f"{host}: {message}"
 
 
-def is_about_size(reply: Reply) -> bool:
-    """Return whether a refusal is about the message size (RFC 1870; RFC 3463)."""
-    if reply.enhanced is None:
-        return reply.code == 552
-    return reply.enhanced[1:] in (".3.4", ".2.3")
-
-
 def _attempt(error: SendError) -> Attempt | None:
     """Return the attempt that ended with this error, if it is known."""
     text = error.said()
@@ -147,6 +141,10 @@ def _greeting(error: SendError, _: Server) -> str:
     return "what listens there is no mail server: check host and port"
 
 
+# The texts for something that is no reply, or no reply to the command.
+_GARBAGE = re.compile("not an SMTP reply|without end|disagree|extra reply|out of place")
+
+
 def _ehlo(error: SendError, _: Server) -> str:
     if error.reply is not None and error.reply.code >= 500:
         return ""
@@ -154,6 +152,8 @@ def _ehlo(error: SendError, _: Server) -> str:
         return (
             "the server is too busy, or refuses this machine for a while: try again later"
         )
+    if _GARBAGE.search(error.message):
+        return "what listens there does not speak SMTP as it should: check host and port"
     return (
         "the server ended the connection after its greeting: it may refuse the IP "
         "address of this machine; whoever runs the server finds the cause in its log"
@@ -180,6 +180,12 @@ def _handshake(error: SendError, _: Server) -> str:
     if attempt is None:
         return ""
     method = attempt.method
+    if error.timed_out:
+        # A port with STARTTLS greets at once, so it is none.
+        return (
+            "the server does not do its part of the handshake: it may be overloaded, or "
+            "something in between may break TLS; try again later"
+        )
     if method.security == "implicit":
         return (
             "the port may expect STARTTLS, as 587 does: then use "
@@ -196,13 +202,6 @@ def _login(error: SendError, server: Server) -> str:
 
 
 _LATER = "the reply says why; the server may accept the same later"
-_REFUSED = {
-    Phase.MAIL: "the reply says why; change the sender, since the same is refused again",
-    Phase.RCPT: "the reply says why; correct the recipient, or leave it out",
-}
-_MESSAGE_REFUSED = (
-    "the reply says why; change the message, since the same is refused again"
-)
 _SOME_LATER = (
     "the reply to each recipient is in `refused`; those with a code below 500 may be "
     "accepted later"
@@ -221,19 +220,11 @@ def _refused(error: SendError, server: Server) -> str:
         one.code < 500 for one in error.refused.values()
     ):
         return _SOME_LATER
-    if is_about_size(reply):
-        return "send a smaller message, such as a link in place of an attachment"
-    return _REFUSED.get(error.phase, _MESSAGE_REFUSED)
+    return refusal_remedy(reply, error.phase, logged_in=server.auth is not None)
 
 
 def _unknown(error: SendError, _: Server) -> str:
-    if error.message_id is None:
-        return (
-            "the server may have accepted the message, which has no Message-ID to look "
-            "for: ask the recipient, or look in the log of the server, before you send "
-            "it again"
-        )
-    return ""
+    return NO_MESSAGE_ID if error.message_id is None else ""
 
 
 _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {

@@ -86,7 +86,7 @@ WHOLE: tuple[Rule, ...] = (
         lambda r, _: (
             f"{_count(r)} ports time out: your provider or network blocks outgoing mail "
             "(SMTP) ports, or the host is wrong. Ask for one of them to be opened, or "
-            "whether the mail server listens on another port (such as 2525 or 2587)"
+            f"whether the mail server listens on another port{_untried(r)}"
         ),
     ),
     Rule(
@@ -209,6 +209,13 @@ EACH: tuple[Rule, ...] = (
         ),
     ),
 )
+
+
+def _untried(report: Report) -> str:
+    """Name ports on which submission servers listen, without those that were tried."""
+    tried = {m.method.port for m in report.methods}
+    ports = [str(port) for port in (587, 465, 2525, 2587) if port not in tried]
+    return f" (such as {' or '.join(ports[-2:])})" if ports else ""
 
 
 def _count(report: Report) -> str:

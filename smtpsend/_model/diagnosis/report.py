@@ -147,6 +147,9 @@ class Report:
         """Whether a message would be sent."""
         return self.error is None and self.chosen is not None
 
+    def __str__(self) -> str:
+        return "\n".join([self.verdict, *(f"- {sentence}" for sentence in self.advice)])
+
     def as_dict(self) -> dict[str, Any]:
         """Convert to a dict for JSON; durations are seconds, dates are ISO 8601."""
         names = [name for name in self.__slots__ if name not in ("host", "verdict")]

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import is_unicode, shown
-from smtpsend._model.address.mailbox import Mailbox, mailbox
+from smtpsend._model.address.mailbox import Mailbox
 from smtpsend._model.message.headers import check_header, mailbox_text
 from smtpsend._model.message.identification import date_now, new_id
 from smtpsend._model.message.parts import (
@@ -48,11 +49,11 @@ _OCTET_STREAM = ("application", "octet-stream")
 
 def compose(
     *,
-    sender: str,
-    to: str | Iterable[str] = (),
-    cc: str | Iterable[str] = (),
-    bcc: str | Iterable[str] = (),
-    reply_to: str | Iterable[str] = (),
+    sender: AddressLike,
+    to: AddressLike | Iterable[AddressLike] = (),
+    cc: AddressLike | Iterable[AddressLike] = (),
+    bcc: AddressLike | Iterable[AddressLike] = (),
+    reply_to: AddressLike | Iterable[AddressLike] = (),
     subject: str = "",
     text: str | None = None,
     html: str | None = None,
@@ -63,10 +64,14 @@ def compose(
     """Make a message, with Date and Message-ID, for `send`.
 
     Args:
-        sender: From: one address, as ``"user@host"`` or ``"Name <user@host>"``. A name
-            that holds any of ``()<>[]:;@,`` is put in quotes (RFC 5322 section 3.4).
-        to, cc, bcc, reply_to: addresses of the same form; a single str is one address.
-            The Bcc header is never sent.
+        sender: From: one address, as ``"user@host"``, as ``"Name <user@host>"``, as a
+            pair ``("Name", "user@host")``, or as an `email.headerregistry.Address`. In a
+            str, a name that holds any of ``<>[]:;@,`` must be in quotes (RFC 5322
+            section 3.4), and text in parentheses is part of the name; a pair takes any
+            name as it is.
+        to, cc, bcc, reply_to: addresses of the same forms, one or several. A tuple of two
+            str is a pair if the first has no @, else two addresses. The Bcc header is
+            never sent.
         subject: one line of text.
         text: the text/plain body; empty by default if there is no `html` either.
         html: the text/html body; mail programs that can show it prefer it to `text`.
@@ -87,12 +92,12 @@ def compose(
             read.
         ConnectError: this machine has no file descriptor left to read it; temporary.
     """
-    author = _mailbox(sender)
+    author = mailbox_of(sender)
     message = EmailMessage()
     with typed():
         _add_addresses(message, "From", [author])
         for name, value in (("To", to), ("Cc", cc), ("Bcc", bcc), ("Reply-To", reply_to)):
-            _add_addresses(message, name, _mailboxes(value))
+            _add_addresses(message, name, mailboxes_of(value))
         _add(message, "Subject", subject)
         _add_headers(message, headers or {})
         given = {name.lower() for name in headers or ()}
@@ -121,26 +126,6 @@ def _base64(file: BinaryIO) -> str:
         lines = struct.unpack("76s" * whole + f"{rest}s" * bool(rest), text)
         pieces.append(b"\n".join(lines).decode("ascii"))
     return "\n".join([*pieces, ""])
-
-
-def _mailbox(address: object) -> Mailbox:
-    if isinstance(address, Mailbox):
-        # The caller may have made it with any content, so it is parsed.
-        box = mailbox(address.address)
-        return Mailbox(address.display, box.local, box.domain)
-    return mailbox(cast("str", address))
-
-
-def _mailboxes(value: object) -> list[Mailbox]:
-    if type(value) is tuple and not value:
-        return []
-    if isinstance(value, (str, Mailbox)):
-        return [_mailbox(value)]
-    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise ConfigError(
-            f"addresses must be a str or a sequence of str, not {shown(value)}"
-        )
-    return [_mailbox(address) for address in value]
 
 
 def _add_addresses(message: EmailMessage, name: str, boxes: Sequence[Mailbox]) -> None:

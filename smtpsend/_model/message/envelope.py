@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import Message
 
+from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import shown
-from smtpsend._model.address.mailbox import Mailbox, mailbox
+from smtpsend._model.address.mailbox import Mailbox
 from smtpsend._model.message.content import (
     dot_stuff,
     fields,
@@ -65,7 +66,9 @@ class Envelope:
 
 
 def envelope(
-    message: object, sender: str | None, recipients: Sequence[str] | None
+    message: object,
+    sender: AddressLike | None,
+    recipients: AddressLike | Sequence[AddressLike] | None,
 ) -> Envelope:
     """Make the envelope of a message.
 
@@ -74,8 +77,7 @@ def envelope(
             str.
         sender: the address for MAIL, ``""`` for the null sender; by default the address
             in Sender, else in From.
-        recipients: the addresses for RCPT; by default those in To, Cc and Bcc. A single
-            str is one recipient.
+        recipients: the addresses for RCPT; by default those in To, Cc and Bcc.
 
     If a message has Resent- headers, their addresses count, as in
     `smtplib.SMTP.send_message`.
@@ -88,7 +90,7 @@ def envelope(
     if isinstance(message, Prepared):
         # Its addresses are checked again: it may come from a queue that others write to.
         given = _sender(message.sender) if given is None else given
-        listed = _recipients(message.recipients) if listed is None else listed
+        listed = mailboxes_of(message.recipients) if listed is None else listed
         message = message.content
     if isinstance(message, Message):
         return _of_object(message, given, listed)
@@ -110,18 +112,16 @@ def envelope(
     return _of_bytes(message, given, listed)
 
 
-def _sender(sender: str) -> str:
-    return "" if sender == "" else mailbox(sender).address
+def _sender(sender: AddressLike) -> str:
+    return "" if sender == "" else mailbox_of(sender).address
 
 
-def _recipients(recipients: Iterable[str]) -> list[Mailbox]:
-    if isinstance(recipients, str):
-        recipients = [recipients]
-    try:
-        given = list(recipients)
-    except TypeError:
-        raise ConfigError(f"recipients must be str, not {shown(recipients)}") from None
-    return [mailbox(recipient) for recipient in given]
+def _recipients(
+    recipients: AddressLike | Iterable[AddressLike],
+) -> list[Mailbox]:
+    # A mapping is accepted for its keys, such as `refused` of a receipt.
+    given = list(recipients) if isinstance(recipients, Mapping) else recipients
+    return mailboxes_of(given)
 
 
 def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ address header names other addresses, `address_list` writes the header instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from email.errors import InvalidHeaderDefect, NonASCIILocalPartDefect
 from email.header import Header
 from email.headerregistry import BaseHeader
@@ -30,6 +30,7 @@ __all__ = [
     "addresses_of",
     "check_header",
     "check_headers",
+    "check_once",
     "foldable",
     "mailbox_text",
     "names_addresses",
@@ -39,6 +40,13 @@ ADDRESS_HEADERS = frozenset(
     prefix + name
     for prefix in ("", "resent-")
     for name in ("from", "sender", "to", "cc", "bcc", "reply-to")
+)
+# The headers that a message has at most once (RFC 5322 section 3.6; RFC 2045 section 4).
+# Several Bcc headers are allowed here, since none is sent.
+_ONCE = frozenset(
+    {"date", "from", "sender", "reply-to", "to", "cc", "subject", "message-id"}
+    | {"in-reply-to", "references", "mime-version"}
+    | {"content-type", "content-transfer-encoding"}
 )
 NEVER_SENT = frozenset({"bcc", "resent-bcc"})
 _NAME = re.compile(r"[!-9;-~]+")
@@ -50,7 +58,10 @@ _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
 # Only from the start of a word on: from each of its characters would take quadratic time.
 _SPEC = re.compile(r'(?<![^\s<>(),;:"@])[^\s<>(),;:"@]++@[^\s<>(),;:"@]++')
 _WIDTH = 76
-_QUOTE = "quote names that hold any of ()<>[]:;@, and write addresses as user@host"
+_QUOTE = (
+    "write addresses as user@host, and quote names that hold any of ()<>[]:;@, as "
+    "email.utils.formataddr does"
+)
 _AS_WRITTEN = SMTPUTF8.clone(max_line_length=0)
 
 
@@ -75,12 +86,38 @@ def check_header(name: object, value: object) -> None:
         )
 
 
+def check_once(names: Sequence[str]) -> None:
+    """Refuse a header that a message has twice, though it may have it once only.
+
+    ``message["To"] = ...`` adds a header to an object of the older kind that has one, and
+    large providers refuse a message with two.
+
+    Args:
+        names: the names of the headers of the message, in lower case.
+
+    Raises:
+        ConfigError: one of them may stand in a message only once (RFC 5322 section 3.6).
+    """
+    if len({*names}) == len(names):
+        return
+    for name in names:
+        if name in _ONCE and names.count(name) > 1:
+            title = name.title().replace("Id", "ID").replace("Mime", "MIME")
+            raise ConfigError(
+                f"the message has {names.count(name)} headers {title}, not one",
+                hint=f"put all into one, or del message[{title!r}] before it is set "
+                "again; a message from elsewhere can be given as bytes, which are sent "
+                "as they are",
+            )
+
+
 def check_headers(message: Message) -> None:
     """Check each header of each part, as it was set and as it will be folded.
 
     Raises:
-        ConfigError: a header is unsafe.
+        ConfigError: a header is unsafe, or stands twice where it may stand once.
     """
+    check_once([str(name).lower() for name, _ in message.raw_items()])
     policy = message.policy.clone(linesep="\r\n")
     for part in message.walk():
         for name, value in part.raw_items():
@@ -156,7 +193,8 @@ def addresses_and_text(value: BaseHeader) -> tuple[list[Group], str | None]:
         return found, whole if written else None
     if _addresses(printed) != _addresses(written):
         raise _malformed(value)
-    return printed, whole
+    # The printed text lacks the comments.
+    return written, whole
 
 
 def _unlimited(value: BaseHeader) -> str:
@@ -255,21 +293,19 @@ def _box_tokens(box: Mailbox) -> list[str]:
 
 
 def _name_tokens(display: str) -> list[str]:
-    words = display.split()
     if not display.isascii():
-        encoded = Header(" ".join(words), "utf-8", maxlinelen=_WIDTH - 1).encode()
-        return encoded.split()
-    return _phrase(words).split(" ") if words else []
+        return Header(display, "utf-8", maxlinelen=_WIDTH - 1).encode().split()
+    # No token is empty, so that no folded line consists of white space only.
+    return re.split("(?<! ) ", _phrase(display)) if display else []
 
 
-def _phrase(words: list[str]) -> str:
-    text = " ".join(words)
-    if all(map(_ATOM.fullmatch, words)):
-        return text
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+def _phrase(display: str) -> str:
+    if all(map(_ATOM.fullmatch, display.split(" "))):
+        return display
+    return '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
 
 
 def mailbox_text(box: Mailbox) -> str:
     """Write a mailbox as text for a header of an `EmailMessage`."""
-    name = _phrase(box.display.split())
-    return f"{name} <{box.address}>" if name else box.address
+    name = box.display.strip(" \t")
+    return f"{_phrase(name)} <{box.address}>" if name else box.address

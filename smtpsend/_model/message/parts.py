@@ -15,7 +15,7 @@ from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage, MIMEPart
 from typing import NamedTuple, cast
 
-from smtpsend._model.address.mailbox import plain_mailboxes
+from smtpsend._model.address.plain import plain_mailboxes
 from smtpsend._model.message.folding import folds_to_itself, simple_type
 from smtpsend._model.message.identification import usual_id
 

@@ -31,6 +31,7 @@ from smtpsend._model.message.headers import (
     addresses_and_text,
     addresses_of,
     check_header,
+    check_once,
     foldable,
     names_addresses,
 )
@@ -90,6 +91,7 @@ def serialize_fast(message: Message, sender: str | None) -> Serialized | None:
 def _serialized(message: Message, sender: str | None) -> Serialized:
     to = wire_policy(message.policy)
     headers = _headers(to, message)
+    check_once([lower for lower, _, _ in headers])
     body, typed = _body(to, message, headers)
     read: list[tuple[str, list[Group] | ConfigError | None]] = []
     lines: list[bytes] = []

@@ -18,6 +18,9 @@ _HOST = re.compile(
     re.IGNORECASE,
 )
 
+QUOTED = "leave out the quotation marks, which the reader of a .env file should remove"
+"""The hint for a URL or a host in quotation marks."""
+
 
 def check_host(host: object) -> str:
     """Check a host: a host name, IDN included, or an IP address.
@@ -47,7 +50,7 @@ def check_host(host: object) -> str:
         hint = (
             "a port goes into a URL (smtp://host:587) or into Policy(methods=...)"
             if re.fullmatch(r"[\w.-]+:[0-9]+", host)
-            else ""
+            else QUOTED * (host[:1] in ("'", '"'))
         )
         raise ConfigError("the host is not a valid host name or IP address", hint=hint)
     return host

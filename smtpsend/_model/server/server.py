@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
-from smtpsend._model.address.mailbox import mailbox
+from smtpsend._model.address.argument import AddressLike, mailbox_of
 from smtpsend._model.policy.policy import Method, Policy, Security
 from smtpsend._model.server.credentials import Auth, OAuth2, Password
 from smtpsend._model.server.host import (
@@ -76,7 +76,7 @@ class Server:
             ssl_context: ssl.SSLContext | None = None,
             ehlo_name: str | None = None,
             fingerprint: str | None = None,
-            redirect_to: str | None = None,
+            redirect_to: AddressLike | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Server:
         if self.ehlo_name is not None:
             object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
         if self.redirect_to is not None:
-            object.__setattr__(self, "redirect_to", mailbox(self.redirect_to).address)
+            object.__setattr__(self, "redirect_to", mailbox_of(self.redirect_to).address)
         if self.plaintext:
             self._check_sink()
 

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
+from smtpsend._model.server.host import QUOTED
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError, Phase
@@ -26,14 +27,7 @@ def split(url: str) -> SplitResult:
     # Nothing here may quote the URL: it holds a password.
     if not isinstance(url, str):
         raise ConfigError("the URL must be a str")
-    if not is_unicode(url):
-        raise ConfigError(
-            "the URL holds a lone surrogate, which is no text",
-            hint="write it in UTF-8, or percent-encode the UTF-8 of user and password",
-        )
-    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        # urlsplit would drop them in silence.
-        raise ConfigError("the URL holds white space or a control character")
+    _check_characters(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -54,15 +48,29 @@ def split(url: str) -> SplitResult:
     return parts
 
 
+def _check_characters(url: str) -> None:
+    if not is_unicode(url):
+        raise ConfigError(
+            "the URL holds a lone surrogate, which is no text",
+            hint="write it in UTF-8, or percent-encode the UTF-8 of user and password",
+        )
+    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
+        # urlsplit would drop them in silence.
+        raise ConfigError("the URL holds white space or a control character")
+    if url[:1] in ("'", '"'):
+        raise ConfigError("the URL begins with a quotation mark", hint=QUOTED)
+
+
 # Python's parser silently drops any text before or after an address in brackets.
 _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _QUERY = re.compile(f"security=({'|'.join(get_args(Security))})")
 
 _URL_FORM = (
-    "the URL is not of the form smtp://user:password@host:port; "
-    "characters such as / ? # : % in user or password must be percent-encoded, and "
-    "?security=plaintext (for a development sink) is the only kind of query"
+    "the URL is not of the form smtp://user:password@host:port; characters such as "
+    "/ ? # : % in user or password must be percent-encoded, as "
+    "urllib.parse.quote(text, safe='') does, and ?security=plaintext (for a development "
+    "sink) is the only kind of query"
 )
 
 
@@ -97,7 +105,10 @@ def user_of(parts: SplitResult) -> str | None:
 
 def _unquote(text: str) -> str:
     if re.search("%(?![0-9A-Fa-f]{2})", text):
-        raise ConfigError("a % in user or password must be written as %25 in a URL")
+        raise ConfigError(
+            "a % in user or password must be written as %25 in a URL",
+            hint="urllib.parse.quote(text, safe='') encodes a user or a password",
+        )
     decoded = _decoded(unquote_to_bytes(text))
     if decoded is None:
         raise ConfigError("user and password in a URL must be percent-encoded UTF-8")

@@ -68,10 +68,11 @@ def line(
     done = counts.total()
     rate = done / elapsed if elapsed > 0 else 0.0
     left = (total - done) / rate if rate else None
-    bad = counts["refused"] + counts["invalid"] + counts["failed"] + counts["partial"]
+    bad = counts["refused"] + counts["failed"] + counts["partial"]
     pairs = [
         ("accepted", counts["accepted"], "good"),
         ("refused", bad, "bad"),
+        ("invalid", counts["invalid"], "bad"),
         ("unknown", counts["unknown"], "warn"),
         ("later", counts["deferred"], "warn"),
     ]
