@@ -103,6 +103,23 @@ compose(
     inline={"logo": "logo.png"},
     headers={"X-Campaign": "1"},
 )
+with Path("a.txt").open("rb") as file:
+    compose(
+        sender="ann@example.org",
+        attachments=[file, ("b", file), ("c", bytearray(b"c"), "text/plain"), message],
+        calendar="BEGIN:VCALENDAR",
+        in_reply_to=message,
+        references="<1@example.org>",
+        unsubscribe="https://example.org/leave",
+    )
+compose(
+    sender="ann@example.org",
+    attachments=[("d", memoryview(b"d")), ("e.eml", message)],
+    calendar=b"BEGIN:VCALENDAR",
+    in_reply_to="<2@example.org>",
+    references=["<1@example.org>"],
+    unsubscribe=("https://example.org/leave", "mailto:leave@example.org"),
+)
 compose(sender="ann@example.org", to={"bob@example.net"}, cc=iter(["carol@example.net"]))
 prepared = prepare(message, sender="ann@example.org", recipients=["bob@example.net"])
 assert_type(prepared, Prepared)
