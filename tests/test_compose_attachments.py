@@ -411,3 +411,12 @@ def test_attached_message_for_a_server_without_8bitmime() -> None:
     [part] = email.message_from_bytes(content, policy=policy.default).iter_attachments()  # type: ignore[attr-defined]
     body = part.get_content().get_body(("plain",))
     assert body.get_content().strip() == "Hällo"
+
+
+def test_upload_of_django() -> None:
+    """An upload of Django is attached with the name and type that came with it."""
+    uploaded = pytest.importorskip("django.core.files.uploadedfile")
+    upload = uploaded.SimpleUploadedFile("a.csv", DATA, "text/csv; charset=x")
+    assert one(upload) == ("a.csv", "text/csv", DATA)
+    with pytest.raises(ConfigError, match="to its end"):
+        compose(sender=A, attachments=[upload])
