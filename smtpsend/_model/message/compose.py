@@ -135,12 +135,15 @@ def compose(
 
 
 def _author(sender: object) -> Mailbox:
-    if isinstance(sender, str) and holds_several(sender):
-        raise ConfigError(
-            f"sender must be one address, not {shown(sender)}",
-            hint="give the address that answers go to by reply_to=",
-        )
-    return _mailbox(sender)
+    try:
+        return _mailbox(sender)
+    except ConfigError:
+        if not isinstance(sender, str) or not holds_several(sender):
+            raise
+    raise ConfigError(
+        f"sender must be one address, not {shown(sender)}",
+        hint="give the address that answers go to by reply_to=",
+    )
 
 
 def _mailbox(address: object) -> Mailbox:
