@@ -10,7 +10,8 @@ nox.options.sessions = ["lint", "types", "quick"]
 
 # What needs no server, and one file that needs the scripted one.
 QUICK = [
-    *("address", "compose", "configuration", "errors", "face", "flatten", "message"),
+    *("address", "compose", "compose_attachments", "compose_headers", "configuration"),
+    *("errors", "face", "flatten", "message"),
     *("policy", "replies", "rings", "scripted_judges", "send", "server"),
 ]
 

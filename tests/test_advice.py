@@ -106,6 +106,39 @@ ADVICE: dict[str, tuple[Report, list[str]]] = {
         report_of(method(587, REFUSED), method(465, REFUSED)),
         ["mail.example.org refuses connections on both ports"],
     ),
+    "a provider with other ports": (
+        report_of(
+            method(587, TIMED_OUT),
+            method(465, TIMED_OUT),
+            host="email-smtp.eu-west-1.amazonaws.com",
+            provider="ses",
+        ),
+        [
+            "both ports time out: your provider or network blocks outgoing mail (SMTP) "
+            "ports. Ask for one of them to be opened",
+            "Amazon SES also has 2587 STARTTLS and 2465 implicit TLS: Server.at('ses', ",
+        ],
+    ),
+    "a provider, one port refused": (
+        report_of(method(587, REFUSED), provider="resend"),
+        ["port 587: nothing listens", "Resend also has 465 implicit TLS, 2587 STARTTLS"],
+    ),
+    "a provider without other ports": (
+        report_of(method(587, TIMED_OUT), method(465, TIMED_OUT), provider="gmail"),
+        [
+            "both ports time out: your provider or network blocks outgoing mail (SMTP) "
+            "ports. Ask for one of them to be opened; Gmail, Google Workspace documents "
+            "no other port"
+        ],
+    ),
+    "a provider that is reached": (
+        report_of(method(587, TIMED_OUT), method(465), provider="ses"),
+        ["port 587: no answer", "a policy that begins with"],
+    ),
+    "a provider, no route": (
+        report_of(method(587, NO_ROUTE), provider="ses"),
+        ["there is no way to 192.0.2.1"],
+    ),
     "no route": (report_of(method(587, NO_ROUTE)), ["there is no way to 192.0.2.1"]),
     "an MX": (
         report_of(method(587, REFUSED), method(465, REFUSED), port25=MX),

@@ -376,11 +376,44 @@ def test_message_needs_no_change_to_be_sent_twice() -> None:
     assert envelope(message, None, None).content == envelope(message, None, None).content
 
 
-@pytest.mark.parametrize(
-    "text", ["a@x.example, b@y.example", "A <a@x.example>, b@y.example"]
-)
-def test_several_addresses_in_one_str(text: str) -> None:
+SEVERAL = [
+    "a@x.example, b@y.example",
+    "A <a@x.example>, b@y.example",
+    "a@x.example; b@y.example",
+    "A <a@x.example>; B <b@y.example>;",
+    "a@x.example,b@y.example,",
+    "a@x.example b@y.example",
+    '"Doe, Jane" <a@x.example>, b@y.example',
+]
+
+
+@pytest.mark.parametrize("text", SEVERAL)
+@pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to"])
+def test_several_addresses_in_one_str(text: str, name: str) -> None:
     """A str with several addresses is refused, and the hint says to give a list."""
+    for value in (text, [text]):
+        with pytest.raises(ConfigError, match="not exactly one address") as caught:
+            compose(sender=A, **{name: value})  # type: ignore[arg-type]
+        assert "give a list" in caught.value.hint
     with pytest.raises(ConfigError) as caught:
-        compose(sender="ann@example.org", to=text)
+        envelope(b"Subject: x\n", A, [text])
     assert "give a list" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", SEVERAL)
+def test_several_addresses_as_sender(text: str) -> None:
+    """A sender with several addresses is refused, and no list of them is suggested."""
+    with pytest.raises(ConfigError, match="sender must be one address") as caught:
+        compose(sender=text)
+    assert "list" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Doe, Jane <a@x.example>", "a@x.example <a@x.example>", "a@x.example, nobody"],
+)
+def test_no_list_is_suggested_for_one_address(text: str) -> None:
+    """A name that needs quotes is not taken for a second address."""
+    with pytest.raises(ConfigError) as caught:
+        compose(sender=A, to=text)
+    assert "quote names" in caught.value.hint

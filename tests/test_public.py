@@ -97,6 +97,10 @@ SIGNATURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
             "attachments": (),
             "inline": None,
             "headers": None,
+            "calendar": None,
+            "in_reply_to": None,
+            "references": (),
+            "unsubscribe": (),
         },
     ),
 }

@@ -25,6 +25,7 @@ _COMMANDS = {
     "send": ("send", "send"),
     "send-many": ("many", "send_many"),
     "explain": ("explain", "explain"),
+    "providers": ("providers", "list_providers"),
     "demo": ("demo", "demo"),
 }
 

@@ -13,8 +13,8 @@ from smtpsend.cli.terminal.output import ERR, OUT
 
 _SERVER = """\
 The server is a host name, or a URL (smtp://host:587, smtps://host); without one it
-comes from the environment: SMTP_URL, or SMTP_HOST with SMTP_USERNAME and
-SMTP_PASSWORD or SMTP_PASSWORD_FILE. A development sink without TLS is
+comes from the environment: SMTP_URL, or SMTP_HOST or SMTP_PROVIDER with SMTP_USERNAME
+and SMTP_PASSWORD or SMTP_PASSWORD_FILE. A development sink without TLS is
 'smtp://localhost:1025?security=plaintext', or SMTP_HOST with SMTP_SECURITY=plaintext.
 The password is never an argument, which others on this machine could read: it comes
 from the environment, a file, or a prompt, and a URL has a user at most
@@ -106,10 +106,21 @@ def build() -> Parser:
         "explain", help="say in words what a send does, and why"
     )
     _add_server(explain, trust=False)
+    _providers(commands)
     commands.add_parser(
         "demo", help="send a message through the fallback, on this machine"
     )
     return parser
+
+
+def _providers(commands: argparse._SubParsersAction[Parser]) -> None:
+    providers = commands.add_parser(
+        "providers", help="list the mail providers that are known by name"
+    )
+    providers.add_argument(
+        "name", nargs="?", metavar="NAME", help="show all that is known of this one"
+    )
+    providers.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _check(commands: argparse._SubParsersAction[Parser]) -> None:

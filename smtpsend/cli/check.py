@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from smtpsend._model.server.providers import provider_named
 from smtpsend.check import Certificate, MethodReport, Report
 from smtpsend.check import check as look
 from smtpsend.cli.credentials import server_from
@@ -39,6 +40,8 @@ def show(report: Report, screen: Screen) -> None:
     addresses = ", ".join(report.addresses)
     where = f"  {addresses}" if addresses not in ("", report.host) else ""
     screen.line((report.host, "head"), where)
+    if report.provider is not None:
+        screen.line(f"  {provider_named(report.provider).name}")
     seen: dict[str, MethodReport] = {}
     for method in report.methods:
         screen.line()

@@ -69,11 +69,11 @@ def is_asked() -> bool:
 
 
 def _from_environment() -> Server:
-    if not os.environ.get("SMTP_URL") and not os.environ.get("SMTP_HOST"):
+    if not any(os.environ.get(f"SMTP_{name}") for name in ("URL", "HOST", "PROVIDER")):
         raise Problem(
             Exit.USAGE,
-            "no server is given: name it (a host name or a URL), or set SMTP_URL or "
-            "SMTP_HOST",
+            "no server is given: name it (a host name or a URL), or set SMTP_URL, "
+            "SMTP_HOST or SMTP_PROVIDER",
         )
     return Server.from_env()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
@@ -16,6 +20,7 @@ from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend.errors import Reply, SendError
 from smtpsend.testing._failures import Failure, reply_of
+from smtpsend.testing._page import open_page
 
 
 _SHOWN = 3  # messages, and recipients of each, that a `repr` shows
@@ -76,9 +81,26 @@ class Captured:
         headers = self.message.get_all("To", [])
         return tuple([box.addr_spec for one in headers for box in one.addresses])
 
+    def open(self) -> Path:
+        """Show the message in a web browser: text, HTML, inline images, attachments.
+
+        Scripts do not run. Images that the HTML refers to by ``http:`` or ``https:`` are
+        loaded by the browser.
+
+        Returns:
+            The page, in a temporary folder of its own; it is not deleted.
+        """
+        return open_page(self.content, self.sender, self.recipients)
+
     def _body(self, kind: str) -> str:
         part = self.message.get_body((kind,))
         return "" if part is None else str(part.get_content())
+
+    def _file_name(self) -> str:
+        subject = ""
+        with contextlib.suppress(Exception):  # the parser fails for some subjects
+            subject = re.sub(r"\W+", "-", self.subject)[:40].strip("-")
+        return f"-{subject}" if subject else ""
 
     def __repr__(self) -> str:
         return f"<Captured: {self._summary()}>"
@@ -147,6 +169,31 @@ class Outbox:
         with self._lock:
             self.messages.clear()
             self.failed.clear()
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write each message into a file of its own, which mail programs can open.
+
+        Args:
+            folder: the folder, which is made if it does not exist. A file of the same
+                name is replaced.
+
+        Returns:
+            The files: ``001-Subject.eml`` and so on for `messages`, and
+            ``failed-001-Subject.eml`` and so on for `failed`.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        with self._lock:
+            found = [("", list(self.messages)), ("failed-", list(self.failed))]
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        files = []
+        for prefix, messages in found:
+            for number, one in enumerate(messages, 1):
+                path = Path(folder, f"{prefix}{number:03}{one._file_name()}.eml")
+                path.write_bytes(one.content)
+                files.append(path)
+        return files
 
     def fail_next(
         self,

@@ -24,6 +24,7 @@ import trustme
 from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.server.server import Server
+from smtpsend.testing._page import open_page
 
 
 with warnings.catch_warnings():
@@ -56,6 +57,10 @@ class Stored:
         """The content, parsed, with LF line ends."""
         content = self.content.replace(b"\r\n", b"\n")
         return message_from_bytes(content, policy=policy.default)
+
+    def open(self) -> Path:
+        """Show the message in a web browser, as `Captured.open` does."""
+        return open_page(self.content, self.sender, self.recipients)
 
 
 class LocalServer:

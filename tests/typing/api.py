@@ -83,6 +83,8 @@ server = Server("mail.example.org", ehlo_name="app.example.org", cafile="ca.pem"
 server = Server("mail.example.org", fingerprint="sha256:" + 64 * "0")
 server = Server("mail.example.org", redirect_to="ann@example.org")
 server = Server("mail.example.org", redirect_to=("Ann", "ann@example.org"))
+assert_type(Server.at("ses", ("ann", "secret"), region="eu-west-1"), Server)
+assert_type(Server.at("gmail", OAuth2("ann", token), ehlo_name="app.example.org"), Server)
 assert_type(Server.from_url("smtp://mail.example.org"), Server)
 assert_type(Server.from_env(), Server)
 assert_type(Server.from_env(os.environ, cafile="ca.pem"), Server)
@@ -104,6 +106,23 @@ compose(
     attachments=["a.txt", Path("b.txt"), ("c.txt", b"c"), ("d", b"d", "text/plain")],
     inline={"logo": "logo.png"},
     headers={"X-Campaign": "1"},
+)
+with Path("a.txt").open("rb") as file:
+    compose(
+        sender="ann@example.org",
+        attachments=[file, ("b", file), ("c", bytearray(b"c"), "text/plain"), message],
+        calendar="BEGIN:VCALENDAR",
+        in_reply_to=message,
+        references="<1@example.org>",
+        unsubscribe="https://example.org/leave",
+    )
+compose(
+    sender="ann@example.org",
+    attachments=[("d", memoryview(b"d")), ("e.eml", message)],
+    calendar=b"BEGIN:VCALENDAR",
+    in_reply_to="<2@example.org>",
+    references=["<1@example.org>"],
+    unsubscribe=("https://example.org/leave", "mailto:leave@example.org"),
 )
 compose(sender="ann@example.org", to={"bob@example.net"}, cc=iter(["carol@example.net"]))
 ann = Address("Ann", "ann", "example.org")

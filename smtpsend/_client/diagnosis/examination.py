@@ -19,6 +19,7 @@ from smtpsend._model.diagnosis.advice import advice, verdict
 from smtpsend._model.diagnosis.report import Login, MethodReport, Port25, Report
 from smtpsend._model.policy.policy import DEFAULT_METHODS, Method
 from smtpsend._model.server.credentials import shown_name
+from smtpsend._model.server.providers import provider_of
 from smtpsend._model.server.server import Server, server_of
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
@@ -207,6 +208,7 @@ class _Examination:
         port25: Port25 | None,
         plan: _Plan,
     ) -> Report:
+        provider = provider_of(self.server.host)
         report = Report(
             host=self.server.host,
             addresses=addresses,
@@ -217,5 +219,6 @@ class _Examination:
             attempts=plan.attempts,
             error=plan.error,
             elapsed=self.deadline.elapsed,
+            provider=None if provider is None else provider.key,
         )
         return replace(report, verdict=verdict(report), advice=advice(report))

@@ -24,6 +24,7 @@ __all__ = [
     "Mailbox",
     "ascii_domain",
     "groups",
+    "holds_several",
     "mailbox",
     "mailboxes",
 ]
@@ -84,6 +85,7 @@ _TOKEN = re.compile(
 )
 _COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
+_ROUGHLY = re.compile(r'(?:[^<>"@]*<[^\s<>"@]+@[^\s<>"@]+>|[^\s<>"@]+@[^\s<>"@]+)')
 _JOINERS = "\u200c\u200d"
 _LONGEST_LOCAL = 64
 _LONGEST_ADDRESS = 254
@@ -117,11 +119,25 @@ def _mailbox(text: str) -> Mailbox:
         raise _control(text, unsafe[0])
     if "\t" in text:
         raise _control(text, "\t")
-    found = _parse(text)
+    several = holds_several(text)
+    found = [] if several else _parse(text)
     if len(found) != 1 or found[0].name is not None:
-        hint = "give a list, with one address in each str" if len(found) > 1 else _FORM
+        hint = "give a list, with one address in each str" if several else _FORM
         raise ConfigError(f"not exactly one address: {shown(text)}", hint=hint)
     return found[0].members[0]
+
+
+def holds_several(text: str) -> bool:
+    """Whether a text is several addresses, with ``,`` or ``;`` or blanks between them."""
+    # In "ann@x.example <ann@x.example>" the first address is a name.
+    for separator in (r"[,;]", r"[,;\s]") if "<" not in text else (r"[,;]",):
+        parts = [part.strip() for part in re.split(separator, text) if part.strip()]
+        if len(parts) > 1 and all(map(_ROUGHLY.fullmatch, parts)):
+            return True
+    try:
+        return len(_parse(text)) > 1
+    except ConfigError:
+        return False
 
 
 def mailboxes(text: str) -> list[Mailbox]:

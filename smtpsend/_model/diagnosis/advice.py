@@ -9,10 +9,11 @@ the first rule of `EACH` that fits it; none fits a method that works. The rules 
 from __future__ import annotations
 
 from smtpsend._model.diagnosis.login_remedies import LATER
-from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule
+from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule, untried_methods
 from smtpsend._model.diagnosis.report import Report
 from smtpsend._model.diagnosis.tls_remedies import listed
-from smtpsend.errors import AuthError, Event
+from smtpsend._model.server.providers import provider_named
+from smtpsend.errors import AuthError, Event, Phase
 
 
 def advice(report: Report) -> tuple[str, ...]:
@@ -103,7 +104,30 @@ def _login(report: Report) -> list[str]:
     return [f"login refused: {login.error.hint}"]
 
 
+def _unreached(report: Report) -> bool:
+    """Return whether no port was reached, though there is a way to the host."""
+    errors = [m.error for m in report.methods]
+    return all(e is not None and e.phase is Phase.CONNECT for e in errors) and any(
+        e is not None and (e.timed_out or "refused" in e.message) for e in errors
+    )
+
+
+def _other_ports(report: Report) -> str:
+    assert report.provider is not None  # noqa: S101  # it has untried methods
+    provider = provider_named(report.provider)
+    return (
+        f"{provider.name} also has {listed(untried_methods(report))}: "
+        f"Server.at({provider.key!r}, ...), or SMTP_PROVIDER={provider.key} in place of "
+        "the host, tries them all"
+    )
+
+
 BESIDES: tuple[Rule, ...] = (
+    Rule(
+        "other-ports",
+        lambda r, _: bool(untried_methods(r)) and _unreached(r),
+        lambda r, _: _other_ports(r),
+    ),
     Rule(
         "detour",
         lambda r, m: r.ok and not m.ready,

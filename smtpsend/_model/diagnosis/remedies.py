@@ -18,6 +18,7 @@ from smtpsend._model.diagnosis.tls_remedies import (
     listed,
 )
 from smtpsend._model.server.host import is_private
+from smtpsend._model.server.providers import provider_named
 from smtpsend.errors import Event, Phase
 
 
@@ -85,8 +86,8 @@ WHOLE: tuple[Rule, ...] = (
         lambda r, m: _timed_out(r, m) and len(r.methods) > 1,
         lambda r, _: (
             f"{_count(r)} ports time out: your provider or network blocks outgoing mail "
-            "(SMTP) ports, or the host is wrong. Ask for one of them to be opened, or "
-            f"whether the mail server listens on another port{_untried(r)}"
+            f"(SMTP) ports{_or_wrong_host(r)}. Ask for one of them to be opened"
+            f"{_or_other_port(r)}"
         ),
     ),
     Rule(
@@ -211,11 +212,28 @@ EACH: tuple[Rule, ...] = (
 )
 
 
-def _untried(report: Report) -> str:
-    """Name ports on which submission servers listen, without those that were tried."""
+def _or_wrong_host(report: Report) -> str:
+    return ", or the host is wrong" if report.provider is None else ""
+
+
+def _or_other_port(report: Report) -> str:
+    if report.provider is None:
+        tried = {m.method.port for m in report.methods}
+        ports = [str(port) for port in (587, 465, 2525, 2587) if port not in tried]
+        such = f" (such as {' or '.join(ports[-2:])})" if ports else ""
+        return f", or whether the mail server listens on another port{such}"
+    if untried_methods(report):
+        return ""  # a rule of its own names them
+    return f"; {provider_named(report.provider).name} documents no other port"
+
+
+def untried_methods(report: Report) -> list[str]:
+    """The methods of the provider of a host on ports that the check did not try."""
+    if report.provider is None:
+        return []
     tried = {m.method.port for m in report.methods}
-    ports = [str(port) for port in (587, 465, 2525, 2587) if port not in tried]
-    return f" (such as {' or '.join(ports[-2:])})" if ports else ""
+    methods = provider_named(report.provider).methods
+    return [str(method) for method in methods if method.port not in tried]
 
 
 def _count(report: Report) -> str:

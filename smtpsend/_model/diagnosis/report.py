@@ -128,6 +128,8 @@ class Report:
         elapsed: seconds that the check took.
         verdict: one or two sentences that predict the result of a send, with the cause.
         advice: sentences that name what to change; empty if there is nothing to change.
+        provider: the name, for `Server.at`, of the mail provider that the host belongs
+            to; None if it is not known.
     """
 
     host: str
@@ -141,6 +143,7 @@ class Report:
     elapsed: float
     verdict: str = ""
     advice: tuple[str, ...] = ()
+    provider: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import binascii
-import mimetypes
-import os
 import re
-import struct
 from collections.abc import Iterable, Mapping, Sequence
-from email.message import EmailMessage
-from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO
+from email.message import EmailMessage, Message
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import is_unicode, shown
-from smtpsend._model.address.mailbox import Mailbox
+from smtpsend._model.address.mailbox import Mailbox, holds_several
+from smtpsend._model.message.composition.attachments import (
+    Attachment,
+    is_single,
+    read_attachment,
+    read_file,
+)
+from smtpsend._model.message.composition.calendar_text import CalendarText, calendar_text
+from smtpsend._model.message.composition.references import reply_headers
+from smtpsend._model.message.composition.unsubscribe import unsubscribe_headers
 from smtpsend._model.message.headers import check_header, mailbox_text
 from smtpsend._model.message.identification import date_now, new_id
 from smtpsend._model.message.parts import (
-    File,
+    AttachedMessage,
+    add_calendar,
     add_file,
+    add_message,
     set_addresses,
     set_alternative,
     set_date,
@@ -30,21 +34,16 @@ from smtpsend._model.message.parts import (
     set_text,
 )
 from smtpsend._model.message.serialize import typed
-from smtpsend._model.shortage import raise_if_short
-from smtpsend.errors import ConfigError, Phase
+from smtpsend.errors import ConfigError
 
 
 __all__ = ["Attachment", "compose"]
 
-Attachment = str | os.PathLike[str] | tuple[str, bytes] | tuple[str, bytes, str]
-
-_TYPE = re.compile(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,200}")
 _OWN = frozenset(
     {"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version"}
 )
 _OWN_PREFIXES = ("content-", "resent-")
-_OCTET_STREAM = ("application", "octet-stream")
 
 
 def compose(
@@ -60,6 +59,10 @@ def compose(
     attachments: Iterable[Attachment] = (),
     inline: Mapping[str, Attachment] | None = None,
     headers: Mapping[str, str] | None = None,
+    calendar: str | bytes | None = None,
+    in_reply_to: str | Message | Iterable[str] | None = None,
+    references: str | Message | Iterable[str] = (),
+    unsubscribe: str | Iterable[str] = (),
 ) -> EmailMessage:
     """Make a message, with Date and Message-ID, for `send`.
 
@@ -75,57 +78,76 @@ def compose(
         subject: one line of text.
         text: the text/plain body; empty by default if there is no `html` either.
         html: the text/html body; mail programs that can show it prefer it to `text`.
-        attachments: paths, or tuples ``(filename, bytes)`` or
-            ``(filename, bytes, "type/subtype")``. The bytes are attached unchanged; a
-            type that is not given is guessed from the name.
+        attachments: a sequence of paths, of open binary files (anything with ``read()``,
+            such as an upload of Django), of message objects, and of tuples ``(filename,
+            data)`` or ``(filename, data, "type/subtype")``. ``data`` is bytes, a
+            bytearray, a memoryview, a file, or, without a type, a message object. A file
+            is read from its position, and not closed. The bytes are attached unchanged;
+            a type that is not given is that of the upload, else guessed from the name. A
+            message object is attached as message/rfc822, without its Bcc.
         inline: images and other files that the HTML shows, by content id:
             ``{"logo": "logo.png"}`` for ``<img src="cid:logo">``.
         headers: further headers, Date and Message-ID included. Headers that an argument
             sets, Resent- headers and MIME headers are refused.
+        calendar: an invitation or another iTIP message (RFC 5546), as iCalendar text with
+            a METHOD. It becomes an alternative to the text (RFC 6047).
+        in_reply_to: the message that this one answers, as a message object or as its
+            Message-ID. In-Reply-To is set, and References (RFC 5322 section 3.6.4): the
+            ids of the thread, which a message object names, and the id of the message.
+        references: the ids of the thread so far, oldest first, or a message object of the
+            thread, in place of those that `in_reply_to` names. At most 100 ids are
+            written, the first and the last ones.
+        unsubscribe: an https: URL, a mailto: URL, or both in the order of preference, for
+            List-Unsubscribe. With an https: URL mail programs unsubscribe by one click
+            (RFC 8058): they POST to it, without a login.
 
     Returns:
-        mixed(related(alternative(text, html), inline), attachments), by RFC 2046 and
-        RFC 2387; a layer with a single part is left out.
+        mixed(related(alternative(text, html, calendar), inline), attachments), by
+        RFC 2046 and RFC 2387; a layer with a single part is left out.
 
     Raises:
-        ConfigError: an address, a header or an attachment is wrong, or a file cannot be
-            read.
+        ConfigError: an address, a header, an attachment or another argument is wrong, or
+            a file cannot be read.
         ConnectError: this machine has no file descriptor left to read it; temporary.
     """
-    author = mailbox_of(sender)
+    author = _author(sender)
+    event = None if calendar is None else calendar_text(calendar)
     message = EmailMessage()
     with typed():
         _add_addresses(message, "From", [author])
         for name, value in (("To", to), ("Cc", cc), ("Bcc", bcc), ("Reply-To", reply_to)):
             _add_addresses(message, name, mailboxes_of(value))
         _add(message, "Subject", subject)
-        _add_headers(message, headers or {})
+        own = [*reply_headers(in_reply_to, references), *unsubscribe_headers(unsubscribe)]
+        _add_headers(message, headers or {}, {name.lower() for name, _ in own})
         given = {name.lower() for name in headers or ()}
         if "date" not in given:
             set_date(message, date_now())
         if "message-id" not in given:
             set_id(message, new_id(author.domain))
-        _add_body(message, text, html, inline or {})
+        for name, line in own:
+            _add(message, name, line)
+        _add_body(message, text, html, event, inline or {})
         for attachment in _attachments(attachments):
-            file = _file(attachment)
-            add_file(message, file)
+            file = read_attachment(attachment)
+            if isinstance(file, AttachedMessage):
+                add_message(message, file)
+            else:
+                add_file(message, file)
             del file
     return message
 
 
-# How many bytes one line of base64 holds, and how many lines are encoded at once.
-_LINE, _LINES = 57, 1024
-
-
-def _base64(file: BinaryIO) -> str:
-    """Encode `file` in lines of base64, as `add_attachment` does."""
-    pieces = []
-    while data := file.read(_LINE * _LINES):
-        text = binascii.b2a_base64(data, newline=False)
-        whole, rest = divmod(len(text), 76)
-        lines = struct.unpack("76s" * whole + f"{rest}s" * bool(rest), text)
-        pieces.append(b"\n".join(lines).decode("ascii"))
-    return "\n".join([*pieces, ""])
+def _author(sender: object) -> Mailbox:
+    try:
+        return mailbox_of(sender)
+    except ConfigError:
+        if not isinstance(sender, str) or not holds_several(sender):
+            raise
+    raise ConfigError(
+        f"sender must be one address, not {shown(sender)}",
+        hint="give the address that answers go to by reply_to=",
+    )
 
 
 def _add_addresses(message: EmailMessage, name: str, boxes: Sequence[Mailbox]) -> None:
@@ -149,10 +171,12 @@ def _add(message: EmailMessage, name: str, value: object) -> None:
     set_line(message, name, value)
 
 
-def _add_headers(message: EmailMessage, headers: Mapping[str, str]) -> None:
+def _add_headers(
+    message: EmailMessage, headers: Mapping[str, str], given: set[str]
+) -> None:
     for name, value in headers.items():
         lower = name.lower() if isinstance(name, str) else ""
-        if lower in _OWN or lower.startswith(_OWN_PREFIXES):
+        if lower in _OWN or lower in given or lower.startswith(_OWN_PREFIXES):
             raise ConfigError(
                 f"the header {shown(name)} cannot be set by headers=",
                 hint="use the argument of compose() for it, or set it on the message",
@@ -164,17 +188,18 @@ def _add_body(
     message: EmailMessage,
     text: str | None,
     html: str | None,
+    event: CalendarText | None,
     inline: Mapping[str, Attachment],
 ) -> None:
     if not inline:
-        _set_text(message, text, html)
+        _set_text(message, text, html, event)
         return
     if html is None:
         raise ConfigError(
             "inline= needs html=, which shows it", hint="give html=, or use attachments="
         )
     body = EmailMessage(message.policy)
-    _set_text(body, text, html)
+    _set_text(body, text, html, event)
     set_related(message, body)
     for content_id, source in inline.items():
         if not isinstance(content_id, str) or not _CONTENT_ID.fullmatch(content_id):
@@ -182,10 +207,12 @@ def _add_body(
                 f"not a content id: {shown(content_id)}",
                 hint="use printable ASCII without spaces and angle brackets",
             )
-        add_file(message, _file(source), content_id)
+        add_file(message, read_file(source), content_id)
 
 
-def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
+def _set_text(
+    part: EmailMessage, text: str | None, html: str | None, event: CalendarText | None
+) -> None:
     for value in (text, html):
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"text and html must be str, not {shown(value)}")
@@ -195,68 +222,13 @@ def _set_text(part: EmailMessage, text: str | None, html: str | None) -> None:
         set_text(part, html, "html")
     else:
         set_alternative(part, text, html)
+    if event is not None:
+        add_calendar(part, *event)
 
 
 def _attachments(value: object) -> Iterable[object]:
-    if isinstance(value, (str, os.PathLike)):
+    if is_single(value):
         return [value]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
         raise ConfigError(f"attachments must be a sequence, not {shown(value)}")
     return value
-
-
-def _file(source: object) -> File:
-    match source:
-        case str() | os.PathLike():
-            return _read(Path(source))
-        case (str(name), bytes(data)):
-            return File(_filename(name), _base64(BytesIO(data)), _guessed_type(name))
-        case (str(name), bytes(data), str(given)):
-            return File(_filename(name), _base64(BytesIO(data)), _parsed_type(given))
-    raise ConfigError(
-        f"not an attachment: {shown(source)}",
-        hint="give a path, (filename, bytes) or (filename, bytes, 'type/subtype')",
-    )
-
-
-def _read(path: Path) -> File:
-    try:
-        with path.open("rb") as file:
-            return File(_filename(path.name), _base64(file), _guessed_type(path.name))
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise_if_short(
-            error, f"cannot read the attachment {shown(str(path))}", Phase.CONFIG
-        )
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise ConfigError(
-            f"cannot read the attachment {shown(str(path))}: {reason}",
-            hint="check the path; a relative one starts at the current directory",
-        ) from None
-
-
-def _filename(name: str) -> str:
-    if not name or not all(char.isprintable() or char == "\u3000" for char in name):
-        raise ConfigError(f"not a file name for an attachment: {shown(name)}")
-    return name
-
-
-def _guessed_type(name: str) -> tuple[str, str]:
-    # With "./" a name such as "data:x" is not read as a URL.
-    guessed, encoding = mimetypes.guess_type(f"./{name}")
-    maintype, _, subtype = (guessed or "").partition("/")
-    if encoding or not subtype or maintype in ("message", "multipart"):
-        return _OCTET_STREAM
-    return maintype, subtype
-
-
-def _parsed_type(text: str) -> tuple[str, str]:
-    match = _TYPE.fullmatch(text)
-    if match is None or match[1].lower() in ("message", "multipart"):
-        raise ConfigError(
-            f"not a type for an attachment: {shown(text)}",
-            hint="write type/subtype, such as application/pdf; message/ and multipart/ "
-            "cannot be attached as bytes (RFC 2046 section 5)",
-        )
-    return match[1], match[2]

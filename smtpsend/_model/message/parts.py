@@ -12,7 +12,7 @@ import re
 from email import policy
 from email.contentmanager import raw_data_manager
 from email.headerregistry import HeaderRegistry
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage, Message, MIMEPart
 from typing import NamedTuple, cast
 
 from smtpsend._model.address.plain import plain_mailboxes
@@ -21,8 +21,11 @@ from smtpsend._model.message.identification import usual_id
 
 
 __all__ = [
+    "AttachedMessage",
     "File",
+    "add_calendar",
     "add_file",
+    "add_message",
     "set_addresses",
     "set_alternative",
     "set_date",
@@ -47,6 +50,13 @@ class File(NamedTuple):
     name: str
     text: str
     type: tuple[str, str]
+
+
+class AttachedMessage(NamedTuple):
+    """A message to attach: the name of its file, and its object."""
+
+    name: str
+    message: Message
 
 
 def set_line(message: EmailMessage, name: str, value: str) -> None:
@@ -111,10 +121,35 @@ def set_related(message: EmailMessage, body: EmailMessage) -> None:
     message.set_payload([body])
 
 
+def add_calendar(part: EmailMessage, text: str, method: str) -> None:
+    """Add an iTIP message to a part with a text, as the last alternative (RFC 6047)."""
+    _make(part, "multipart/alternative")
+    event = EmailMessage(part.policy)
+    set_text(event, text, "calendar")
+    del event["Content-Type"], event["MIME-Version"]
+    kind = f'text/calendar; charset="utf-8"; method={method}'
+    event.set_raw("Content-Type", kind)
+    part.attach(event)
+
+
+def add_message(message: EmailMessage, attached: AttachedMessage) -> None:
+    """Do ``add_attachment`` for a message object."""
+    _make(message, "multipart/mixed")
+    part = EmailMessage(message.policy)
+    part.set_raw("Content-Type", "message/rfc822")
+    # The encoding of the parts inside is not known here (RFC 2046 section 5.2.1).
+    part.set_raw("Content-Transfer-Encoding", "8bit")
+    part.set_raw("Content-Disposition", "attachment")
+    part.set_param("filename", attached.name, header="Content-Disposition", replace=True)
+    part.set_raw("MIME-Version", "1.0")
+    part.set_payload([attached.message])
+    message.attach(part)
+
+
 def add_file(message: EmailMessage, file: File, content_id: str | None = None) -> None:
     """Do ``add_attachment`` for `file`, or ``add_related`` if it has a content id."""
     if content_id is None:
-        _make_mixed(message)
+        _make(message, "multipart/mixed")
     disposition = "attachment" if content_id is None else "inline"
     part = EmailMessage(message.policy)
     kind = "/".join(file.type)
@@ -142,9 +177,12 @@ def add_file(message: EmailMessage, file: File, content_id: str | None = None) -
     message.attach(part)
 
 
-def _make_mixed(message: EmailMessage) -> None:
-    """Do ``make_mixed()`` for a message that is not multipart/mixed yet."""
-    if any(item == ("Content-Type", "multipart/mixed") for item in message.raw_items()):
+def _make(message: EmailMessage, kind: str) -> None:
+    """Make a message the multipart `kind`, with its content as the first part.
+
+    It does ``make_mixed()`` or ``make_alternative()``; nothing if it is `kind` already.
+    """
+    if any(item == ("Content-Type", kind) for item in message.raw_items()):
         return
     first = EmailMessage(message.policy)
     for name, value in list(message.raw_items()):
@@ -152,7 +190,7 @@ def _make_mixed(message: EmailMessage) -> None:
             first.set_raw(name, value)
             del message[name]
     first.set_payload(vars(message)["_payload"])
-    message.set_raw("Content-Type", "multipart/mixed")
+    message.set_raw("Content-Type", kind)
     message.set_payload([first])
 
 

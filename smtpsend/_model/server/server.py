@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of
-from smtpsend._model.policy.policy import Method, Policy, Security
+from smtpsend._model.policy.policy import DEFAULT_METHODS, Method, Policy, Security
 from smtpsend._model.server.credentials import Auth, OAuth2, Password
 from smtpsend._model.server.host import (
     check_ehlo_name,
@@ -151,6 +151,41 @@ class Server:
 
     @classmethod
     @hides_arguments
+    def at(
+        cls,
+        provider: str,
+        auth: Auth | tuple[str, str] | None = None,
+        *,
+        region: str | None = None,
+        **options: object,
+    ) -> Server:
+        """Make a server for a mail provider that the library knows.
+
+        The policy tries all ports that the provider documents, except 25, each with its
+        kind of TLS. So a host that blocks the usual ports may still be left by another
+        one. Methods that you give in ``policy`` are kept.
+
+        Args:
+            provider: its name, such as ``"ses"``; ``smtpsend providers`` lists them.
+            auth: as for `Server`.
+            region: the region of the account, such as ``"eu-west-1"``, where the provider
+                has a host in each.
+            options: the keyword arguments of `Server`.
+
+        Raises:
+            ConfigError: the provider or its region is not known, or an argument cannot be
+                used.
+        """
+        from smtpsend._model.server.providers import provider_named
+
+        found = provider_named(provider)
+        policy = options.get("policy", Policy())
+        if isinstance(policy, Policy) and policy.methods == DEFAULT_METHODS:
+            options["policy"] = replace(policy, methods=found.methods)
+        return cls(found.host_in(region), auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+    @classmethod
+    @hides_arguments
     def from_env(
         cls, environ: Mapping[str, str] | None = None, **options: object
     ) -> Server:
@@ -162,7 +197,9 @@ class Server:
         permissions are not checked). An empty variable counts as missing.
         ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
         the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
-        a development sink; another port needs ``SMTP_URL``.
+        a development sink; another port needs ``SMTP_URL``. ``SMTP_PROVIDER``, with
+        ``SMTP_REGION`` where the provider needs it, takes the place of ``SMTP_HOST`` (see
+        `at`); ``SMTP_USERNAME`` may be left out if the provider has one for all accounts.
 
         Args:
             environ: the variables, by default ``os.environ``.
@@ -173,8 +210,7 @@ class Server:
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
-        names = ("URL", "HOST", "SECURITY", "USERNAME", "PASSWORD", "PASSWORD_FILE")
-        found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
+        found = {name: v for name in _VARIABLES if (v := env.get(f"SMTP_{name}", ""))}
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)
@@ -182,12 +218,38 @@ class Server:
                     f"SMTP_URL cannot go with {extra}: unset one or the other"
                 )
             return cls.from_url(url, **options)
+        if "PROVIDER" in found:
+            return cls._from_provider(found, options)
+        if "REGION" in found:
+            raise ConfigError("SMTP_REGION goes with SMTP_PROVIDER only")
         if "HOST" not in found:
-            raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
+            raise ConfigError("none of SMTP_URL, SMTP_HOST and SMTP_PROVIDER is set")
         auth = auth_from_env(found)
         if security := found.get("SECURITY"):
             _use_method(options, _method_from_env(security))
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
+
+    @classmethod
+    @hides_arguments
+    def _from_provider(cls, found: dict[str, str], options: dict[str, object]) -> Server:
+        from smtpsend._model.server.providers import provider_named
+
+        for name in ("HOST", "SECURITY"):
+            if name in found:
+                raise ConfigError(
+                    f"SMTP_PROVIDER cannot go with SMTP_{name}: unset one or the other"
+                )
+        provider = provider_named(found["PROVIDER"])
+        if provider.username and ("PASSWORD" in found or "PASSWORD_FILE" in found):
+            found.setdefault("USERNAME", provider.username)
+        auth = auth_from_env(found)
+        return cls.at(provider.key, auth, region=found.get("REGION"), **options)
+
+
+_VARIABLES = (
+    *("URL", "HOST", "PROVIDER", "REGION", "SECURITY"),
+    *("USERNAME", "PASSWORD", "PASSWORD_FILE"),
+)
 
 
 def _use_method(options: dict[str, object], method: Method | None) -> None:
