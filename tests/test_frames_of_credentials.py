@@ -21,7 +21,7 @@ from smtpsend import (
     send,
     send_async,
 )
-from smtpsend._model.server.url import auth_from_env
+from smtpsend._model.server.environment import auth_from_env
 from smtpsend.check import check, check_async
 from smtpsend.errors import ConfigError
 

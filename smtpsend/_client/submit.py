@@ -126,7 +126,7 @@ async def _check(server: Server, deadline: Deadline, pool: Pool) -> None:
         race = race_for(server, deadline, pool.hooks)
         pool.make_room()
         try:
-            pool.give_back(await authenticated_session(race))
+            pool.give_back(await authenticated_session(race, pool=pool))
         finally:
             await race.settle()
 
@@ -147,7 +147,7 @@ async def deliver(
             session = pool.take_idle(race.deadline)
         while True:
             if session is None:
-                session = await authenticated_session(race)
+                session = await authenticated_session(race, pool=pool)
             kept = session.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
@@ -170,11 +170,14 @@ def lost_before_mail(error: SendError) -> bool:
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Session:
+async def authenticated_session(
+    race: Race, gate: LoginGate | None = None, pool: Pool | None = None
+) -> Session:
     """Race the methods that are still to be tried, and log in to the winner's session.
 
     Args:
         gate: where the connections of a batch log in one at a time; None for any other.
+        pool: the pool that the session is for; None for a one-shot send, or with a gate.
 
     Raises:
         SendError: no method is left to be tried.
@@ -185,10 +188,14 @@ async def authenticated_session(race: Race, gate: LoginGate | None = None) -> Se
             # This is awaited before the message is sent, since nothing may be awaited
             # between its acceptance and the receipt.
             await race.settle()
-            if gate is None:
+            if gate is not None:
+                await gate.login(session)
+            elif pool is None:
                 await login(session)
             else:
-                await gate.login(session)
+                async with pool.login_turn(race.deadline):
+                    await login(session)
+                pool.end_outdated()
         except SendError as error:
             _end_connection(session, error)
             race.record(error, session.track)

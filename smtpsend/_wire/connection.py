@@ -11,6 +11,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from smtpsend._model.server.credentials import Password, provider_of
 from smtpsend._model.server.host import literal
 from smtpsend._protocol.extensions import Extensions, parse_extensions
 from smtpsend._protocol.failures import Garbage
@@ -21,6 +22,7 @@ from smtpsend._wire.aiosmtplib_adapter import Commands
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track, step
+from smtpsend._wire.secrets.source import source_of
 from smtpsend._wire.target import Target
 from smtpsend.errors import ConnectError, Event, Phase, Reply
 
@@ -49,6 +51,7 @@ class Session:
         accepted: the message was accepted, and only the reply to QUIT is missing.
         probed: the last reply shows that the server accepts further messages.
         reused: an earlier message used the session, or it waited in the pool.
+        secret_version: the `Secret.version` of the password or token of the login.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Session:
         self.accepted = False
         self.probed = False
         self.reused = False
+        self.secret_version = 0
         self._opened = asyncio.get_running_loop().time()
         self._sock = sock
         self._commands: Commands
@@ -80,6 +84,18 @@ class Session:
     def age(self) -> float:
         """Seconds since the session was opened."""
         return asyncio.get_running_loop().time() - self._opened
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the login was made with a password that has been replaced since.
+
+        A token is replaced because it expires, and its connections remain authenticated.
+        A function may even return a new token for each connection.
+        """
+        auth = self.target.auth
+        if not isinstance(auth, Password) or provider_of(auth) is None:
+            return False
+        return self.secret_version != source_of(auth).version
 
     def close_socket(self) -> None:
         """Close the socket, if the event loop of the connection no longer runs."""

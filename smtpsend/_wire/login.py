@@ -10,12 +10,17 @@ import binascii
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.server.credentials import Auth, OAuth2, Password, shown_name
+from smtpsend._model.server.credentials import (
+    Auth,
+    provider_of,
+    secret_kind,
+)
 from smtpsend._model.tracebacks import forget_locals
 from smtpsend._protocol.failures import Garbage, closing, positive, temporary
+from smtpsend._protocol.redact import user_shown
 from smtpsend._protocol.sasl import Exchange, exchange
-from smtpsend._wire.oauth import fetch_token
 from smtpsend._wire.progress import step
+from smtpsend._wire.secrets.fetch import fetch_secret
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
@@ -24,11 +29,12 @@ if TYPE_CHECKING:
 
 
 async def login(session: Session) -> None:
-    """Log in if there are credentials; a refused token is replaced by a new one once.
+    """Log in if there are credentials; a refused secret is replaced by a new one once.
 
     Raises:
-        AuthError: the server refused the login, or the token provider failed.
-        ConnectionLost: the server sent no reply, a 421, or something that is no reply.
+        AuthError: the server refused the login, or the provider of the secret failed.
+        ConnectionLost: the server sent no reply, a 421, or something that is no reply; or
+            it closed the connection, and the provider has another secret by now.
     """
     try:
         await _login(session)
@@ -43,32 +49,48 @@ async def _login(session: Session) -> None:
     if auth is None:
         return
     session.track.phase = Phase.AUTH
-    secret = await _secret(session, auth)
-    refusal = await _authenticate(session, auth, secret)
-    if refusal is not None and isinstance(auth, OAuth2) and callable(auth.token):
-        new_secret = await _secret(session, auth)
-        # If the server closed the connection after the refusal, the refusal stands.
-        if new_secret != secret and session.channel.usable:
-            try:
-                refusal = await _authenticate(session, auth, new_secret)
-            except ConnectionLost as error:
-                # It also stands if the end of the connection arrived a moment later.
-                if error.reply is not None or error.timed_out or session.channel.unread:
-                    raise
+    secret = await fetch_secret(auth, session.timeout())
+    refusal = await _authenticate(session, auth, secret.text)
+    if refusal is not None and provider_of(auth) is not None:
+        renewed = await fetch_secret(auth, session.timeout())
+        if renewed.text != secret.text:
+            secret = renewed
+            refusal = await _second_try(session, auth, secret.text, refusal)
     if refusal is not None:
         raise AuthError(
-            f"the server refused the login of {shown_name(auth)}",
+            f"the server refused the login of {user_shown(auth)}",
             phase=Phase.AUTH,
             event=Event.AUTH_REFUSED,
             reply=refusal,
             temporary=temporary(refusal),
         )
+    session.secret_version = secret.version
 
 
-async def _secret(session: Session, auth: Auth) -> str:
-    if isinstance(auth, Password):
-        return auth.password
-    return await fetch_token(auth, session.timeout())
+async def _second_try(
+    session: Session, auth: Auth, secret: str, refusal: Reply
+) -> Reply | None:
+    """Try to log in with another secret, after the first one was refused.
+
+    Raises:
+        ConnectionLost: the server has closed the connection after the refusal.
+    """
+    if session.channel.usable:
+        try:
+            return await _authenticate(session, auth, secret)
+        except ConnectionLost as error:
+            # The end of the connection may arrive a moment after the refusal.
+            if error.reply is not None or error.timed_out or session.channel.unread:
+                raise
+    kind = secret_kind(auth)
+    raise ConnectionLost(
+        f"the server refused the login and closed the connection, and the {kind} has "
+        "changed since",
+        phase=Phase.AUTH,
+        event=Event.AUTH_RENEWED,
+        reply=refusal,
+        temporary=True,
+    )
 
 
 async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | None:

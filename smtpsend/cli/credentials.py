@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import Password, Server
+from smtpsend._model.server.environment import auth_from_env
+from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
-from smtpsend._model.server.url import auth_from_env, password_in, split, user_of
+from smtpsend._model.server.url import split, user_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.cli.exits import Exit, Problem
@@ -100,7 +102,7 @@ def _password(user: str, file: str | None, host: str) -> Password:
         raise Problem(Exit.CONFIG, "no password was given") from None
 
 
-def _read(file: str) -> str:
+def _read(file: str) -> FilePassword:
     why = "it is no path"
     try:
         password = password_in(Path(file).read_bytes())
@@ -112,5 +114,5 @@ def _read(file: str) -> str:
     else:
         if password is None:
             raise ConfigError("the password file is not UTF-8 text")
-        return password
+        return FilePassword(password, file)
     raise Problem(Exit.NO_INPUT, f"the password file cannot be read: {why}")

@@ -55,6 +55,9 @@ async def token_async() -> str:
 
 
 Password("ann", "secret")
+Password("ann", token)
+Password("ann", token_async)
+Server("mail.example.org", ("ann", token))
 OAuth2("ann", "token")
 OAuth2("ann", token)
 OAuth2("ann", token_async)

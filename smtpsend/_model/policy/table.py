@@ -96,6 +96,12 @@ TABLE: dict[Event, Row] = {
         "one try of one mechanism: the account is the same on every port, and more "
         "tries could lock it",
     ),
+    Event.AUTH_RENEWED: Row(
+        "AUTH refused and the connection closed, and the function of the credentials "
+        "then returned another password or token",
+        Then.FRESH_ONCE,
+        "the secret was just replaced; none is tried twice",
+    ),
     Event.AUTH_LOST: Row(
         "connection lost, time-out, 421 or garbage in reply to AUTH",
         Then.NEXT_ONCE,

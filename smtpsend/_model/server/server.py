@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, get_args
 
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.policy.policy import Method, Policy, Security
-from smtpsend._model.server.credentials import Auth, OAuth2, Password
+from smtpsend._model.server.credentials import Auth, OAuth2, Password, Provider
+from smtpsend._model.server.environment import auth_from_env
 from smtpsend._model.server.host import (
     check_ehlo_name,
     check_fingerprint,
@@ -19,7 +20,6 @@ from smtpsend._model.server.host import (
     literal,
 )
 from smtpsend._model.server.url import (
-    auth_from_env,
     auth_of,
     method_for,
     method_of,
@@ -69,7 +69,7 @@ class Server:
         def __init__(
             self,
             host: str,
-            auth: Auth | tuple[str, str] | None = None,
+            auth: Auth | tuple[str, str | Provider] | None = None,
             *,
             policy: Policy = ...,
             cafile: str | os.PathLike[str] | None = None,
@@ -159,7 +159,8 @@ class Server:
         They are ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME``
         and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password in
         UTF-8; a byte order mark and one line end at its end are dropped, and its
-        permissions are not checked). An empty variable counts as missing.
+        permissions are not checked; it is read again for each new connection). An empty
+        variable counts as missing.
         ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
         the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
         a development sink; another port needs ``SMTP_URL``.
