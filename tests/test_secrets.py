@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import pickle
 import pickletools
@@ -16,7 +17,7 @@ from scripted.judge import secret_forms
 from sending import MESSAGE, WAYS, Send, envelope, send_sync, server_for
 
 from smtpsend import OAuth2, Password, Receipt, SendError, Server
-from smtpsend._model.server.credentials import known_secret
+from smtpsend._model.server.credentials import known_secret, provider_of
 from smtpsend._model.server.password_file import FilePassword
 from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import ConfigError
@@ -123,13 +124,19 @@ def end_of(send: Send, script: Script | list[Script], auth: object, *names: str)
 
 def secret_of(auth: Password | OAuth2) -> str:
     """The password or the token."""
-    return known_secret(auth) or SECRET
+    provider = provider_of(auth)
+    return known_secret(auth) or str(provider and provider())
 
 
+# A token of 3,000 characters, as Microsoft issues them.
+LONG = "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(47))[:3000]
 LOGINS = {
     "PLAIN": (Password(USER, SECRET), ("AUTH PLAIN",)),
     "LOGIN": (Password(USER, SECRET), ("AUTH LOGIN",)),
     "CRAM-MD5": (Password(USER, SECRET), ("AUTH CRAM-MD5",)),
+    "SCRAM": (Password(USER, SECRET), ("AUTH SCRAM-SHA-256",)),
+    "long token": (OAuth2(USER, LONG), ("AUTH XOAUTH2",)),
+    "long token of a function": (OAuth2(USER, lambda: LONG), ("AUTH OAUTHBEARER",)),
     "UTF-8": (Password(USER, 'pässw"ö\\rd-€'), ("AUTH PLAIN",)),
     "XOAUTH2": (OAuth2(USER, SECRET), ("AUTH XOAUTH2",)),
     "OAUTHBEARER": (OAuth2(USER, SECRET), ("AUTH OAUTHBEARER",)),

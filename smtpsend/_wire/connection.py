@@ -17,13 +17,14 @@ from smtpsend._protocol.extensions import Extensions, parse_extensions
 from smtpsend._protocol.failures import Garbage
 from smtpsend._protocol.ordering import cannot_be_commands
 from smtpsend._protocol.quirks import AfterData
-from smtpsend._protocol.sasl import choose
+from smtpsend._protocol.sasl import shared
 from smtpsend._wire.aiosmtplib_adapter import Commands
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.secrets.source import source_of
 from smtpsend._wire.target import Target
+from smtpsend._wire.tls.binding import server_end_point
 from smtpsend.errors import ConnectError, Event, Phase, Reply
 
 
@@ -51,6 +52,7 @@ class Session:
         accepted: the message was accepted, and only the reply to QUIT is missing.
         probed: the last reply shows that the server accepts further messages.
         reused: an earlier message used the session, or it waited in the pool.
+        login_mechanism: the SASL mechanism of the login; None before it.
         secret_version: the `Secret.version` of the password or token of the login.
     """
 
@@ -75,6 +77,7 @@ class Session:
         self.accepted = False
         self.probed = False
         self.reused = False
+        self.login_mechanism: str | None = None
         self.secret_version = 0
         self._opened = asyncio.get_running_loop().time()
         self._sock = sock
@@ -181,10 +184,25 @@ class Session:
         return limit is not None and self.messages >= limit
 
     @property
+    def binding(self) -> bytes | None:
+        """The channel binding of the TLS connection (RFC 5929); None if there is none."""
+        return server_end_point(self.channel.transport)
+
+    @property
     def mechanism(self) -> str | None:
-        """The one SASL mechanism to log in with; None if the two sides share none."""
-        auth = self.target.auth
-        return None if auth is None else choose(auth, self.extensions.mechanisms)
+        """The SASL mechanism of the login, or the one to try first; None if none fits."""
+        return self.login_mechanism or next(iter(self.mechanisms), None)
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """The SASL mechanisms that both sides have, the preferred one first."""
+        auth, offered = self.target.auth, self.extensions.mechanisms
+        if auth is None:
+            return []
+        # The binding is computed only where a -PLUS mechanism is offered.
+        wanted = any(name.endswith("-PLUS") for name in offered)
+        bound = wanted and self.binding is not None
+        return shared(auth, offered, binding=bound)
 
     async def execute(self, *words: bytes) -> Reply:
         """Send one command of the session, and return its reply."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from smtpsend._model.diagnosis.tls_remedies import listed
-from smtpsend._model.server.credentials import Auth, OAuth2
+from smtpsend._model.server.credentials import Auth, External, OAuth2
 from smtpsend.errors import Reply
 
 
@@ -21,6 +21,11 @@ _OAUTH2_REMEDY = (
     "check that the token is a current one, of this user, and that its scopes (the "
     "rights that it was issued for) include sending mail by SMTP; whoever runs the "
     "account may have to turn SMTP AUTH on"
+)
+
+_CERTIFICATE_REMEDY = (
+    "check that ssl_context has the certificate of the client (load_cert_chain), that "
+    "the server accepts it, and that it may use this account"
 )
 
 # Phrases of a reply, and the remedy. The first row with a phrase in the reply is used.
@@ -51,6 +56,8 @@ def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
     """
     if reply.code < 500:
         return LATER
+    if isinstance(auth, External):
+        return _CERTIFICATE_REMEDY
     if isinstance(auth, OAuth2):
         return _OAUTH2_REMEDY
     text = str(reply).lower()
@@ -70,6 +77,11 @@ def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
             "login; else check that this is a submission server, and the port"
         )
     names = listed(offered)
+    if isinstance(auth, External):
+        return (
+            f"the server offers no login by a certificate ({names}): use Password(...) "
+            "or OAuth2(...), or ask whoever runs it"
+        )
     if isinstance(auth, OAuth2):
         return (
             f"the server accepts no OAuth 2.0 tokens ({names}): use Password(...) in "

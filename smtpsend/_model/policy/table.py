@@ -94,7 +94,8 @@ TABLE: dict[Event, Row] = {
         "AUTH refused, 4yz or 5yz",
         Then.STOP,
         "one try of one mechanism: the account is the same on every port, and more "
-        "tries could lock it",
+        "tries could lock it (after a 504, which says that no password was looked at, "
+        "the next mechanism is tried: RFC 4954 section 6)",
     ),
     Event.AUTH_RENEWED: Row(
         "AUTH refused and the connection closed, and the function of the credentials "

@@ -1,4 +1,4 @@
-"""Credentials: a user name with a password, or with an OAuth 2.0 access token."""
+"""Credentials: a user name with a password or an OAuth 2.0 token, or a certificate."""
 
 from __future__ import annotations
 
@@ -92,7 +92,27 @@ class OAuth2:
         return f"OAuth2(username={shown_name(self)!r})"
 
 
-Auth = Password | OAuth2
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class External:
+    """A login by the certificate of the client: EXTERNAL (RFC 4422 appendix A).
+
+    The certificate is in ``Server(ssl_context=context)``, by
+    ``context.load_cert_chain(...)``.
+
+    Args:
+        username: the account to use; empty, the default, for that of the certificate.
+
+    Raises:
+        ConfigError: the user name is no str, or holds a control character.
+    """
+
+    username: str = ""
+
+    def __post_init__(self) -> None:
+        _check("user name", self.username)
+
+
+Auth = Password | OAuth2 | External
 
 
 def secret_kind(auth: Auth) -> str:
@@ -114,9 +134,7 @@ def check_secret(auth: Auth, secret: object) -> str:
 
 def provider_of(auth: Auth | None) -> Provider | None:
     """The function that returns the password or token; None if it is a plain str."""
-    if auth is None:
-        return None
-    secret = auth.password if isinstance(auth, Password) else auth.token
+    secret = _secret_of(auth)
     return secret if callable(secret) else None
 
 
@@ -125,12 +143,18 @@ def known_secret(auth: Auth | None) -> str | None:
 
     A password that is read from a file is known from when the file was first read.
     """
-    if auth is None:
-        return None
-    secret = auth.password if isinstance(auth, Password) else auth.token
+    secret = _secret_of(auth)
     return secret if isinstance(secret, str) else None
+
+
+def _secret_of(auth: Auth | None) -> str | Provider | None:
+    if isinstance(auth, Password):
+        return auth.password
+    return auth.token if isinstance(auth, OAuth2) else None
 
 
 def shown_name(auth: Auth) -> str:
     """The user name to show; ``***`` if it is the secret as well."""
+    if isinstance(auth, External) and not auth.username:
+        return "the client certificate"
     return "***" if auth.username == known_secret(auth) else auth.username

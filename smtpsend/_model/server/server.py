@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.policy.policy import Method, Policy, Security
-from smtpsend._model.server.credentials import Auth, OAuth2, Password, Provider
+from smtpsend._model.server.credentials import Auth, External, OAuth2, Password, Provider
 from smtpsend._model.server.environment import auth_from_env
 from smtpsend._model.server.host import (
     check_ehlo_name,
@@ -36,7 +36,8 @@ class Server:
 
     Args:
         host: a host name or an IP address; the certificate must be for it.
-        auth: `Password` or `OAuth2`; a pair ``(username, password)`` is a `Password`.
+        auth: `Password`, `OAuth2` or `External`; a pair ``(username, password)`` is a
+            `Password`.
             None, the default, is for a server without login.
         policy: the methods, their order, and the time limits.
         cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
@@ -106,6 +107,11 @@ class Server:
                 raise ConfigError("cafile must be the path of a PEM file, as text")
         if not isinstance(self.ssl_context, ssl.SSLContext | None):
             raise ConfigError("ssl_context must be an ssl.SSLContext")
+        if isinstance(self.auth, External) and self.ssl_context is None:
+            raise ConfigError(
+                "External() needs ssl_context=..., with the certificate of the client "
+                "in it (context.load_cert_chain)"
+            )
         if self.fingerprint is not None:
             object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
         given = (self.cafile, self.ssl_context, self.fingerprint)
@@ -208,11 +214,11 @@ def _method_from_env(security: str) -> Method:
 def _credentials(auth: object) -> Auth | None:
     if isinstance(auth, tuple | list) and len(auth) == 2:
         return Password(*auth)
-    if auth is None or isinstance(auth, Password | OAuth2):
+    if auth is None or isinstance(auth, Password | OAuth2 | External):
         return auth
     raise ConfigError(
         "auth must be a pair (username, password), Password(username, password), "
-        "OAuth2(username, token), or None"
+        "OAuth2(username, token), External(), or None"
     )
 
 
