@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import Password, Server
-from smtpsend._model.server.environment import auth_from_env
+from smtpsend._model.server.environment import auth_from_env, variables
 from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import split, user_of
@@ -71,7 +71,7 @@ def is_asked() -> bool:
 
 
 def _from_environment() -> Server:
-    if not os.environ.get("SMTP_URL") and not os.environ.get("SMTP_HOST"):
+    if not {"URL", "HOST"} & variables(os.environ).keys():
         raise Problem(
             Exit.USAGE,
             "no server is given: name it (a host name or a URL), or set SMTP_URL or "
@@ -83,8 +83,10 @@ def _from_environment() -> Server:
 def _password(user: str, file: str | None, host: str) -> Password:
     if file is not None:
         return Password(user, _read(file))
-    names = ("PASSWORD", "PASSWORD_FILE")
-    found = {name: value for name in names if (value := os.environ.get(f"SMTP_{name}"))}
+    given = variables(os.environ)
+    found: dict[str, str] = {
+        name: given[name] for name in ("PASSWORD", "PASSWORD_FILE") if name in given
+    }
     if found:
         password = auth_from_env({"USERNAME": user, **found})
         assert password is not None  # noqa: S101  # both parts are there

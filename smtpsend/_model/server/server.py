@@ -6,12 +6,16 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from smtpsend._model.address.mailbox import mailbox
-from smtpsend._model.policy.policy import Method, Policy, Security
+from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._model.server.credentials import Auth, External, OAuth2, Password, Provider
-from smtpsend._model.server.environment import auth_from_env
+from smtpsend._model.server.environment import (
+    auth_from_env,
+    method_from_env,
+    variables,
+)
 from smtpsend._model.server.host import (
     check_ehlo_name,
     check_fingerprint,
@@ -21,7 +25,6 @@ from smtpsend._model.server.host import (
 )
 from smtpsend._model.server.url import (
     auth_of,
-    method_for,
     method_of,
     split,
 )
@@ -167,21 +170,26 @@ class Server:
         UTF-8; a byte order mark and one line end at its end are dropped, and its
         permissions are not checked; it is read again for each new connection). An empty
         variable counts as missing.
-        ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
-        the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
-        a development sink; another port needs ``SMTP_URL``.
+        ``SMTP_PORT`` beside ``SMTP_HOST`` stands for one method in place of those of
+        the policy: implicit TLS on 465 (also 2465, 8465 and 443), STARTTLS on any other.
+        ``SMTP_SECURITY`` names the security: ``starttls`` (on 587), ``implicit`` (on
+        465), or ``plaintext`` (on 1025) for a development sink.
+
+        A variable such as ``SMTP_USER`` or ``SMTP_SERVER``, which other programs read,
+        is an error that names the right one. Others that begin with ``SMTP_`` are named
+        in a warning in the log.
 
         Args:
             environ: the variables, by default ``os.environ``.
             options: the keyword arguments of `Server`.
 
         Raises:
-            ConfigError: no server is set, or the variables contradict each other.
+            ConfigError: no server is set, the variables contradict each other, or one has
+                the name that another program reads.
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
-        names = ("URL", "HOST", "SECURITY", "USERNAME", "PASSWORD", "PASSWORD_FILE")
-        found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
+        found = variables(env)
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)
@@ -192,8 +200,7 @@ class Server:
         if "HOST" not in found:
             raise ConfigError("neither SMTP_URL nor SMTP_HOST is set")
         auth = auth_from_env(found)
-        if security := found.get("SECURITY"):
-            _use_method(options, _method_from_env(security))
+        _use_method(options, method_from_env(found))
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
 
 
@@ -202,13 +209,6 @@ def _use_method(options: dict[str, object], method: Method | None) -> None:
     policy = options.get("policy", Policy())
     if method is not None and isinstance(policy, Policy):
         options["policy"] = replace(policy, methods=(method,))
-
-
-def _method_from_env(security: str) -> Method:
-    if security not in get_args(Security):
-        names = ", ".join(get_args(Security))
-        raise ConfigError(f"SMTP_SECURITY must be one of {names}")
-    return method_for(security)
 
 
 def _credentials(auth: object) -> Auth | None:
