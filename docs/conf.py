@@ -12,6 +12,7 @@ from sphinx.environment import BuildEnvironment
 import smtpsend
 from smtpsend import Policy, errors
 from smtpsend._events import HINTS
+from smtpsend._model.diagnosis.refused_logins import TABLE as REFUSED_LOGINS
 from smtpsend._model.policy.table import TABLE
 from smtpsend.cli.exits import TABLE as TABLE_OF_EXITS
 
@@ -73,9 +74,19 @@ def _exit_codes() -> str:
     return "\n".join(rows)
 
 
+def _refused_logins() -> str:
+    rows = ["| reply | what it means | if you gave a password | if you gave a token | source |"]
+    rows.append("|---|---|---|---|---|")
+    for row in REFUSED_LOGINS:
+        cells = (row.reply, row.cause, row.passwords, row.tokens, row.source)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def _fill_in(_app: object, _name: str, source: list[str]) -> None:
     """Put what the code knows into a page, so that it never says anything else."""
     source[0] = source[0].replace("<!-- table of events -->", _events())
+    source[0] = source[0].replace("<!-- table of refused logins -->", _refused_logins())
     source[0] = source[0].replace("<!-- table of exit codes -->", _exit_codes())
     source[0] = source[0].replace("<!-- policy in words -->", Policy().explain())
 

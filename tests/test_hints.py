@@ -142,6 +142,33 @@ LOGIN = {
         True,
     ),
     "later": (reply(454, "4.7.0", "not now"), "try again later", False),
+    "smtp auth off": (
+        reply(535, "5.7.139", "..., SmtpClientAuthentication is disabled for the Tenant"),
+        "SMTP AUTH is off",
+        False,
+    ),
+    "security defaults": (
+        reply(535, "5.7.139", "..., locked by your organization's security defaults"),
+        "security defaults",
+        True,
+    ),
+    "incorrect": (
+        reply(535, "5.7.139", "..., the user credentials were incorrect."),
+        "check user name",
+        True,
+    ),
+    "5.7.139": (reply(535, "5.7.139", "did not meet the criteria"), "a rule of", True),
+    "5.7.30": (
+        reply(550, "5.7.30", "Basic authentication is not supported for Client ..."),
+        "OAuth2(...)",
+        True,
+    ),
+    "5.7.3": (
+        reply(535, "5.7.3", "Authentication unsuccessful"),
+        "check user name",
+        True,
+    ),
+    "browser": (reply(534, "5.7.14", "log in via your web browser"), "browser", True),
 }
 
 
@@ -169,6 +196,25 @@ def test_refused_token(send: Send) -> None:
         report = check(server)
     assert "token" in report.advice[0]
     assert "password" not in report.advice[0]
+
+
+TOKEN = {
+    "5.7.3": (reply(535, "5.7.3", "Authentication unsuccessful"), "service principal"),
+    "off": (reply(535, "5.7.139", "SmtpClientAuthentication is disabled"), "is off"),
+    "locked": (reply(535, "5.7.139", "security defaults policy"), "Conditional Access"),
+    "incorrect": (reply(535, "5.7.139", "user credentials were incorrect"), "scopes"),
+    "rule": (reply(535, "5.7.139", "criteria"), "a rule of the organisation"),
+}
+
+
+@pytest.mark.parametrize("case", TOKEN)
+def test_refused_token_by_its_reply(case: str, send: Send) -> None:
+    """For a token, too, the hint follows the reply, and does not ask for a password."""
+    answer, words = TOKEN[case]
+    script = Script({"auth": answer}, offers=("AUTH XOAUTH2",))
+    error = failed(send, script, auth=OAuth2("ann@example.org", "t0ken"))
+    assert words in error.hint
+    assert "password" not in error.hint
 
 
 def test_no_mechanism(send: Send) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from smtpsend._model.diagnosis.refused_logins import PASSWORDS, TOKENS, refused_login
 from smtpsend._model.diagnosis.tls_remedies import listed
 from smtpsend._model.server.credentials import Auth, External, OAuth2
 from smtpsend.errors import Reply
@@ -17,33 +18,9 @@ _OAUTH2 = {"XOAUTH2", "OAUTHBEARER"}
 
 LATER = "the server cannot check logins now: try again later, and not too often"
 
-_OAUTH2_REMEDY = (
-    "check that the token is a current one, of this user, and that its scopes (the "
-    "rights that it was issued for) include sending mail by SMTP; whoever runs the "
-    "account may have to turn SMTP AUTH on"
-)
-
 _CERTIFICATE_REMEDY = (
     "check that ssl_context has the certificate of the client (load_cert_chain), that "
     "the server accepts it, and that it may use this account"
-)
-
-# Phrases of a reply, and the remedy. The first row with a phrase in the reply is used.
-_PASSWORD = (
-    (
-        ("5.7.139", "basic authentication is disabled", "smtpclientauth"),
-        "the provider accepts no passwords, or not for this account: use OAuth2(...) in "
-        "place of a password, or let its administrator turn SMTP AUTH on",
-    ),
-    (
-        ("5.7.9", "app password", "application-specific"),
-        "the provider wants an app password, made in the settings of the account",
-    ),
-    (
-        ("",),
-        "check user name (often the whole mail address) and password; many providers "
-        "want an app password or OAuth2 in place of the account's password",
-    ),
 )
 
 
@@ -58,10 +35,10 @@ def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
         return LATER
     if isinstance(auth, External):
         return _CERTIFICATE_REMEDY
+    row = refused_login(reply)
     if isinstance(auth, OAuth2):
-        return _OAUTH2_REMEDY
-    text = str(reply).lower()
-    return next(say for words, say in _PASSWORD if any(word in text for word in words))
+        return row.tokens if row is not None else TOKENS
+    return row.passwords if row is not None else PASSWORDS
 
 
 def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
