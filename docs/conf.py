@@ -75,8 +75,8 @@ def _exit_codes() -> str:
 
 
 def _refused_logins() -> str:
-    rows = ["| reply | what it means | if you gave a password | if you gave a token | source |"]
-    rows.append("|---|---|---|---|---|")
+    heads = ("reply", "what it means", "for a password", "for a token", "source")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in REFUSED_LOGINS:
         cells = (row.reply, row.cause, row.passwords, row.tokens, row.source)
         rows.append(f"| {' | '.join(cells)} |")
