@@ -13,6 +13,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "DeliveryUnknown",
+    "External",
     "Method",
     "OAuth2",
     "Outcome",
@@ -50,7 +51,7 @@ if _typing.TYPE_CHECKING:
     from smtpsend._model.message.prepared import Prepared
     from smtpsend._model.policy.policy import Method, Policy
     from smtpsend._model.receipt import Outcome, Receipt
-    from smtpsend._model.server.credentials import OAuth2, Password
+    from smtpsend._model.server.credentials import External, OAuth2, Password
     from smtpsend._model.server.server import Server
     from smtpsend.errors import (
         AuthError,
@@ -79,7 +80,7 @@ else:
         "_model.message.prepared": ("Prepared",),
         "_model.policy.policy": ("Method", "Policy"),
         "_model.receipt": ("Outcome", "Receipt"),
-        "_model.server.credentials": ("OAuth2", "Password"),
+        "_model.server.credentials": ("External", "OAuth2", "Password"),
         "_model.server.server": ("Server",),
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,6 +19,7 @@ class Event(StrEnum):
     CLIENT_CERTIFICATE = "client-certificate"
     NO_MECHANISM = "no-mechanism"
     AUTH_REFUSED = "auth-refused"
+    AUTH_RENEWED = "auth-renewed"
     AUTH_LOST = "auth-lost"
     REFUSED = "refused"
     LOST = "lost"
@@ -52,6 +53,8 @@ HINTS: dict[Event, str] = {
     "credentials fit: check that this is a submission server, and what it offers",
     Event.AUTH_REFUSED: "check user name and password; many providers want an "
     "app password or OAuth2 in place of the account's password",
+    Event.AUTH_RENEWED: "the message was not sent: try again, which uses the password or "
+    "token of now",
     Event.AUTH_LOST: "the message was not sent: try again later",
     Event.REFUSED: "the reply says why; if its code is below 500, try again later, "
     "else change the sender, the recipient or the message",

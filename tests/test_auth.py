@@ -18,7 +18,7 @@ from sending import (
     server_for,
 )
 
-from smtpsend import OAuth2, Password, SendError
+from smtpsend import External, OAuth2, Password, SendError
 from smtpsend._protocol.sasl import choose, exchange
 from smtpsend.errors import AuthError, ConfigError, ConnectionLost, Event, Phase
 
@@ -43,6 +43,8 @@ MECHANISMS = {
     "PLAIN": (Password, "AUTH PLAIN"),
     "LOGIN": (Password, "AUTH LOGIN"),
     "CRAM-MD5": (Password, "AUTH CRAM-MD5"),
+    "SCRAM-SHA-256": (Password, "AUTH SCRAM-SHA-256"),
+    "SCRAM-SHA-1": (Password, "AUTH SCRAM-SHA-1"),
     "XOAUTH2": (OAuth2, "AUTH XOAUTH2"),
     "OAUTHBEARER": (OAuth2, "AUTH OAUTHBEARER"),
 }
@@ -68,7 +70,7 @@ def test_mechanisms(name: str, user: str, send: Send) -> None:
 def test_refused(name: str, send: Send) -> None:
     """A wrong password or token is one try of one mechanism, and an AuthError."""
     kind, offer = MECHANISMS[name]
-    other = "LOGIN CRAM-MD5" if kind is Password else "PLAIN"
+    other = "CRAM-MD5" if kind is Password else "PLAIN"
     with ScriptedServer(offering(f"{offer} {other}")) as scripted:
         server = server_for(scripted, auth=kind(USER, "wrong"), stagger=4)
         with pytest.raises(AuthError) as caught:
@@ -157,6 +159,7 @@ def test_bad_answers(case: str, send: Send) -> None:
 
 PROMPTS = [b"334 VXNlcm5hbWU6\r\n", b"334\r\n", b"334 \r\n", b"334 UGFzc3dvcmQ6\r\n"]
 PROMPTS += [b"334 dXNlcm5hbWU6AA==\r\n", b"334   VXNlcg== \r\n"]
+PROMPTS += [b"334 Username:\r\n", b"334 \xff?\r\n", b"334-Hello\r\n334 User Name:\r\n"]
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -196,6 +199,11 @@ def test_unusable_credentials(value: Any) -> None:
     [
         (Password("u", "p"), ["cram-md5", "Login", "PLAIN"], "PLAIN"),
         (Password("u", "p"), ["XOAUTH2", "OAUTHBEARER"], None),
+        (Password("u", "p"), ["SCRAM-SHA-256", "scram-sha-1", "Login"], "LOGIN"),
+        (Password("u", "p"), ["CRAM-MD5", "SCRAM-SHA-1"], "SCRAM-SHA-1"),
+        (Password("u", "p"), ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1"], "SCRAM-SHA-1"),
+        (External(), ["PLAIN", "EXTERNAL"], "EXTERNAL"),
+        (Password("u", "p"), ["EXTERNAL"], None),
         (OAuth2("u", "t"), ["PLAIN", "XOAUTH2", "OAUTHBEARER"], "OAUTHBEARER"),
         (OAuth2("u", "t"), ["PLAIN", "LOGIN"], None),
     ],

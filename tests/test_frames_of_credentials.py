@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from frames import frames, nothing_of
-from scripted import ScriptedServer
-from sending import MESSAGE, envelope
+from scripted import Action, Script, ScriptedServer, close, reply, say
+from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import (
     AsyncClient,
@@ -21,9 +21,9 @@ from smtpsend import (
     send,
     send_async,
 )
-from smtpsend._model.server.url import auth_from_env
+from smtpsend._model.server.environment import auth_from_env
 from smtpsend.check import check, check_async
-from smtpsend.errors import ConfigError
+from smtpsend.errors import AuthError, ConfigError
 
 
 USER, SECRET = "user@example.org", "s3cret-Pa55word"
@@ -140,4 +140,44 @@ def test_other_options(client: Callable[..., object]) -> None:
     """An option that is refused leaves no URL in the frame that refuses it."""
     with pytest.raises(ConfigError) as caught:
         client(f"smtp://u:{SECRET}@host", max_connections=0)
+    nothing_of(SECRET, caught.value)
+
+
+def returns() -> str:
+    """A function that returns the password."""
+    return SECRET
+
+
+def raises() -> str:
+    """A function whose exceptions quote the password."""
+    raise AuthError("the vault is sealed") from ValueError(SECRET)
+
+
+REFUSED = {"auth": reply(535, "5.7.8", "no")}
+WRONG = {"auth-step:1": say(b"334 dj1BQUFB\r\n")}  # v=AAAA: a wrong signature
+LOGINS: dict[str, tuple[str, dict[str, Action], object]] = {
+    "refused": ("PLAIN", REFUSED, returns),
+    "closed": ("PLAIN", {"auth": REFUSED["auth"] + close()}, returns),
+    "SCRAM refused": ("SCRAM-SHA-256", REFUSED, returns),
+    "SCRAM refused at its end": ("SCRAM-SHA-256", {"auth-step": REFUSED["auth"]}, SECRET),
+    "SCRAM with a wrong signature": ("SCRAM-SHA-256", WRONG, SECRET),
+    "SCRAM with a bad challenge": ("SCRAM-SHA-1", {"auth": say(b"334 !\r\n")}, SECRET),
+    "504": ("PLAIN LOGIN", {"auth": reply(504, "5.5.4", "no")}, SECRET),
+    "raises": ("PLAIN", {}, raises),
+}
+
+
+@pytest.mark.parametrize("case", LOGINS)
+@pytest.mark.parametrize("way", WAYS)
+def test_logins(way: Send, case: str) -> None:
+    """No frame and no cause of the error of a login has the password."""
+    mechanisms, on, password = LOGINS[case]
+    script = Script(on, offers=("ENHANCEDSTATUSCODES", f"AUTH {mechanisms}"))
+    with ScriptedServer(script, password=SECRET) as scripted:
+        auth = Password(scripted.user, password)  # type: ignore[arg-type]
+        server = server_for(scripted, "implicit", auth=auth)
+        del auth
+        with pytest.raises(SendError) as caught:
+            way(MESSAGE, server, **envelope())
+        del server
     nothing_of(SECRET, caught.value)

@@ -55,6 +55,17 @@ LOGIN = {
         "check user name",
         True,
     ),
+    "Gmail": (
+        reply(535, "5.7.8", "Username and Password not accepted. Learn more at"),
+        "app password",
+        True,
+    ),
+    "STARTTLS": (
+        reply(530, "5.7.0", "Must issue a STARTTLS command first"),
+        "TLS",
+        False,
+    ),
+    "538": (reply(538, "5.7.11", "Encryption required"), "sees no TLS", False),
     "browser": (reply(534, "5.7.14", "log in via your web browser"), "browser", True),
 }
 
@@ -90,6 +101,11 @@ TOKEN = {
     "off": (reply(535, "5.7.139", "SmtpClientAuthentication is disabled"), "is off"),
     "locked": (reply(535, "5.7.139", "security defaults policy"), "Conditional Access"),
     "incorrect": (reply(535, "5.7.139", "user credentials were incorrect"), "scopes"),
+    "scope": (
+        reply(535, "5.7.8", "Username and Password not accepted"),
+        "https://mail.google.com/",
+    ),
+    "no TLS": (reply(538, "5.7.11", "Encryption required"), "sees no TLS"),
     "rule": (reply(535, "5.7.139", "criteria"), "a rule of the organisation"),
 }
 

@@ -72,7 +72,7 @@ def test_no_md5(offers: str, send: Send) -> None:
         error = refused(send, scripted)
         report = check(server_for(scripted))
     assert "which this Python does not have" in error.message
-    assert "need one of PLAIN, LOGIN;" in error.message
+    assert "need one of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1;" in error.message
     assert "PLAIN" in error.hint
     assert "this Python has no MD5" in report.advice[0]
     assert not report.ok

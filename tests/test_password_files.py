@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commands import without_login
 from scripted import Script, ScriptedServer
+from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import Password, Server
 from smtpsend.cli import main
 from smtpsend.cli.exits import Exit
-from smtpsend.errors import ConfigError
+from smtpsend.errors import AuthError, ConfigError, Phase
 
 
 BOM = b"\xef\xbb\xbf"
@@ -96,3 +99,52 @@ def test_permissions(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert from_environment(file).auth == Password("ann", PASSWORD)
+
+
+def named_by(folder: Path, scripted: ScriptedServer, content: bytes) -> Server:
+    """A scripted server whose password is in a file that the environment names."""
+    auth = from_environment(written(folder, content)).auth
+    assert auth is not None
+    return replace(server_for(scripted, "implicit"), auth=replace(auth, username="ann"))
+
+
+@pytest.mark.parametrize("mark", [b"", BOM])
+@pytest.mark.parametrize("end", GOOD)
+@pytest.mark.parametrize("send", WAYS)
+def test_read_again(send: Send, end: str, mark: bytes, tmp_path: Path) -> None:
+    """The file is read for each new connection, so that a rotated password is used."""
+    with ScriptedServer(user="ann", password="s3cret-of-now") as scripted:
+        server = named_by(tmp_path, scripted, b"s3cret-of-before")
+        written(tmp_path, mark + b"s3cret-of-now" + GOOD[end])
+        for copied in (server, pickle.loads(pickle.dumps(server))):
+            send(MESSAGE, copied, **envelope())
+    assert len(scripted.accepted) == 2
+
+
+UNUSABLE: dict[str, bytes | None] = {name: BAD[name] for name in ("empty", "a mark")}
+UNUSABLE |= {"UTF-16": BAD["UTF-16"], "no file": None}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("send", WAYS)
+def test_unusable_later(send: Send, case: str, tmp_path: Path) -> None:
+    """A file that cannot be read any more is a temporary AuthError that names it."""
+    with ScriptedServer(user="ann") as scripted:
+        server = named_by(tmp_path, scripted, b"s3cr3t-of-before")
+        if (content := UNUSABLE[case]) is None:
+            (tmp_path / "password").unlink()
+        else:
+            written(tmp_path, content)
+        with pytest.raises(AuthError) as caught:
+            send(MESSAGE, server, **envelope())
+    error = caught.value
+    assert (error.temporary, error.phase, error.reply) == (True, Phase.AUTH, None)
+    assert str(tmp_path / "password") in error.message
+    assert "s3cr3t" not in str(error)
+    scripted.assert_clean(auths=0)
+
+
+def test_what_a_file_holds_is_hidden(tmp_path: Path) -> None:
+    """The password of a file stands in no text of its server."""
+    server = from_environment(written(tmp_path, b"s3cr3t-in-a-file"))
+    assert "s3cr3t" not in f"{server!r} {server.auth!r}"

@@ -37,6 +37,7 @@ AFTER_ONE = {
     Event.CLIENT_CERTIFICATE: NEXT,
     Event.NO_MECHANISM: NEXT,
     Event.AUTH_REFUSED: Stop(),
+    Event.AUTH_RENEWED: Try(A),
     Event.AUTH_LOST: NEXT,
     Event.REFUSED: Stop(),
     Event.LOST: NEXT,

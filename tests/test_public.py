@@ -29,8 +29,17 @@ ERROR_TREE = [
 ]
 NAMES = sorted(
     [
-        *("AsyncClient", "Client", "Method", "OAuth2", "Outcome", "Password", "Policy"),
-        *("Prepared", "Receipt", "Report", "Server", "compose", "diagnose"),
+        *("AsyncClient", "Client", "External", "Method", "OAuth2", "Outcome"),
+        *(
+            "Password",
+            "Policy",
+            "Prepared",
+            "Receipt",
+            "Report",
+            "Server",
+            "compose",
+            "diagnose",
+        ),
         *("diagnose_async", "prepare", "send", "send_async"),
         *ERROR_TREE,
     ]
@@ -80,6 +89,7 @@ SIGNATURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "Client.close": (smtpsend.Client.close, {"self": REQUIRED}, {}),
     "AsyncClient.aclose": (smtpsend.AsyncClient.aclose, {"self": REQUIRED}, {}),
     "Password": (smtpsend.Password, {"username": REQUIRED, "password": REQUIRED}, {}),
+    "External": (smtpsend.External, {"username": ""}, {}),
     "OAuth2": (smtpsend.OAuth2, {"username": REQUIRED, "token": REQUIRED}, {}),
     "Method": (smtpsend.Method, {"port": REQUIRED, "security": REQUIRED}, {}),
     "compose": (
@@ -201,7 +211,9 @@ def test_fields(kind: Any) -> None:
 VALUES = (*FIELDS, smtpsend.Server, smtpsend.Policy, smtpsend.Method)
 
 
-@pytest.mark.parametrize("kind", [*VALUES, smtpsend.Password, smtpsend.OAuth2])
+@pytest.mark.parametrize(
+    "kind", [*VALUES, smtpsend.Password, smtpsend.OAuth2, smtpsend.External]
+)
 def test_frozen(kind: Any) -> None:
     """Values cannot be changed."""
     assert kind.__dataclass_params__.frozen

@@ -13,6 +13,7 @@ from sending import WAYS, Send
 from servers import Delivery, RealServer
 
 from smtpsend import Method, OAuth2, Password, Policy, SendError, Server, compose
+from smtpsend._protocol import sasl
 from smtpsend.errors import AuthError, Phase, RecipientsRefused, Rejected, Reply
 
 
@@ -268,3 +269,34 @@ def test_wrong_token(real_servers: Any, name: str, send: Send) -> None:
         assert (type(error), error.phase) == (AuthError, Phase.AUTH)
         assert codes(error.reply) == (535, "5.7.8")
         assert not error.temporary
+
+
+# Both offer PLAIN, too, which would be chosen.
+SCRAM = [
+    ("postfix", "SCRAM-SHA-256"),
+    ("dovecot", "SCRAM-SHA-256"),
+    ("dovecot", "SCRAM-SHA-1"),
+]
+
+
+@pytest.mark.parametrize(("name", "mechanism"), SCRAM)
+def test_scram(
+    real_servers: Any,
+    name: str,
+    mechanism: str,
+    send: Send,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SCRAM logs in, as far as the server's signature, and a wrong password does not."""
+    real = real_servers.get(name)
+    only = {mechanism: sasl._MECHANISMS[Password][mechanism]}
+    monkeypatch.setitem(sasl._MECHANISMS, Password, only)
+    caplog.set_level("DEBUG", "smtpsend")
+    message = message_for(real, "bob")
+    send(message, server_on(real))
+    assert caplog.text.count(f"AUTH {mechanism}") == 1
+    arrived(real, message["Message-ID"], real.address("bob"))
+    error = refusal(real, send, "bob", auth=Password(real.user, "wrong"))
+    assert (type(error), error.phase) == (AuthError, Phase.AUTH)
+    assert error.reply.code == 535

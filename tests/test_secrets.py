@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import pickle
 import pickletools
@@ -16,6 +17,8 @@ from scripted.judge import secret_forms
 from sending import MESSAGE, WAYS, Send, envelope, send_sync, server_for
 
 from smtpsend import OAuth2, Password, Receipt, SendError, Server
+from smtpsend._model.server.credentials import known_secret, provider_of
+from smtpsend._model.server.password_file import FilePassword
 from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import ConfigError
 
@@ -121,18 +124,24 @@ def end_of(send: Send, script: Script | list[Script], auth: object, *names: str)
 
 def secret_of(auth: Password | OAuth2) -> str:
     """The password or the token."""
-    if isinstance(auth, Password):
-        return auth.password
-    return auth.token if isinstance(auth.token, str) else SECRET
+    provider = provider_of(auth)
+    return known_secret(auth) or str(provider and provider())
 
 
+# A token of 3,000 characters, as Microsoft issues them.
+LONG = "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(47))[:3000]
 LOGINS = {
     "PLAIN": (Password(USER, SECRET), ("AUTH PLAIN",)),
     "LOGIN": (Password(USER, SECRET), ("AUTH LOGIN",)),
     "CRAM-MD5": (Password(USER, SECRET), ("AUTH CRAM-MD5",)),
+    "SCRAM": (Password(USER, SECRET), ("AUTH SCRAM-SHA-256",)),
+    "long token": (OAuth2(USER, LONG), ("AUTH XOAUTH2",)),
+    "long token of a function": (OAuth2(USER, lambda: LONG), ("AUTH OAUTHBEARER",)),
     "UTF-8": (Password(USER, 'pässw"ö\\rd-€'), ("AUTH PLAIN",)),
     "XOAUTH2": (OAuth2(USER, SECRET), ("AUTH XOAUTH2",)),
     "OAUTHBEARER": (OAuth2(USER, SECRET), ("AUTH OAUTHBEARER",)),
+    "function": (Password(USER, lambda: SECRET), ("AUTH PLAIN",)),
+    "LOGIN by a function": (Password(USER, lambda: SECRET), ("AUTH LOGIN",)),
     "provider": (OAuth2(USER, lambda: SECRET), ("AUTH XOAUTH2",)),
 }
 
@@ -242,12 +251,18 @@ def raising() -> str:
 
 
 @pytest.mark.parametrize("provider", [raising, lambda: f"{SECRET}\n", lambda: [SECRET]])
+@pytest.mark.parametrize("kind", [Password, OAuth2])
 @pytest.mark.parametrize("send", WAYS)
-def test_provider(provider: Callable[[], str], send: Send, logged: list[str]) -> None:
+def test_provider(
+    kind: type[Password | OAuth2],
+    provider: Callable[[], str],
+    send: Send,
+    logged: list[str],
+) -> None:
     """Neither a provider's error nor what it returned wrongly is shown."""
-    script = Script(offers=(*OFFERS, "AUTH XOAUTH2"))
+    script = Script(offers=(*OFFERS, "AUTH XOAUTH2 PLAIN"))
     with ScriptedServer(script) as scripted:
-        server = server_for(scripted, "implicit", auth=OAuth2(USER, provider))
+        server = server_for(scripted, "implicit", auth=kind(USER, provider))
         with pytest.raises(SendError) as caught:
             send(MESSAGE, server, **envelope())
     seen = "".join(traceback.format_exception(caught.value)) + str(vars(caught.value))
@@ -262,6 +277,8 @@ def test_repr() -> None:
         Password(USER, SECRET),
         OAuth2(USER, SECRET),
         OAuth2(USER, lambda: SECRET),
+        Password(USER, lambda: SECRET),
+        Password(USER, FilePassword(SECRET, "/run/secrets/password")),
     ):
         for value in (auth, Server("host.example", auth)):
             assert SECRET not in f"{value!r} {value}"

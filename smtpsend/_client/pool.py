@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from smtpsend._client.bulk.throttle import Throttle, check_rate
 from smtpsend._client.hooks import Hooks
 from smtpsend._model.policy.policy import check_seconds
+from smtpsend._model.server.credentials import provider_of
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.connection_state import State
 from smtpsend._protocol.failures import lost
@@ -77,6 +78,7 @@ class Pool:
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._drained: asyncio.Future[None] | None = None
+        self._logins = asyncio.Lock()
 
     def _bind(self) -> None:
         """Bind the pool to the running loop, unless it is bound to it already.
@@ -186,7 +188,37 @@ class Pool:
             idle.session.channel.quit()
 
     def _usable(self, session: Session) -> bool:
-        return session.channel.usable and session.age < self.limits.max_age
+        fit = session.channel.usable and not session.outdated
+        return fit and session.age < self.limits.max_age
+
+    def end_outdated(self) -> None:
+        """Close the idle connections whose password has been replaced."""
+        for session in [idle.session for idle in self._idle if idle.session.outdated]:
+            self._expire(session)
+
+    @asynccontextmanager
+    async def login_turn(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Let the connections of the client log in one at a time, with a provider.
+
+        The provider is called within the turn, so that no connection tries a password
+        that was refused to another one a moment before.
+
+        Raises:
+            ConnectionLost: other connections logged in until the deadline.
+        """
+        if provider_of(self.server.auth) is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(deadline.left):
+                await self._logins.acquire()
+        except TimeoutError:
+            why = "other connections of the client were still logging in"
+            raise lost(Phase.AUTH, why, timed_out=True) from None
+        try:
+            yield
+        finally:
+            self._logins.release()
 
     def give_back(self, session: Session) -> None:
         """Keep a session for the next message, or close it if it cannot be used again."""

@@ -48,6 +48,7 @@ _FURTHEST = (CertificateError, AuthError, ConnectionLost, TLSError, ConnectError
 # remembered.
 _METHOD_WORKED = {
     Event.AUTH_REFUSED,
+    Event.AUTH_RENEWED,
     Event.REFUSED,
     Event.CLOSING_AT_END,
     Event.UNKNOWN,

@@ -126,7 +126,7 @@ async def _check(server: Server, deadline: Deadline, pool: Pool) -> None:
         race = race_for(server, deadline, pool.hooks)
         pool.make_room()
         try:
-            pool.give_back(await authenticated_session(race))
+            pool.give_back(await authenticated_session(race, pool))
         finally:
             await race.settle()
 
@@ -147,7 +147,7 @@ async def deliver(
             session = pool.take_idle(race.deadline)
         while True:
             if session is None:
-                session = await authenticated_session(race)
+                session = await authenticated_session(race, pool)
             kept = session.state.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
@@ -170,8 +170,11 @@ def lost_before_mail(error: SendError) -> bool:
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def authenticated_session(race: Race) -> Session:
+async def authenticated_session(race: Race, pool: Pool | None = None) -> Session:
     """Race the methods that are still to be tried, and log in to the winner's session.
+
+    Args:
+        pool: the pool that the session is for; None for a one-shot send.
 
     Raises:
         SendError: no method is left to be tried.
@@ -182,7 +185,12 @@ async def authenticated_session(race: Race) -> Session:
             # This is awaited before the message is sent, since nothing may be awaited
             # between its acceptance and the receipt.
             await race.settle()
-            await login(session)
+            if pool is None:
+                await login(session)
+            else:
+                async with pool.login_turn(race.deadline):
+                    await login(session)
+                pool.end_outdated()
         except SendError as error:
             _end_connection(session, error)
             race.record(error, session.track)

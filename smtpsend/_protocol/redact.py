@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-import weakref
 from functools import lru_cache
 
-from smtpsend._model.server.credentials import Auth, OAuth2, known_secret
+from smtpsend._model.identity import IdentityMap
+from smtpsend._model.server.credentials import (
+    Auth,
+    known_secret,
+    provider_of,
+    shown_name,
+)
 from smtpsend._protocol.secret_forms import (
     PART,
     SHORTEST,
@@ -142,7 +147,7 @@ def _compiled(secrets: frozenset[str]) -> tuple[re.Pattern[str], _Forms]:
 
 
 class _Tokens:
-    """The last tokens that a token provider returned; a server may repeat one later."""
+    """The last secrets that a provider returned; a server may repeat one later."""
 
     def __init__(self) -> None:
         self.last: tuple[str, ...] = ()
@@ -154,21 +159,24 @@ class _Tokens:
 
 _MOST_TOKENS = 4
 
-# The keys are ids of `OAuth2` objects, because a token provider need not be hashable. An
-# entry is removed when its `OAuth2` is deleted.
-_tokens: dict[int, tuple[weakref.ref[OAuth2], _Tokens]] = {}
+_tokens: IdentityMap[_Tokens] = IdentityMap()
 
 
 def redactor_for(auth: Auth | None) -> Redactor:
-    """Return a redactor for one call; it also hides earlier tokens of the same `auth`."""
+    """Return a redactor for one call; it also hides earlier secrets of `auth`."""
     redact = Redactor()
-    if isinstance(auth, OAuth2) and callable(auth.token):
-        key = id(auth)
-        if (entry := _tokens.get(key)) is None:
-            forget = weakref.ref(auth, lambda _: _tokens.pop(key, None))
-            entry = _tokens.setdefault(key, (forget, _Tokens()))
-        redact = Redactor(entry[1])
-        redact.add(*entry[1].last)
-    elif (secret := known_secret(auth)) is not None:
+    if auth is not None and provider_of(auth) is not None:
+        tokens = _tokens.setdefault(auth, _Tokens)
+        redact = Redactor(tokens)
+        redact.add(*tokens.last)
+    # A password file is known before it is read for the first connection.
+    if (secret := known_secret(auth)) is not None:
         redact.add(secret)
     return redact
+
+
+def user_shown(auth: Auth) -> str:
+    """The user name to show; ``***`` if it is the secret, or was one lately."""
+    tokens = _tokens.get(auth)
+    is_secret = tokens is not None and auth.username in tokens.last
+    return "***" if is_secret else shown_name(auth)

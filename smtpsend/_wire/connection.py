@@ -11,6 +11,7 @@ import re
 import socket
 from typing import TYPE_CHECKING
 
+from smtpsend._model.server.credentials import Password, provider_of
 from smtpsend._model.server.host import literal
 from smtpsend._protocol.connection_state import ConnectionState, State
 from smtpsend._protocol.extensions import Extensions, parse_extensions
@@ -19,12 +20,14 @@ from smtpsend._protocol.groups import More
 from smtpsend._protocol.ordering import Terms, cannot_be_commands
 from smtpsend._protocol.pipeline import Pipeline
 from smtpsend._protocol.quirks import AfterData
-from smtpsend._protocol.sasl import choose
+from smtpsend._protocol.sasl import shared
 from smtpsend._wire.aiosmtplib_adapter import Commands
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track, step
+from smtpsend._wire.secrets.source import source_of
 from smtpsend._wire.target import Target
+from smtpsend._wire.tls.binding import server_end_point
 from smtpsend.errors import ConnectError, Event, Phase, Reply
 
 
@@ -47,6 +50,8 @@ class Session:
         tls: the version of TLS; None in plaintext.
         extensions: what the last reply to EHLO offers.
         state: what may be sent now, and what was sent.
+        login_mechanism: the SASL mechanism of the login; None before it.
+        secret_version: the `Secret.version` of the password or token of the login.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Session:
         self.tls: str | None = None
         self.extensions = Extensions()
         self.state = ConnectionState()
+        self.login_mechanism: str | None = None
+        self.secret_version = 0
         self._opened = asyncio.get_running_loop().time()
         self._sock = sock
         self._commands: Commands
@@ -73,6 +80,18 @@ class Session:
     def age(self) -> float:
         """Seconds since the session was opened."""
         return asyncio.get_running_loop().time() - self._opened
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the login was made with a password that has been replaced since.
+
+        A token is replaced because it expires, and its connections remain authenticated.
+        A function may even return a new token for each connection.
+        """
+        auth = self.target.auth
+        if not isinstance(auth, Password) or provider_of(auth) is None:
+            return False
+        return self.secret_version != source_of(auth).version
 
     def close_socket(self) -> None:
         """Close the socket, if the event loop of the connection no longer runs."""
@@ -193,10 +212,25 @@ class Session:
         return limit is not None and self.state.transactions >= limit
 
     @property
+    def binding(self) -> bytes | None:
+        """The channel binding of the TLS connection (RFC 5929); None if there is none."""
+        return server_end_point(self.channel.transport)
+
+    @property
     def mechanism(self) -> str | None:
-        """The one SASL mechanism to log in with; None if the two sides share none."""
-        auth = self.target.auth
-        return None if auth is None else choose(auth, self.extensions.mechanisms)
+        """The SASL mechanism of the login, or the one to try first; None if none fits."""
+        return self.login_mechanism or next(iter(self.mechanisms), None)
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """The SASL mechanisms that both sides have, the preferred one first."""
+        auth, offered = self.target.auth, self.extensions.mechanisms
+        if auth is None:
+            return []
+        # The binding is computed only where a -PLUS mechanism is offered.
+        wanted = any(name.endswith("-PLUS") for name in offered)
+        bound = wanted and self.binding is not None
+        return shared(auth, offered, binding=bound)
 
     async def execute(self, *words: bytes) -> Reply:
         """Send one command of the session, and return its reply."""

@@ -1,4 +1,4 @@
-"""The login: one try of one mechanism (RFC 4954); nothing is pipelined after AUTH.
+"""The login: one try of the secret (RFC 4954); nothing is pipelined after AUTH.
 
 No part of a message is sent before the 235: after a refused AUTH, a lax server could
 accept the message unauthenticated.
@@ -6,16 +6,26 @@ accept the message unauthenticated.
 
 from __future__ import annotations
 
+import asyncio
 import binascii
+import contextlib
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING
 
-from smtpsend._model.server.credentials import Auth, OAuth2, Password, shown_name
+from smtpsend._model.server.credentials import (
+    Auth,
+    provider_of,
+    secret_kind,
+)
+from smtpsend._model.shortage import shortage
 from smtpsend._model.tracebacks import forget_locals
-from smtpsend._protocol.failures import Garbage, closing, positive, temporary
+from smtpsend._protocol.failures import Garbage, TimedOut, closing, positive, temporary
+from smtpsend._protocol.redact import user_shown
 from smtpsend._protocol.sasl import Exchange, exchange
-from smtpsend._wire.oauth import fetch_token
+from smtpsend._protocol.scram import Scram, WrongSignature
+from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.progress import step
+from smtpsend._wire.secrets.fetch import fetch_secret
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
@@ -24,11 +34,12 @@ if TYPE_CHECKING:
 
 
 async def login(session: Session) -> None:
-    """Log in if there are credentials; a refused token is replaced by a new one once.
+    """Log in if there are credentials; a refused secret is replaced by a new one once.
 
     Raises:
-        AuthError: the server refused the login, or the token provider failed.
-        ConnectionLost: the server sent no reply, a 421, or something that is no reply.
+        AuthError: the server refused the login, or the provider of the secret failed.
+        ConnectionLost: the server sent no reply, a 421, or something that is no reply; or
+            it closed the connection, and the provider has another secret by now.
     """
     try:
         await _login(session)
@@ -43,67 +54,169 @@ async def _login(session: Session) -> None:
     if auth is None:
         return
     session.track.phase = Phase.AUTH
-    secret = await _secret(session, auth)
-    refusal = await _authenticate(session, auth, secret)
-    if refusal is not None and isinstance(auth, OAuth2) and callable(auth.token):
-        new_secret = await _secret(session, auth)
-        # If the server closed the connection after the refusal, the refusal stands.
-        if new_secret != secret and session.channel.usable:
-            try:
-                refusal = await _authenticate(session, auth, new_secret)
-            except ConnectionLost as error:
-                # It also stands if the end of the connection arrived a moment later.
-                if error.reply is not None or error.timed_out or session.channel.unread:
-                    raise
+    secret = await fetch_secret(auth, session.timeout())
+    refusal = await _authenticate(session, auth, secret.text)
+    if refusal is not None and provider_of(auth) is not None:
+        renewed = await fetch_secret(auth, session.timeout())
+        if renewed.text != secret.text:
+            secret = renewed
+            refusal = await _second_try(session, auth, secret.text, refusal)
     if refusal is not None:
         raise AuthError(
-            f"the server refused the login of {shown_name(auth)}",
+            f"the server refused the login of {user_shown(auth)}",
             phase=Phase.AUTH,
             event=Event.AUTH_REFUSED,
             reply=refusal,
             temporary=temporary(refusal),
         )
+    session.secret_version = secret.version
 
 
-async def _secret(session: Session, auth: Auth) -> str:
-    if isinstance(auth, Password):
-        return auth.password
-    return await fetch_token(auth, session.timeout())
+async def _second_try(
+    session: Session, auth: Auth, secret: str, refusal: Reply
+) -> Reply | None:
+    """Try to log in with another secret, after the first one was refused.
+
+    Raises:
+        ConnectionLost: the server has closed the connection after the refusal.
+    """
+    if session.channel.usable:
+        try:
+            return await _authenticate(session, auth, secret)
+        except ConnectionLost as error:
+            # The end of the connection may arrive a moment after the refusal.
+            if error.reply is not None or error.timed_out or session.channel.unread:
+                raise
+    kind = secret_kind(auth)
+    raise ConnectionLost(
+        f"the server refused the login and closed the connection, and the {kind} has "
+        "changed since",
+        phase=Phase.AUTH,
+        event=Event.AUTH_RENEWED,
+        reply=refusal,
+        temporary=True,
+    )
 
 
 async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | None:
-    """Try to log in; return the refusal, or None if the session is authenticated."""
-    mechanism = session.mechanism
-    assert mechanism is not None  # noqa: S101  # open_session requires one
-    session.channel.redact.add(secret)
-    responses = exchange(mechanism, auth, secret)
-    words = [b"AUTH", mechanism.encode()]
-    if (initial := next(responses)) is not None:
-        words.append(b64encode(initial) or b"=")
+    """Try to log in; return the refusal, or None if the session is authenticated.
+
+    The next mechanism is tried only if the server shows that it looked at no password:
+    by a 504 in reply to AUTH (RFC 4954 section 6), or by a refusal of -PLUS before the
+    proof of the password.
+
+    Raises:
+        AuthError: the server has none of the mechanisms that it offers.
+    """
+    if secret:
+        session.channel.redact.add(secret)
+    unknown: list[str] = []
+    refusal = None
+    for mechanism in session.mechanisms:
+        session.login_mechanism = mechanism
+        refusal, looked_at = await _try(session, auth, mechanism, secret)
+        if refusal is None or looked_at:
+            return refusal
+        unknown.append(mechanism)
+        if not session.channel.usable:
+            break
+    session.login_mechanism = None
+    raise AuthError(
+        f"the server offers {', '.join(unknown)}, but does not have it",
+        phase=Phase.AUTH,
+        event=Event.NO_MECHANISM,
+        reply=refusal,
+        hint="the mechanisms that the server offers are a mistake of its configuration: "
+        "ask whoever runs it",
+    )
+
+
+async def _try(
+    session: Session, auth: Auth, mechanism: str, secret: str
+) -> tuple[Reply | None, bool]:
+    """Try one mechanism.
+
+    Returns:
+        The refusal, or None after a success; and whether the server may have looked at
+        the secret.
+    """
+    responses = exchange(
+        mechanism,
+        auth,
+        secret,
+        binding=session.binding if mechanism.startswith("SCRAM-") else None,
+        offered=session.extensions.mechanisms,
+    )
+    line = [b"AUTH", mechanism.encode()]
+    initial = next(responses)
+    if initial is not None:
+        encoded = b64encode(initial) or b"="
+        # RFC 4954 section 4: it is left out where the line would be too long.
+        if len(b" ".join([*line, encoded])) + len(_CRLF) <= _LONGEST_LINE:
+            line.append(encoded)
+            initial = None
     with step(session.track, Phase.AUTH), session.channel.transcript.login():
-        reply = await session.execute(*words)
+        reply = await session.execute(*line)
+        unknown = reply.code == _NO_MECHANISM
         while reply.code == 334:
-            response = _next_response(responses, session.channel.challenge)
+            if initial is not None:
+                response, initial = b64encode(initial), None
+            else:
+                response = await _next_response(session, responses)
             reply = await session.execute(response)
         if 300 <= reply.code < 400:
             raise Garbage(f"a reply out of place: {reply}")
     if reply.code == 421:
         raise closing(Phase.AUTH, reply)
-    return None if positive(reply) else reply
+    if positive(reply):
+        if isinstance(responses, Scram) and not responses.verified:
+            raise _not_proved(reply)
+        return None, True
+    if isinstance(responses, Scram) and mechanism.endswith("-PLUS"):
+        unknown |= not responses.proof_sent
+    return reply, not unknown
 
 
-def _next_response(responses: Exchange, text: bytes) -> bytes:
-    """The response of the client to a challenge, both in base64.
+_CRLF = b"\r\n"
+_LONGEST_LINE = 512  # RFC 5321 section 4.5.3.1.4
+_NO_MECHANISM = 504
+
+
+async def _next_response(session: Session, responses: Exchange | Scram) -> bytes:
+    """The response of the client to the last challenge, in base64.
 
     Raises:
-        Garbage: the challenge is not base64, or the mechanism has no further response.
+        AuthError: the server did not prove that it knows the password.
+        Garbage: the mechanism has no further response, or cannot use the challenge.
     """
+    challenge: bytes | None = None
+    with contextlib.suppress(binascii.Error, ValueError):
+        challenge = b64decode(session.channel.challenge, validate=True)
     try:
-        challenge = b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Garbage("a challenge that is not base64") from None
-    try:
-        response = responses.send(challenge)
-    except StopIteration:
+        if isinstance(responses, Scram):
+            # It hashes the password some thousand times, which may take a second.
+            async with asyncio.timeout(session.timeout()):
+                response = await in_thread(
+                    lambda: responses.send(challenge), "smtpsend-scram"
+                )
+        else:
+            response = responses.send(challenge)
+    except WrongSignature:
+        raise _not_proved(None) from None
+    except TimeoutError:
+        raise TimedOut("the deadline ran out") from None
+    except (StopIteration, RuntimeError) as end:
+        if shortage(end) is not None:
+            raise
         raise Garbage("a login that asks for more than its mechanism has") from None
     return b64encode(response or b"")
+
+
+def _not_proved(reply: Reply | None) -> AuthError:
+    return AuthError(
+        "the server did not prove that it knows the password (the signature of SCRAM)",
+        phase=Phase.AUTH,
+        event=Event.AUTH_REFUSED,
+        reply=reply,
+        hint="the server may not be the one that has the account: ask whoever runs it",
+    )

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import Password, Server
+from smtpsend._model.server.environment import auth_from_env, variables
+from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
-from smtpsend._model.server.url import auth_from_env, password_in, split, user_of
+from smtpsend._model.server.url import split, user_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.cli.exits import Exit, Problem
@@ -69,7 +71,7 @@ def is_asked() -> bool:
 
 
 def _from_environment() -> Server:
-    if not any(os.environ.get(f"SMTP_{name}") for name in ("URL", "HOST", "PROVIDER")):
+    if not {"URL", "HOST", "PROVIDER"} & variables(os.environ).keys():
         raise Problem(
             Exit.USAGE,
             "no server is given: name it (a host name or a URL), or set SMTP_URL, "
@@ -81,8 +83,10 @@ def _from_environment() -> Server:
 def _password(user: str, file: str | None, host: str) -> Password:
     if file is not None:
         return Password(user, _read(file))
-    names = ("PASSWORD", "PASSWORD_FILE")
-    found = {name: value for name in names if (value := os.environ.get(f"SMTP_{name}"))}
+    given = variables(os.environ)
+    found: dict[str, str] = {
+        name: given[name] for name in ("PASSWORD", "PASSWORD_FILE") if name in given
+    }
     if found:
         password = auth_from_env({"USERNAME": user, **found})
         assert password is not None  # noqa: S101  # both parts are there
@@ -100,7 +104,7 @@ def _password(user: str, file: str | None, host: str) -> Password:
         raise Problem(Exit.CONFIG, "no password was given") from None
 
 
-def _read(file: str) -> str:
+def _read(file: str) -> FilePassword:
     why = "it is no path"
     try:
         password = password_in(Path(file).read_bytes())
@@ -112,5 +116,5 @@ def _read(file: str) -> str:
     else:
         if password is None:
             raise ConfigError("the password file is not UTF-8 text")
-        return password
+        return FilePassword(password, file)
     raise Problem(Exit.NO_INPUT, f"the password file cannot be read: {why}")

@@ -36,11 +36,11 @@ class Conversation(Talk):
         script: Script,
         ending: threading.Event,
         *,
-        login: tuple[str, str],
+        login: Callable[[], tuple[str, str]],
         implicit: bool,
     ) -> None:
         super().__init__(wire, script, ending)
-        self._login = [part.encode() for part in login]
+        self._login = login
         self._implicit = implicit
         self._message: Message | None = None
         self._handlers: dict[str, Callable[[str], None]] = {
@@ -146,7 +146,8 @@ class Conversation(Talk):
             dialogue.refuse(530, "5.7.0", "Must issue a STARTTLS command first")
         elif self.record.authenticated or self._message:
             dialogue.refuse(503, "5.5.1", "No AUTH now")
-        answer = dialogue.first(initial.encode("utf-8", "surrogateescape"), *self._login)
+        login = [part.encode() for part in self._login()]  # a test may change it
+        answer = dialogue.first(initial.encode("utf-8", "surrogateescape"), *login)
         code = self.play("auth", self._answer(*answer), self._authenticated, command=True)
         while code // 100 == 3:
             line = self._line()

@@ -57,14 +57,47 @@ def oauthbearer(user: bytes, password: bytes) -> Exchange:
     return False
 
 
+def scram(
+    name: str, binding: tuple[str, bytes] | None = None
+) -> Callable[[bytes, bytes], Exchange]:
+    """A mechanism of SCRAM, by the package scramp; one that binds needs the binding."""
+
+    def run(user: bytes, password: bytes) -> Exchange:
+        import scramp
+
+        mechanism = scramp.ScramMechanism(name)
+        info = mechanism.make_auth_info(password.decode())
+        known = {user.decode(): info}
+        server = mechanism.make_server(lambda who: known[who], channel_binding=binding)
+        try:
+            server.set_client_first((yield b"").decode())
+            server.set_client_final((yield server.get_server_first().encode()).decode())
+        except (scramp.ScramException, KeyError):
+            return False
+        # RFC 4954 section 4: the client responds to the signature with an empty line.
+        return (yield server.get_server_final().encode()) == b""
+
+    return run
+
+
+def external(user: bytes, password: bytes) -> Exchange:
+    """RFC 4422 appendix A, for any certificate."""
+    response = yield b""
+    return response in (b"", user)
+
+
 MECHANISMS: dict[str, Callable[[bytes, bytes], Exchange]] = {
     "PLAIN": plain,
     "LOGIN": login,
     "CRAM-MD5": cram_md5,
     "XOAUTH2": xoauth2,
     "OAUTHBEARER": oauthbearer,
+    "SCRAM-SHA-256": scram("SCRAM-SHA-256"),
+    "SCRAM-SHA-1": scram("SCRAM-SHA-1"),
+    "EXTERNAL": external,
 }
-CLIENT_FIRST = {"PLAIN", "XOAUTH2", "OAUTHBEARER", "LOGIN"}
+CLIENT_FIRST = {"PLAIN", "XOAUTH2", "OAUTHBEARER", "LOGIN", "EXTERNAL"}
+CLIENT_FIRST |= {f"SCRAM-SHA-{n}{plus}" for n in (1, 256) for plus in ("", "-PLUS")}
 """The mechanisms that allow an initial response in the AUTH line."""
 
 Answer = tuple[int, str, str]

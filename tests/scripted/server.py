@@ -188,7 +188,7 @@ class ScriptedServer:
             wire,
             script,
             self._ending,
-            login=(self.user, self.password),
+            login=lambda: (self.user, self.password),
             implicit=SECURITY[name] == "implicit",
         )
         thread = threading.Thread(

@@ -17,6 +17,7 @@ from smtpsend import (
     Client,
     ConfigError,
     DeliveryUnknown,
+    External,
     Method,
     OAuth2,
     Outcome,
@@ -56,6 +57,11 @@ async def token_async() -> str:
 
 
 Password("ann", "secret")
+Password("ann", token)
+External()
+External("ann")
+Password("ann", token_async)
+Server("mail.example.org", ("ann", token))
 OAuth2("ann", "token")
 OAuth2("ann", token)
 OAuth2("ann", token_async)
@@ -260,7 +266,10 @@ compose("ann@example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCa
 
 # A pair in place of a Password, and the result of an outcome
 
-assert_type(Server("mail.example.org", ("ann", "secret")).auth, Password | OAuth2 | None)
+assert_type(
+    Server("mail.example.org", ("ann", "secret")).auth,
+    Password | OAuth2 | External | None,
+)
 
 
 def results(outcome: Outcome) -> Receipt:

@@ -108,7 +108,7 @@ class Worker:
         if session is None:
             self.connected = False
             try:
-                session = await authenticated_session(race)
+                session = await authenticated_session(race, pool)
             finally:
                 await race.settle()
             pool.connect_time = deadline.elapsed

@@ -18,9 +18,9 @@ from smtpsend._client.submission import checked_timeout
 from smtpsend._model.diagnosis.advice import advice, verdict
 from smtpsend._model.diagnosis.report import Login, MethodReport, Port25, Report
 from smtpsend._model.policy.policy import DEFAULT_METHODS, Method
-from smtpsend._model.server.credentials import shown_name
 from smtpsend._model.server.providers import provider_of
 from smtpsend._model.server.server import Server, server_of
+from smtpsend._protocol.redact import user_shown
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.target import find_target
@@ -30,7 +30,7 @@ from smtpsend.errors import Attempt, ConfigError, Event, SendError
 
 # Port 25 is for mail between servers; it is examined too, but never used for a send.
 _RELAY_PORT = 25
-_AT_LOGIN = (Event.AUTH_REFUSED, Event.AUTH_LOST)
+_AT_LOGIN = (Event.AUTH_REFUSED, Event.AUTH_RENEWED, Event.AUTH_LOST)
 
 
 def diagnose(server: Server | str, *, timeout: float | None = None) -> Report:
@@ -199,7 +199,7 @@ class _Examination:
         if error is not None and error.attempts:
             method = error.attempts[-1].method
         seconds = self.deadline.elapsed - started
-        return Login(shown_name(auth), method, mechanism, seconds, error)
+        return Login(user_shown(auth), method, mechanism, seconds, error)
 
     def _report(
         self,

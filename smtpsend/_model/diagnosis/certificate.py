@@ -86,6 +86,48 @@ def read_certificate(der: bytes, now: datetime, *, verified: bool) -> Certificat
     )
 
 
+# The hash function of each signature algorithm (RFC 3279, RFC 4055, RFC 5758).
+_SIGNATURE_HASHES = {
+    "2a864886f70d010104": "md5",
+    "2a864886f70d010105": "sha1",
+    "2a864886f70d01010e": "sha224",
+    "2a864886f70d01010b": "sha256",
+    "2a864886f70d01010c": "sha384",
+    "2a864886f70d01010d": "sha512",
+    "2a8648ce3d0401": "sha1",
+    "2a8648ce3d040301": "sha224",
+    "2a8648ce3d040302": "sha256",
+    "2a8648ce3d040303": "sha384",
+    "2a8648ce3d040304": "sha512",
+}
+_RSASSA_PSS = "2a864886f70d01010a"
+_HASHES = {
+    "608648016503040204": "sha224",
+    "608648016503040201": "sha256",
+    "608648016503040202": "sha384",
+    "608648016503040203": "sha512",
+}
+
+
+def signature_hash(der: bytes) -> str | None:
+    """Return the hash function with which a certificate was signed, as hashlib names it.
+
+    None if the signature algorithm has no single one, as Ed25519, or is not known.
+    """
+    try:
+        algorithm = _items(_items(_items(der)[0][1])[1][1])
+        oid = algorithm[0][1].hex()
+        if oid != _RSASSA_PSS:
+            return _SIGNATURE_HASHES.get(oid)
+        # RFC 4055 section 3.1: the hash is the parameter [0], and SHA-1 by default.
+        for tag, value in _items(algorithm[1][1]):
+            if tag == _VERSION:
+                return _HASHES.get(_items(_items(value)[0][1])[0][1].hex())
+    except (ValueError, IndexError):
+        return None
+    return "sha1"
+
+
 def _read(data: bytes) -> tuple[int, bytes, bytes]:
     """Split data into the tag and value of its first item, and the rest (X.690, 8.1)."""
     tag, length, start = data[0], data[1], 2

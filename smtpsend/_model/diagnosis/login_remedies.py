@@ -10,13 +10,18 @@ from collections.abc import Sequence
 
 from smtpsend._model.diagnosis.refused_logins import PASSWORDS, TOKENS, refused_login
 from smtpsend._model.diagnosis.tls_remedies import listed
-from smtpsend._model.server.credentials import Auth, OAuth2
+from smtpsend._model.server.credentials import Auth, External, OAuth2
 from smtpsend.errors import Reply
 
 
 _OAUTH2 = {"XOAUTH2", "OAUTHBEARER"}
 
 LATER = "the server cannot check logins now: try again later, and not too often"
+
+_CERTIFICATE_REMEDY = (
+    "check that ssl_context has the certificate of the client (load_cert_chain), that "
+    "the server accepts it, and that it may use this account"
+)
 
 
 def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
@@ -28,6 +33,8 @@ def refused_login_remedy(auth: Auth | None, reply: Reply) -> str:
     """
     if reply.code < 500:
         return LATER
+    if isinstance(auth, External):
+        return _CERTIFICATE_REMEDY
     row = refused_login(reply)
     if isinstance(auth, OAuth2):
         return row.tokens if row is not None else TOKENS
@@ -47,6 +54,11 @@ def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
             "login; else check that this is a submission server, and the port"
         )
     names = listed(offered)
+    if isinstance(auth, External):
+        return (
+            f"the server offers no login by a certificate ({names}): use Password(...) "
+            "or OAuth2(...), or ask whoever runs it"
+        )
     if isinstance(auth, OAuth2):
         return (
             f"the server accepts no OAuth 2.0 tokens ({names}): use Password(...) in "

@@ -71,6 +71,11 @@ _TURN_ON = (
     "whole organisation"
 )
 
+_NO_TLS = (
+    "the server sees no TLS, although this connection has it: something before the "
+    "server, such as a proxy, ends TLS; ask whoever runs it"
+)
+
 # The first row that fits is used. A row without phrases comes after those with phrases,
 # since it is the rest of its code.
 TABLE = (
@@ -175,6 +180,31 @@ TABLE = (
         tokens="sign in to the account with a web browser once, from this network if "
         "possible",
         source=_GOOGLE,
+    ),
+    RefusedLogin(
+        provider="Gmail",
+        reply="535 5.7.8 Username and Password not accepted",
+        enhanced="5.7.8",
+        phrases=("username and password not accepted", "p=badcredentials"),
+        cause="the password is wrong, or it is the account's own and no app password; or "
+        "the token has the wrong scope, or is of another account",
+        passwords="check the user name (the whole mail address), and give an app "
+        "password: Gmail accepts the account's own password no more",
+        tokens="check that the token has the scope https://mail.google.com/, and that "
+        "the user name is the address of its account",
+        source="https://support.google.com/mail/?p=BadCredentials, which the reply names",
+    ),
+    RefusedLogin(
+        provider="any",
+        reply="530 5.7.0 Must issue a STARTTLS command first; 538 5.7.11 Encryption "
+        "required",
+        enhanced="5.7.11",
+        phrases=("starttls command first", "encryption required", "5.7.11 "),
+        cause="the server sees no TLS: the connection has none, or TLS ends at a proxy "
+        "before it; many servers offer AUTH inside TLS only",
+        passwords=_NO_TLS,
+        tokens=_NO_TLS,
+        source="RFC 3207 section 4, RFC 4954 section 6",
     ),
 )
 

@@ -94,7 +94,14 @@ TABLE: dict[Event, Row] = {
         "AUTH refused, 4yz or 5yz",
         Then.STOP,
         "one try of one mechanism: the account is the same on every port, and more "
-        "tries could lock it",
+        "tries could lock it (after a 504, which says that no password was looked at, "
+        "the next mechanism is tried: RFC 4954 section 6)",
+    ),
+    Event.AUTH_RENEWED: Row(
+        "AUTH refused and the connection closed, and the function of the credentials "
+        "then returned another password or token",
+        Then.FRESH_ONCE,
+        "the secret was just replaced; none is tried twice",
     ),
     Event.AUTH_LOST: Row(
         "connection lost, time-out, 421 or garbage in reply to AUTH",

@@ -1,4 +1,4 @@
-"""Credentials: a user name with a password, or with an OAuth 2.0 access token."""
+"""Credentials: a user name with a password or an OAuth 2.0 token, or a certificate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.tracebacks import hides_fields
 from smtpsend.errors import ConfigError
+
+
+Provider = Callable[[], str] | Callable[[], Awaitable[str]]
+"""A function or coroutine function of the caller's that returns a password or token."""
 
 
 def _check(name: str, value: object) -> str:
@@ -26,15 +30,19 @@ def _check(name: str, value: object) -> str:
 
 
 @hides_fields
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Password:
     """A user name and a password.
 
     Args:
         username: the user name, often the whole mail address. It is hidden like the
             password where both are the same, since some providers want one token as both.
-        password: the password. It is hidden in `repr`, and sent only inside verified TLS,
-            in UTF-8.
+        password: the password, or a function or coroutine function without parameters
+            that returns it. The function is called once for each new connection, and once
+            more if the server refuses the password; the second result is tried only if
+            it differs. The kept connections of a client end when the function returns
+            another password than before. The password is hidden in `repr`, and sent only
+            inside verified TLS, in UTF-8.
 
     Raises:
         ConfigError: the user name or the password is empty, no str, or holds a control
@@ -42,11 +50,13 @@ class Password:
     """
 
     username: str
-    password: str = field(repr=False)
+    password: str | Provider = field(repr=False)
 
     def __post_init__(self) -> None:
-        if not _check("user name", self.username) or not _check(
-            "password", self.password
+        given = self.password
+        is_function = callable(given) and not isinstance(given, str)
+        if not _check("user name", self.username) or not (
+            is_function or _check("password", given)
         ):
             raise ConfigError("neither the user name nor the password can be empty")
 
@@ -70,39 +80,81 @@ class OAuth2:
     """
 
     username: str
-    token: str | Callable[[], str] | Callable[[], Awaitable[str]] = field(repr=False)
+    token: str | Provider = field(repr=False)
 
     def __post_init__(self) -> None:
         if not _check("user name", self.username):
             raise ConfigError("the user name cannot be empty")
         if not callable(self.token):
-            check_token(self.token)
+            check_secret(self, self.token)
 
     def __repr__(self) -> str:
         return f"OAuth2(username={shown_name(self)!r})"
 
 
-def check_token(token: object) -> str:
-    """Check that `token` is a str that is allowed in a SASL message.
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class External:
+    """A login by the certificate of the client: EXTERNAL (RFC 4422 appendix A).
+
+    The certificate is in ``Server(ssl_context=context)``, by
+    ``context.load_cert_chain(...)``.
+
+    Args:
+        username: the account to use; empty, the default, for that of the certificate.
 
     Raises:
-        ConfigError: the token is empty, no str, or holds a control character.
+        ConfigError: the user name is no str, or holds a control character.
     """
-    if not (text := _check("token", token)):
-        raise ConfigError("the token cannot be empty")
+
+    username: str = ""
+
+    def __post_init__(self) -> None:
+        _check("user name", self.username)
+
+
+Auth = Password | OAuth2 | External
+
+
+def secret_kind(auth: Auth) -> str:
+    """What the secret of `auth` is called in a text: ``password`` or ``token``."""
+    return "password" if isinstance(auth, Password) else "token"
+
+
+def check_secret(auth: Auth, secret: object) -> str:
+    """Check that a password or token is a str that is allowed in a SASL message.
+
+    Raises:
+        ConfigError: it is empty, no str, or holds a control character.
+    """
+    kind = secret_kind(auth)
+    if not (text := _check(kind, secret)):
+        raise ConfigError(f"the {kind} cannot be empty")
     return text
 
 
-Auth = Password | OAuth2
+def provider_of(auth: Auth | None) -> Provider | None:
+    """The function that returns the password or token; None if it is a plain str."""
+    secret = _secret_of(auth)
+    return secret if callable(secret) else None
+
+
+def known_secret(auth: Auth | None) -> str | None:
+    """The password or token; None if a function has to return it.
+
+    A password that is read from a file is known from when the file was first read.
+    """
+    secret = _secret_of(auth)
+    return secret if isinstance(secret, str) else None
+
+
+def _secret_of(auth: Auth | None) -> str | Provider | None:
+    if isinstance(auth, Password):
+        return auth.password
+    return auth.token if isinstance(auth, OAuth2) else None
 
 
 def shown_name(auth: Auth) -> str:
     """The user name to show; ``***`` if it is the secret as well."""
+    if isinstance(auth, External) and not auth.username:
+        return "the client certificate"
     return "***" if auth.username == known_secret(auth) else auth.username
-
-
-def known_secret(auth: Auth | None) -> str | None:
-    """The password or token; None if a function has to return it."""
-    if isinstance(auth, Password):
-        return auth.password
-    return auth.token if auth is not None and isinstance(auth.token, str) else None

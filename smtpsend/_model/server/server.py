@@ -6,11 +6,16 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of
-from smtpsend._model.policy.policy import DEFAULT_METHODS, Method, Policy, Security
-from smtpsend._model.server.credentials import Auth, OAuth2, Password
+from smtpsend._model.policy.policy import DEFAULT_METHODS, Method, Policy
+from smtpsend._model.server.credentials import Auth, External, OAuth2, Password, Provider
+from smtpsend._model.server.environment import (
+    auth_from_env,
+    method_from_env,
+    variables,
+)
 from smtpsend._model.server.host import (
     check_ehlo_name,
     check_fingerprint,
@@ -19,9 +24,7 @@ from smtpsend._model.server.host import (
     literal,
 )
 from smtpsend._model.server.url import (
-    auth_from_env,
     auth_of,
-    method_for,
     method_of,
     split,
 )
@@ -36,7 +39,8 @@ class Server:
 
     Args:
         host: a host name or an IP address; the certificate must be for it.
-        auth: `Password` or `OAuth2`; a pair ``(username, password)`` is a `Password`.
+        auth: `Password`, `OAuth2` or `External`; a pair ``(username, password)`` is a
+            `Password`.
             None, the default, is for a server without login.
         policy: the methods, their order, and the time limits.
         cafile: a PEM file of the CAs to trust, in place of certifi's bundle.
@@ -69,7 +73,7 @@ class Server:
         def __init__(
             self,
             host: str,
-            auth: Auth | tuple[str, str] | None = None,
+            auth: Auth | tuple[str, str | Provider] | None = None,
             *,
             policy: Policy = ...,
             cafile: str | os.PathLike[str] | None = None,
@@ -106,6 +110,11 @@ class Server:
                 raise ConfigError("cafile must be the path of a PEM file, as text")
         if not isinstance(self.ssl_context, ssl.SSLContext | None):
             raise ConfigError("ssl_context must be an ssl.SSLContext")
+        if isinstance(self.auth, External) and self.ssl_context is None:
+            raise ConfigError(
+                "External() needs ssl_context=..., with the certificate of the client "
+                "in it (context.load_cert_chain)"
+            )
         if self.fingerprint is not None:
             object.__setattr__(self, "fingerprint", check_fingerprint(self.fingerprint))
         given = (self.cafile, self.ssl_context, self.fingerprint)
@@ -194,23 +203,30 @@ class Server:
         They are ``SMTP_URL`` (see `from_url`), or ``SMTP_HOST`` with ``SMTP_USERNAME``
         and ``SMTP_PASSWORD`` or ``SMTP_PASSWORD_FILE`` (a file that holds the password in
         UTF-8; a byte order mark and one line end at its end are dropped, and its
-        permissions are not checked). An empty variable counts as missing.
-        ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
-        the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
-        a development sink; another port needs ``SMTP_URL``. ``SMTP_PROVIDER``, with
+        permissions are not checked; it is read again for each new connection). An empty
+        variable counts as missing.
+        ``SMTP_PORT`` beside ``SMTP_HOST`` stands for one method in place of those of
+        the policy: implicit TLS on 465 (also 2465, 8465 and 443), STARTTLS on any other.
+        ``SMTP_SECURITY`` names the security: ``starttls`` (on 587), ``implicit`` (on
+        465), or ``plaintext`` (on 1025) for a development sink. ``SMTP_PROVIDER``, with
         ``SMTP_REGION`` where the provider needs it, takes the place of ``SMTP_HOST`` (see
         `at`); ``SMTP_USERNAME`` may be left out if the provider has one for all accounts.
+
+        A variable such as ``SMTP_USER`` or ``SMTP_SERVER``, which other programs read,
+        is an error that names the right one. Others that begin with ``SMTP_`` are named
+        in a warning in the log.
 
         Args:
             environ: the variables, by default ``os.environ``.
             options: the keyword arguments of `Server`.
 
         Raises:
-            ConfigError: no server is set, or the variables contradict each other.
+            ConfigError: no server is set, the variables contradict each other, or one has
+                the name that another program reads.
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
-        found = {name: v for name in _VARIABLES if (v := env.get(f"SMTP_{name}", ""))}
+        found = variables(env)
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)
@@ -225,8 +241,7 @@ class Server:
         if "HOST" not in found:
             raise ConfigError("none of SMTP_URL, SMTP_HOST and SMTP_PROVIDER is set")
         auth = auth_from_env(found)
-        if security := found.get("SECURITY"):
-            _use_method(options, _method_from_env(security))
+        _use_method(options, method_from_env(found))
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
 
     @classmethod
@@ -234,7 +249,7 @@ class Server:
     def _from_provider(cls, found: dict[str, str], options: dict[str, object]) -> Server:
         from smtpsend._model.server.providers import provider_named
 
-        for name in ("HOST", "SECURITY"):
+        for name in ("HOST", "PORT", "SECURITY"):
             if name in found:
                 raise ConfigError(
                     f"SMTP_PROVIDER cannot go with SMTP_{name}: unset one or the other"
@@ -246,12 +261,6 @@ class Server:
         return cls.at(provider.key, auth, region=found.get("REGION"), **options)
 
 
-_VARIABLES = (
-    *("URL", "HOST", "PROVIDER", "REGION", "SECURITY"),
-    *("USERNAME", "PASSWORD", "PASSWORD_FILE"),
-)
-
-
 def _use_method(options: dict[str, object], method: Method | None) -> None:
     """Let `method`, if there is one, take the place of the methods of the policy."""
     policy = options.get("policy", Policy())
@@ -259,21 +268,14 @@ def _use_method(options: dict[str, object], method: Method | None) -> None:
         options["policy"] = replace(policy, methods=(method,))
 
 
-def _method_from_env(security: str) -> Method:
-    if security not in get_args(Security):
-        names = ", ".join(get_args(Security))
-        raise ConfigError(f"SMTP_SECURITY must be one of {names}")
-    return method_for(security)
-
-
 def _credentials(auth: object) -> Auth | None:
     if isinstance(auth, tuple | list) and len(auth) == 2:
         return Password(*auth)
-    if auth is None or isinstance(auth, Password | OAuth2):
+    if auth is None or isinstance(auth, Password | OAuth2 | External):
         return auth
     raise ConfigError(
         "auth must be a pair (username, password), Password(username, password), "
-        "OAuth2(username, token), or None"
+        "OAuth2(username, token), External(), or None"
     )
 
 

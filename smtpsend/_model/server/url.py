@@ -1,11 +1,9 @@
-"""Servers from URLs and from the environment. No error quotes a URL or a password."""
+"""Servers from URLs. No error quotes a URL or a password."""
 
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import cast, get_args
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
@@ -13,9 +11,8 @@ from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.server.host import QUOTED
-from smtpsend._model.shortage import raise_if_short
-from smtpsend._model.tracebacks import hides_arguments
-from smtpsend.errors import ConfigError, Phase
+from smtpsend._model.server.password_file import decoded
+from smtpsend.errors import ConfigError
 
 
 def split(url: str) -> SplitResult:
@@ -109,22 +106,10 @@ def _unquote(text: str) -> str:
             "a % in user or password must be written as %25 in a URL",
             hint="urllib.parse.quote(text, safe='') encodes a user or a password",
         )
-    decoded = _decoded(unquote_to_bytes(text))
-    if decoded is None:
+    plain = decoded(unquote_to_bytes(text))
+    if plain is None:
         raise ConfigError("user and password in a URL must be percent-encoded UTF-8")
-    return decoded
-
-
-def _decoded(content: bytes) -> str | None:
-    """Decode UTF-8; None if `content` is no UTF-8.
-
-    An error that the caller raised while it handled the UnicodeDecodeError would keep it,
-    and the content in it, as its `__context__`.
-    """
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    return plain
 
 
 def method_of(parts: SplitResult) -> Method | None:
@@ -180,54 +165,3 @@ def argument_for(host: str, methods: Sequence[Method]) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in a URL."""
     return f"[{host}]" if ":" in host else host
-
-
-@hides_arguments
-def auth_from_env(found: Mapping[str, str]) -> Password | None:
-    """The credentials of the environment.
-
-    Raises:
-        ConfigError: they are incomplete, or contradict each other.
-        ConnectError: this machine has no file descriptor left to read the password.
-    """
-    password = found.get("PASSWORD")
-    if file := found.get("PASSWORD_FILE"):
-        if password is not None:
-            raise ConfigError("set SMTP_PASSWORD or SMTP_PASSWORD_FILE, not both")
-        password = _read(file)
-    if (found.get("USERNAME") is None) != (password is None):
-        raise ConfigError("SMTP_USERNAME and the password go together: set both or none")
-    if password is None:
-        return None
-    return Password(found["USERNAME"], password)
-
-
-def _read(file: str) -> str:
-    """The password in the file that SMTP_PASSWORD_FILE names.
-
-    Raises:
-        ConfigError: it cannot be read, or holds no text.
-    """
-    why = "it is not UTF-8 text"
-    try:
-        password = password_in(Path(file).read_bytes())
-    except OSError as error:
-        raise_if_short(error, "SMTP_PASSWORD_FILE cannot be read", Phase.CONFIG)
-        password, why = None, error.strerror or "it is no file"
-    except ValueError:
-        password, why = None, "it is no path"
-    if password is None:
-        # Raised outside of the handlers: what is named by mistake may be the password.
-        raise ConfigError(f"SMTP_PASSWORD_FILE cannot be read: {why}")
-    return password
-
-
-def password_in(content: bytes) -> str | None:
-    """The password that a file holds; None if the file is not UTF-8 text.
-
-    A byte order mark, which editors of Windows write, and one line end at the end are no
-    part of it. The permissions of the file are not looked at: Docker and Kubernetes mount
-    secrets readable by all, in containers in which there is nobody else.
-    """
-    text = _decoded(content.removeprefix(BOM_UTF8))
-    return None if text is None else text.removesuffix("\n").removesuffix("\r")
