@@ -14,7 +14,7 @@ from smtpsend._model.server.credentials import Auth, OAuth2, Password, shown_nam
 from smtpsend._model.tracebacks import forget_locals
 from smtpsend._protocol.failures import Garbage, closing, positive, temporary
 from smtpsend._protocol.sasl import Exchange, exchange
-from smtpsend._wire.oauth import fetch_token
+from smtpsend._wire.oauth import discard_token, fetch_token
 from smtpsend._wire.progress import step
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
@@ -46,6 +46,7 @@ async def _login(session: Session) -> None:
     secret = await _secret(session, auth)
     refusal = await _authenticate(session, auth, secret)
     if refusal is not None and isinstance(auth, OAuth2) and callable(auth.token):
+        discard_token(auth, secret)
         new_secret = await _secret(session, auth)
         # If the server closed the connection after the refusal, the refusal stands.
         if new_secret != secret and session.channel.usable:

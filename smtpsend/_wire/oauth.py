@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 from smtpsend._model.server.credentials import OAuth2, check_token
+from smtpsend._model.server.token_source import TokenSource
 from smtpsend._model.shortage import shortage
 from smtpsend._wire.callers_code import Stopped, call, passes, result_of
 from smtpsend._wire.threads import in_thread
@@ -25,9 +26,10 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
 
     Raises:
         AuthError: the provider raised an exception, did not return in time, or returned
-            no usable token. SystemExit and CancelledError of the provider are treated as
-            ordinary errors, because the send itself was not cancelled. The text of the
-            exception is not shown, because it may hold the token.
+            no usable token. The facts of an AuthError of the provider are kept. The text
+            of any other exception is not shown, because it may hold the token.
+            SystemExit and CancelledError of the provider are treated as ordinary errors,
+            because the send itself was not cancelled.
     """
     if isinstance(auth.token, str):
         return auth.token
@@ -40,6 +42,9 @@ async def fetch_token(auth: OAuth2, timeout: float) -> str:
         ours = timer.expired()
         text = f"did not return within {timeout:.3g} s" if ours else "timed out"
         raise _failed(text, temporary=True, timed_out=ours) from None
+    except AuthError as error:
+        # The provider says why in words of its own, as the grants of smtpsend.oauth do.
+        raise _as_given(error) from None
     except ConfigError as error:
         raise _failed(f"returned no usable token: {error.message}") from None
     except Stopped as error:
@@ -66,6 +71,27 @@ async def _call(
     return await result_of(result) if inspect.isawaitable(result) else result
 
 
+def discard_token(auth: OAuth2, token: str) -> None:
+    """Tell the provider that the server refused `token`, if it keeps tokens."""
+    if isinstance(auth.token, TokenSource):
+        auth.token.discard(token)
+
+
+def _as_given(error: AuthError) -> AuthError:
+    """Return a new error with the facts of `error`, and none of its frames."""
+    return AuthError(
+        error.message,
+        phase=Phase.AUTH,
+        event=Event.AUTH_REFUSED,
+        temporary=error.temporary,
+        timed_out=error.timed_out,
+        hint=error.hint or _HINT,
+    )
+
+
+_HINT = "nothing was sent; look at the function that was given as OAuth2(token=...)"
+
+
 def _failed(text: str, *, temporary: bool = False, timed_out: bool = False) -> AuthError:
     return AuthError(
         f"the token provider {text}",
@@ -73,5 +99,5 @@ def _failed(text: str, *, temporary: bool = False, timed_out: bool = False) -> A
         event=Event.AUTH_REFUSED,
         temporary=temporary,
         timed_out=timed_out,
-        hint="nothing was sent; look at the function that was given as OAuth2(token=...)",
+        hint=_HINT,
     )
