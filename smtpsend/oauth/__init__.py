@@ -12,10 +12,19 @@ It needs the extra ``oauth``: ``pip install 'smtpsend[oauth]'``.
 """
 
 from smtpsend.oauth.client_credentials import ClientCredentials
+from smtpsend.oauth.device import DeviceLogin, DevicePrompt
 from smtpsend.oauth.grant import Grant
 from smtpsend.oauth.refresh_token import RefreshToken
 from smtpsend.oauth.secret_file import SecretFile
 from smtpsend.oauth.service_account import ServiceAccount
 
 
-__all__ = ["ClientCredentials", "Grant", "RefreshToken", "SecretFile", "ServiceAccount"]
+__all__ = [
+    "ClientCredentials",
+    "DeviceLogin",
+    "DevicePrompt",
+    "Grant",
+    "RefreshToken",
+    "SecretFile",
+    "ServiceAccount",
+]
