@@ -65,7 +65,7 @@ def test_a_login() -> None:
 
 
 def test_a_server_that_wants_fewer_requests() -> None:
-    """After slow_down the pause grows by five seconds, and a lost connection doubles it."""
+    """After slow_down the pause grows by five seconds; a failed request doubles it."""
     slow = refusal("slow_down")
     pauses = Pauses()
     with endpoint(Answer(200, CODE), slow, PENDING, Answer(503), TOKENS) as issuer:
@@ -125,7 +125,7 @@ def test_an_unusable_code(case: str) -> None:
 
 
 def test_what_a_server_leaves_out() -> None:
-    """The pause is five seconds by default; a page with a control character is left out."""
+    """The pause is five seconds by default; an unusable page is left out."""
     lacking = {k: v for k, v in CODE.items() if k not in ("interval", "expires_in")}
     lacking["verification_uri_complete"] = "https://localhost/\n"
     with endpoint(Answer(200, lacking)) as issuer:

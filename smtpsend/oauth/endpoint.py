@@ -11,11 +11,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
-from smtpsend._model.server.credentials import check_token
 from smtpsend.errors import AuthError, ConfigError
 from smtpsend.oauth.cache import Issued
 from smtpsend.oauth.reply import lifetime_of, read_reply, redactor, unusable
-from smtpsend.oauth.request import Endpoint, Refused, Request
+from smtpsend.oauth.request import Endpoint, Refused, Request, check_secret_text
 from smtpsend.oauth.unreachable import unreachable
 
 
@@ -36,7 +35,7 @@ def request_token(endpoint: Endpoint, request: Request) -> Issued:
     reply = post(endpoint, request)
     redact = redactor(request)
     try:
-        token = check_token(reply.get("access_token"))
+        token = check_secret_text("token", reply.get("access_token"))
     except ConfigError as error:
         kind = redact(error.message)
         raise unusable(endpoint, f"issued no usable token: {kind}").error() from None

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
-from smtpsend._model.server.credentials import check_token
 from smtpsend._model.server.token_source import TokenSource
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import AuthError, ConfigError
 from smtpsend.oauth.cache import Issued, TokenCache
 from smtpsend.oauth.endpoint import request_token, require_libraries
 from smtpsend.oauth.failures import Failure
-from smtpsend.oauth.request import ClientAuth, Endpoint, Refused, Request
+from smtpsend.oauth.request import (
+    ClientAuth,
+    Endpoint,
+    Refused,
+    Request,
+    check_secret_text,
+)
 
 
 Secret = str | Callable[[], str]
@@ -125,12 +130,8 @@ def check_secret(name: str, value: object) -> None:
     Raises:
         ConfigError: it is neither, or cannot be used.
     """
-    if callable(value):
-        return
-    try:
-        check_token(value)
-    except ConfigError as error:
-        raise ConfigError(error.message.replace("the token", f"the {name}")) from None
+    if not callable(value):
+        check_secret_text(name, value)
 
 
 def check_client_auth(value: ClientAuth) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from smtpsend.errors import ConfigError
 from smtpsend.oauth.failures import Failure
 
 
@@ -72,3 +73,25 @@ class Refused(Exception):
 
     error: str
     failure: Failure
+
+
+def check_secret_text(name: str, value: object) -> str:
+    """Check that a secret is a str of one line, and return it.
+
+    Args:
+        name: what the secret is called in an error.
+        value: the secret.
+
+    Raises:
+        ConfigError: it is empty, no str, or holds a control character.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"the {name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigError(f"the {name} cannot be empty")
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in value):
+        line = value.rstrip("\r\n")
+        ends = line != value and line.isprintable()
+        what = "ends with a line end: strip it" if ends else "holds a control character"
+        raise ConfigError(f"the {name} {what}")
+    return value

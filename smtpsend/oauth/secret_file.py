@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from codecs import BOM_UTF8
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smtpsend._model.server.url import password_in
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
@@ -43,6 +45,36 @@ class SecretFile:
         """
         return read_secret(os.fspath(self.path), "the secret file")
 
+    @hides_arguments
+    def replace(self, secret: str) -> None:
+        """Write another secret into the file, in one step; only its owner can read it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = Path(self.path).resolve()  # a symbolic link stays one
+        replace_file(path, f"{secret}\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that only its owner can read (0600), in one step.
+
+    Raises:
+        OSError: it cannot be written; the file of before is as it was.
+    """
+    # `mkstemp` makes the file with 0600.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
 
 def read_secret(path: str, what: str) -> str:
     """Return the text of a file.
@@ -64,8 +96,17 @@ def read_secret(path: str, what: str) -> str:
         hint = HINT if short else "see that the file is there, and may be read"
         text = f"{what} cannot be read: {shown}: {why}"
         raise Failure(text, hint, temporary=True).error() from None
-    text_or_none = password_in(content)
-    if not text_or_none:
-        why = "is empty" if text_or_none == "" else "is not UTF-8 text"
+    secret = _decoded(content.removeprefix(BOM_UTF8))
+    if not secret:
+        why = "is empty" if secret == "" else "is not UTF-8 text"
         raise Failure(f"{what} {why}: {shown}", "write the secret into it").error()
-    return text_or_none
+    return secret
+
+
+def _decoded(content: bytes) -> str | None:
+    # An error that is raised later would keep a UnicodeDecodeError, and the content.
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text.removesuffix("\n").removesuffix("\r")

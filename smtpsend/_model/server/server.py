@@ -18,6 +18,7 @@ from smtpsend._model.server.host import (
     check_private,
     literal,
 )
+from smtpsend._model.server.oauth_environment import tokens_from_env, wants_tokens
 from smtpsend._model.server.url import (
     auth_from_env,
     auth_of,
@@ -162,7 +163,8 @@ class Server:
         permissions are not checked). An empty variable counts as missing.
         ``SMTP_SECURITY`` beside ``SMTP_HOST`` stands for one method in place of those of
         the policy: ``starttls`` on 587, ``implicit`` on 465, or ``plaintext`` on 1025 for
-        a development sink; another port needs ``SMTP_URL``.
+        a development sink; another port needs ``SMTP_URL``. ``SMTP_OAUTH_*`` stand for
+        a login by a token of `smtpsend.oauth`, in place of a password.
 
         Args:
             environ: the variables, by default ``os.environ``.
@@ -173,6 +175,10 @@ class Server:
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
+        if wants_tokens(env):
+            rest, login = tokens_from_env(env)
+            server = cls.from_env(rest, **options)
+            return replace(server, auth=login(server.host))
         names = ("URL", "HOST", "SECURITY", "USERNAME", "PASSWORD", "PASSWORD_FILE")
         found = {name: v for name in names if (v := env.get(f"SMTP_{name}", ""))}
         if url := found.pop("URL", None):
