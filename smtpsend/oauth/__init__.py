@@ -11,15 +11,18 @@
 It needs the extra ``oauth``: ``pip install 'smtpsend[oauth]'``.
 """
 
+from smtpsend.oauth.browser import BrowserLogin
 from smtpsend.oauth.client_credentials import ClientCredentials
 from smtpsend.oauth.device import DeviceLogin, DevicePrompt
 from smtpsend.oauth.grant import Grant
 from smtpsend.oauth.refresh_token import RefreshToken
 from smtpsend.oauth.secret_file import SecretFile
 from smtpsend.oauth.service_account import ServiceAccount
+from smtpsend.oauth.store import stored_login
 
 
 __all__ = [
+    "BrowserLogin",
     "ClientCredentials",
     "DeviceLogin",
     "DevicePrompt",
@@ -27,4 +30,5 @@ __all__ = [
     "RefreshToken",
     "SecretFile",
     "ServiceAccount",
+    "stored_login",
 ]

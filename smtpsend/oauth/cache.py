@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from smtpsend.errors import AuthError
-from smtpsend.oauth.failures import Failure, internal, no_reply_in_time
+from smtpsend.oauth.endpoint.failures import Failure, internal, no_reply_in_time
 
 
 # A token is renewed this many seconds before it expires, or a tenth of its lifetime

@@ -7,6 +7,7 @@ from typing import Any
 
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.oauth.cache import Issued
+from smtpsend.oauth.endpoint.request import ClientAuth, Endpoint, Request
 from smtpsend.oauth.grant import (
     MICROSOFT_APP_SCOPE,
     Grant,
@@ -19,7 +20,6 @@ from smtpsend.oauth.grant import (
     microsoft_url,
     secret_of,
 )
-from smtpsend.oauth.request import ClientAuth, Endpoint, Request
 
 
 @hides_fields

@@ -11,8 +11,10 @@ from smtpsend._model.diagnosis.token_remedies import UNUSABLE
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import AuthError
 from smtpsend.oauth.cache import Issued
-from smtpsend.oauth.endpoint import post, request_token
-from smtpsend.oauth.failures import Failure
+from smtpsend.oauth.endpoint.failures import Failure
+from smtpsend.oauth.endpoint.post import post, request_token
+from smtpsend.oauth.endpoint.reply import lifetime_of
+from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request
 from smtpsend.oauth.grant import (
     MICROSOFT_USER_SCOPE,
     check_secret,
@@ -20,8 +22,6 @@ from smtpsend.oauth.grant import (
     check_url,
     microsoft_url,
 )
-from smtpsend.oauth.reply import lifetime_of
-from smtpsend.oauth.request import Endpoint, Refused, Request
 
 
 _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"

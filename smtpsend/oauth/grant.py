@@ -15,9 +15,9 @@ from smtpsend._model.server.token_source import TokenSource
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import AuthError, ConfigError
 from smtpsend.oauth.cache import Issued, TokenCache
-from smtpsend.oauth.endpoint import request_token, require_libraries
-from smtpsend.oauth.failures import Failure
-from smtpsend.oauth.request import (
+from smtpsend.oauth.endpoint.failures import Failure
+from smtpsend.oauth.endpoint.post import request_token, require_libraries
+from smtpsend.oauth.endpoint.request import (
     ClientAuth,
     Endpoint,
     Refused,
@@ -188,6 +188,9 @@ def microsoft_url(tenant: str, name: str = "token") -> str:
 
 GOOGLE_URL = "https://oauth2.googleapis.com/token"
 """The token endpoint of Google."""
+
+GOOGLE_BROWSER_URL = "https://accounts.google.com/o/oauth2/v2/auth"
+"""The authorization endpoint of Google."""
 
 MICROSOFT_USER_SCOPE = "https://outlook.office.com/SMTP.Send offline_access"
 """The scope for a user of Microsoft 365; with `offline_access` comes a refresh token."""

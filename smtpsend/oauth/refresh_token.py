@@ -10,7 +10,8 @@ from typing import Any
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 from smtpsend.oauth.cache import Issued
-from smtpsend.oauth.endpoint import request_token
+from smtpsend.oauth.endpoint.post import request_token
+from smtpsend.oauth.endpoint.request import ClientAuth, Endpoint, Refused, Request
 from smtpsend.oauth.grant import (
     GOOGLE_URL,
     MICROSOFT_USER_SCOPE,
@@ -23,7 +24,6 @@ from smtpsend.oauth.grant import (
     microsoft_url,
     secret_of,
 )
-from smtpsend.oauth.request import ClientAuth, Endpoint, Refused, Request
 
 
 _log = logging.getLogger("smtpsend")

@@ -12,7 +12,7 @@ from pathlib import Path
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
-from smtpsend.oauth.failures import Failure
+from smtpsend.oauth.endpoint.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.tracebacks import hides_fields
 from smtpsend.errors import ConfigError
 from smtpsend.oauth.cache import Issued
-from smtpsend.oauth.failures import Failure
+from smtpsend.oauth.endpoint.failures import Failure
+from smtpsend.oauth.endpoint.request import Endpoint, Request
 from smtpsend.oauth.grant import GOOGLE_SCOPE, Grant, check_text, check_url, issued
-from smtpsend.oauth.request import Endpoint, Request
 from smtpsend.oauth.secret_file import read_secret
 
 

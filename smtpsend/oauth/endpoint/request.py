@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from smtpsend.errors import ConfigError
-from smtpsend.oauth.failures import Failure
+from smtpsend.oauth.endpoint.failures import Failure
 
 
 ClientAuth = Literal["post", "basic"]

@@ -18,9 +18,9 @@ from smtpsend._model.diagnosis.token_remedies import (
 )
 from smtpsend._protocol.redact import Redactor
 from smtpsend.errors import AuthError
-from smtpsend.oauth.failures import Failure
-from smtpsend.oauth.request import Endpoint, Refused, Request
-from smtpsend.oauth.unreachable import unreachable
+from smtpsend.oauth.endpoint.failures import Failure
+from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request
+from smtpsend.oauth.endpoint.unreachable import unreachable
 
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from urllib.parse import quote_plus
 
 from smtpsend.errors import AuthError, ConfigError
 from smtpsend.oauth.cache import Issued
-from smtpsend.oauth.reply import lifetime_of, read_reply, redactor, unusable
-from smtpsend.oauth.request import Endpoint, Refused, Request, check_secret_text
-from smtpsend.oauth.unreachable import unreachable
+from smtpsend.oauth.endpoint.reply import lifetime_of, read_reply, redactor, unusable
+from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request, check_secret_text
+from smtpsend.oauth.endpoint.unreachable import unreachable
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from smtpsend._model.diagnosis.token_remedies import CERTIFICATE, UNREACHABLE
 from smtpsend._model.shortage import HINT, shortage
-from smtpsend.oauth.failures import Failure
+from smtpsend.oauth.endpoint.failures import Failure
 
 
 def unreachable(host: str, error: BaseException, timeout: float) -> Failure:
