@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import secrets
 import socket
 import ssl
 import threading
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 import tls
-from oauth_grants import KINDS, USER, bearer, grant, key_for
+from oauth_grants import KINDS, OFFERS, USER, bearer, grant, key_for
+from scripted import Script, reply
 from sending import MESSAGE, envelope, send_sync, server_for
 from test_secrets import ECHOES, everything, hidden
 from token_endpoint import Answer, TokenEndpoint, endpoint, refusal, token
@@ -258,6 +260,41 @@ def test_an_endpoint_that_repeats_the_secret(kind: str, echo: str) -> None:
         with pytest.raises(AuthError) as caught:
             send_sync(MESSAGE, server, **envelope())
     hidden(shown[0], everything(caught.value))
+
+
+@pytest.mark.parametrize("echo", ["plain", "in a sentence", "base64", "shifted"])
+def test_long_secrets(echo: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of a token or refresh token of 3,000 characters is seen or logged."""
+    refresh, access = random_text(3000), random_text(3000)
+    caplog.set_level(1)
+
+    def refuse(_: dict[str, str]) -> Answer:
+        return refusal("invalid_grant", ECHOES[echo](refresh))
+
+    refused = Script({"auth": refused_by(ECHOES[echo](access))}, offers=OFFERS)
+    seen = []
+    for answer, words in ((token(access), "refused the login"), (refuse, "endpoint of")):
+        with endpoint(answer) as issuer, bearer(access, refused) as mail:
+            source = RefreshToken(issuer.url, "id", refresh, cafile=issuer.ca)
+            server = server_for(mail, auth=OAuth2(USER, source))
+            with pytest.raises(AuthError, match=words) as caught:
+                send_sync(MESSAGE, server, **envelope())
+            seen.append(everything(caught.value))
+    for secret in (refresh, access):
+        # A text is hidden where it shows 24 characters of a secret.
+        for at in range(0, len(secret) - 24, 12):
+            assert secret[at : at + 24] not in "".join(seen) + caplog.text
+
+
+def random_text(length: int) -> str:
+    """A token, as authorization servers make them."""
+    return secrets.token_urlsafe(length)[:length]
+
+
+def refused_by(text: str) -> Any:
+    """A 535 that repeats a text, over as many lines as it needs."""
+    parts = [text[at : at + 400] for at in range(0, len(text), 400)]
+    return reply(535, "5.7.8", *parts)
 
 
 def frames(error: BaseException) -> str:

@@ -5,7 +5,7 @@
     from smtpsend import OAuth2, Server
     from smtpsend.oauth import ClientCredentials
 
-    token = ClientCredentials.microsoft("tenant id", "client id", "client secret")
+    token = ClientCredentials.microsoft("contoso.example", "client id", "client secret")
     server = Server("smtp.office365.com", OAuth2("ann@example.org", token))
 
 It needs the extra ``oauth``: ``pip install 'smtpsend[oauth]'``.
