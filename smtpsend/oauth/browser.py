@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from smtpsend._model.diagnosis.token_remedies import token_remedy
@@ -33,6 +33,8 @@ _PAGE = (
     b"<!doctype html><title>smtpsend</title><p>The login was received. You can close "
     b"this page and go back to the terminal."
 )
+# A client that connects and says nothing is waited for so long, in seconds.
+_PATIENCE = 5.0
 
 
 @hides_fields
@@ -158,13 +160,21 @@ class _Listener(HTTPServer):
             self.handle_request()
         return self.found
 
-    def handle_error(self, *_: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """Ignore a browser that hangs up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Listener
-    timeout: ClassVar[float] = 5.0  # seconds, for a silent client
+    def setup(self) -> None:
+        """Limit the time that a silent client may take."""
+        super().setup()
+        self.connection.settimeout(_PATIENCE)
+
+    @property
+    def listener(self) -> _Listener:
+        """The server, by its own class."""
+        assert isinstance(self.server, _Listener)  # noqa: S101
+        return self.server
 
     def do_GET(self) -> None:
         """Take the parameters, if they belong to this login."""
@@ -176,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path != "/" or not ours:
             self.send_error(404)
             return
-        self.server.found = query
+        self.listener.found = query
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(_PAGE)))
@@ -185,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def state_of(self) -> bytes:
         """The `state` that the redirection must have."""
-        return self.server.state.encode()
+        return self.listener.state.encode()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: the path holds the code."""
