@@ -189,6 +189,51 @@ def test_a_stored_login_that_cannot_be_used(case: str, folder: Path) -> None:
     assert "the-refresh-token" not in str(caught.value)
 
 
+def test_without_a_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user without a home directory has no stored login, and cannot store one."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert store.load(HOST, USER) is None
+    with endpoint(token(TOKEN)) as issuer:
+        assert typed(tmp_path, issuer) == Exit.CANNOT_WRITE
+    assert "there is no home directory" in capsys.readouterr().err
+
+
+def test_without_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the libraries, the command names the extra to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with endpoint(token(TOKEN)) as issuer:
+        for more in ("--device-url", "--browser-url"):
+            assert main(words_for(issuer, more, issuer.url)) == Exit.CONFIG
+        assert typed(tmp_path, issuer) == Exit.CONFIG
+    assert capsys.readouterr().err.count("smtpsend[oauth]") == 3
+
+
+def test_check_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`check` shows what the authorization server said, and what to do."""
+    said = refusal("invalid_client", "AADSTS7000222: The keys are expired.", 401)
+    with endpoint(said) as issuer, bearer() as mail:
+        monkeypatch.setenv("SMTP_OAUTH_TOKEN_URL", issuer.url)
+        monkeypatch.setenv("SMTP_OAUTH_CAFILE", issuer.ca)
+        monkeypatch.setenv("SMTP_OAUTH_CLIENT_ID", "id")
+        monkeypatch.setenv("SMTP_OAUTH_CLIENT_SECRET", "secret")
+        url = f"smtps://{mail.host}:{mail.port('implicit')}"
+        assert main(["check", url, "--user", USER, "--cafile", mail.ca]) == Exit.AUTH
+    out = " ".join(capsys.readouterr().out.split())
+    assert "invalid_client: AADSTS7000222: The keys are expired." in out
+    assert "has expired: make a new one in the app registration" in out
+
+
 @pytest.mark.parametrize("command", ["check", "send"])
 def test_the_commands_log_in(command: str, tmp_path: Path) -> None:
     """`check` and `send` log in by the stored login, without a password."""

@@ -17,6 +17,7 @@ from smtpsend._model.diagnosis.token_remedies import token_remedy
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.oauth.cache import Issued
 from smtpsend.oauth.endpoint.failures import Failure
+from smtpsend.oauth.endpoint.post import require_libraries
 from smtpsend.oauth.endpoint.request import Endpoint, Request
 from smtpsend.oauth.grant import (
     GOOGLE_BROWSER_URL,
@@ -68,6 +69,7 @@ class BrowserLogin:
     timeout: float = field(default=30.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        require_libraries()
         check_url("authorization_url", self.authorization_url)
         check_url("token_url", self.token_url)
         check_text("client_id", self.client_id)

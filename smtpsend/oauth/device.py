@@ -12,7 +12,7 @@ from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import AuthError
 from smtpsend.oauth.cache import Issued
 from smtpsend.oauth.endpoint.failures import Failure
-from smtpsend.oauth.endpoint.post import post, request_token
+from smtpsend.oauth.endpoint.post import post, request_token, require_libraries
 from smtpsend.oauth.endpoint.reply import lifetime_of
 from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request
 from smtpsend.oauth.grant import (
@@ -89,6 +89,7 @@ class DeviceLogin:
     )
 
     def __post_init__(self) -> None:
+        require_libraries()
         check_url("device_url", self.device_url)
         check_url("token_url", self.token_url)
         check_text("client_id", self.client_id)

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from dataclasses import asdict, dataclass, field
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -86,13 +87,13 @@ def load(host: str, username: str) -> Login | None:
     Raises:
         AuthError: the file or the keyring cannot be read, or others can read the file.
     """
-    path = _path(host, username)
     try:
+        path = _path(host, username)
         state, content = path.stat(), path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        text = f"the stored login cannot be read: {path}: {error.strerror}"
+        text = f"the stored login of {username} cannot be read: {error.strerror}"
         raise Failure(text, _AGAIN, temporary=True).error() from None
     try:
         facts = json.loads(content)
@@ -163,10 +164,13 @@ def _required(host: str, username: str) -> Login:
 
 
 def _path(host: str, username: str) -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("APPDATA") or str(Path.home())
-    else:
-        base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    name_of_base = "APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME"
+    base = os.environ.get(name_of_base)
+    if not base:
+        try:
+            base = str(Path.home() / ".config")
+        except RuntimeError:  # of a user without an entry in the list of users
+            raise FileNotFoundError(ENOENT, "there is no home directory") from None
     name = quote(f"{username}@{host.lower()}", safe="@")
     return Path(base, "smtpsend", "logins", f"{name}.json")
 
