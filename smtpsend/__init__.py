@@ -40,6 +40,7 @@ if _typing.TYPE_CHECKING:
     # error for them.
     from smtpsend import check as check
     from smtpsend import errors as errors
+    from smtpsend import oauth as oauth
     from smtpsend import prepared as prepared
     from smtpsend import testing as testing
     from smtpsend._client.aio import AsyncClient, send_async
@@ -84,7 +85,7 @@ else:
         "_model.server.server": ("Server",),
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-    _MODULES = ("check", "errors", "prepared", "testing")
+    _MODULES = ("check", "errors", "oauth", "prepared", "testing")
 
     def __getattr__(name: str) -> object:
         if name in _MODULES:

@@ -165,9 +165,9 @@ def world(
         sys.modules.pop(name, None)
 
 
-# The examples of these need not run: yagmail and redmail leave connections open, msal
-# asks its provider at once, and the two packages of Taskiq do not always fit each other.
-NEVER_REQUIRED = {"msal", "redmail", "taskiq_redis", "yagmail"}
+# The examples of these need not run: yagmail and redmail leave connections open, and the
+# two packages of Taskiq do not always fit each other.
+NEVER_REQUIRED = {"redmail", "taskiq_redis", "yagmail"}
 
 
 def installed(name: str) -> bool:

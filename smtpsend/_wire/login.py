@@ -25,7 +25,7 @@ from smtpsend._protocol.sasl import Exchange, exchange
 from smtpsend._protocol.scram import Scram, WrongSignature
 from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.progress import step
-from smtpsend._wire.secrets.fetch import fetch_secret
+from smtpsend._wire.secrets.fetch import discard_token, fetch_secret
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
@@ -57,6 +57,7 @@ async def _login(session: Session) -> None:
     secret = await fetch_secret(auth, session.timeout())
     refusal = await _authenticate(session, auth, secret.text)
     if refusal is not None and provider_of(auth) is not None:
+        discard_token(auth, secret.text)
         renewed = await fetch_secret(auth, session.timeout())
         if renewed.text != secret.text:
             secret = renewed

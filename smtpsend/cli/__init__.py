@@ -24,6 +24,7 @@ _COMMANDS = {
     "check": ("check", "check"),
     "send": ("send", "send"),
     "send-many": ("many", "send_many"),
+    "login": ("login", "login"),
     "explain": ("explain", "explain"),
     "providers": ("providers", "list_providers"),
     "demo": ("demo", "demo"),

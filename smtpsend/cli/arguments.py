@@ -35,6 +35,17 @@ is noted there before its send begins, so that after a crash it counts as unknow
 or may have been delivered is not sent again; messages are identified by their content.
 After the first Ctrl-C the running sends finish; a second one aborts them.
 """
+_LOGIN = """\
+examples:
+  smtpsend login smtp.office365.com --user ann@example.org --client-id ID --tenant ID
+  smtpsend login smtp.gmail.com --user ann@gmail.com --client-id ID \\
+                 --client-secret-file FILE
+
+At Microsoft 365, a code is shown that is entered in any browser. At Google, a page is
+opened in a browser on this machine. The refresh token is stored in the keyring of the
+platform (extra keyring), or in a file that only you can read. Then
+'smtpsend send --server HOST --user NAME' and the other commands log in by it.
+"""
 _CHOICE, _CHOOSE = "invalid choice: ", " (choose from "
 _COMMAND = re.compile(r"'[a-z-]{1,12}'")
 _VALUE = re.compile(r"(ignored explicit argument ).*", re.DOTALL)
@@ -102,6 +113,7 @@ def build() -> Parser:
     _check(commands)
     _send(commands)
     _send_many(commands)
+    _login(commands)
     explain = commands.add_parser(
         "explain", help="say in words what a send does, and why"
     )
@@ -209,6 +221,38 @@ def _send_many(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_server(many)
     _add_sending(many, "time limit for each message (default: 900)")
     _add_output(many)
+
+
+def _login(commands: argparse._SubParsersAction[Parser]) -> None:
+    login = commands.add_parser(
+        "login",
+        help="log in by OAuth 2.0, and store the login for the other commands",
+        epilog=_LOGIN,
+    )
+    login.add_argument("server", metavar="HOST", help="the mail server")
+    for name, what in (
+        ("--user NAME", "the mail address of the account"),
+        ("--client-id ID", "the id of the client at the authorization server"),
+        ("--client-secret-file FILE", "read the secret of the client from this file"),
+        ("--tenant NAME", "the tenant of Microsoft 365: its id or a domain"),
+        ("--token-url URL", "the token endpoint of another authorization server"),
+        ("--device-url URL", "its endpoint for device codes"),
+        ("--browser-url URL", "its page for a browser on this machine"),
+        ("--scope TEXT", "the scope, where it is not the usual one"),
+        ("--cafile FILE", "trust the CAs in this PEM file for the endpoints"),
+        ("--refresh-token-file FILE", "store the refresh token in this file"),
+    ):
+        option, _, metavar = name.partition(" ")
+        required = option == "--client-id"
+        login.add_argument(option, metavar=metavar, help=what, required=required)
+    login.add_argument(
+        "--refresh-token",
+        action="store_true",
+        help="ask for a refresh token, and store that",
+    )
+    login.add_argument(
+        "--no-keyring", action="store_true", help="store it in a file in any case"
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser, *, trust: bool = True) -> None:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from smtpsend import Password, Server
+from smtpsend import OAuth2, Password, Server
 from smtpsend._model.server.environment import auth_from_env, variables
+from smtpsend._model.server.oauth_environment import tokens_from_env, wants_tokens
 from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import split, user_of
@@ -45,8 +46,33 @@ def server_from(arguments: argparse.Namespace) -> Server:
         if arguments.password_file is not None:
             raise Problem(Exit.USAGE, "--password-file goes with --user")
         return server
+    if arguments.password_file is None and not _password_is_set():
+        token = _token(user, server.host)
+        if token is not None:
+            return replace(server, auth=token)
     password = _password(user, arguments.password_file, server.host)
     return replace(server, auth=password)
+
+
+def _password_is_set() -> bool:
+    names = ("SMTP_PASSWORD", "SMTP_PASSWORD_FILE")
+    return any(os.environ.get(name) for name in names)
+
+
+def _token(user: str, host: str) -> OAuth2 | None:
+    """The login of a user by a token: of the environment, or as `smtpsend login` stored.
+
+    Raises:
+        AuthError: the stored login cannot be read.
+    """
+    if wants_tokens(os.environ):
+        env = {name: v for name, v in os.environ.items() if name.startswith("SMTP_OAUTH")}
+        return tokens_from_env({**env, "SMTP_USERNAME": user})[1](host)
+    from smtpsend.oauth import store
+
+    if store.load(host, user) is None:
+        return None
+    return OAuth2(user, store.stored_login(host, user))
 
 
 def server_named(given: str) -> tuple[Server, str | None]:

@@ -68,6 +68,9 @@ async def prepare(setup: Setup) -> Program:
     setup.write(
         "keys/default/HS256/default", base64.b64encode(_secret(setup.password)).decode()
     )
+    if setup.token_key:
+        # The name of the file is the `kid` in the header of the token.
+        setup.write("keys/default/RS256/k1", Path(setup.token_key).read_text())
     starttls, implicit, starttls2 = setup.ports
     files = dovecot_config.files(
         dovecot_config.installed_version(),

@@ -11,8 +11,9 @@ import os
 
 import pytest
 
+from servers import authorization as authorization_server
 from servers.kinds import KINDS
-from servers.real import DEFAULT_SIZE, SMALL_SIZE, Certificates, RealServer
+from servers.real import DEFAULT_SIZE, SMALL_SIZE, USER, Certificates, RealServer
 
 
 def _chosen() -> list[str]:
@@ -90,6 +91,29 @@ def postfix(real_servers):
 @pytest.fixture(scope="session")
 def dovecot(real_servers):
     return real_servers.get("dovecot")
+
+
+@pytest.fixture(scope="session")
+def authorization(real_servers, certificates, tmp_path_factory):
+    """An authorization server, whose tokens `token_dovecot` accepts."""
+    if problem := authorization_server.missing():
+        required = os.environ.get("SMTPSEND_REQUIRE_SERVERS") == "1"
+        (pytest.fail if required else pytest.skip)(problem)
+    folder = tmp_path_factory.mktemp("authorization")
+    server = authorization_server.AuthorizationServer(folder, certificates, USER)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def token_dovecot(authorization, real_servers, certificates, tmp_path_factory):
+    """A Dovecot that verifies the tokens of `authorization`."""
+    real_servers.get("dovecot")  # skips the test where Dovecot cannot run
+    folder = tmp_path_factory.mktemp("token-dovecot")
+    key = authorization.public_key
+    server = RealServer("dovecot", folder, certificates, token_key=key)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

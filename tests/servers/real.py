@@ -82,14 +82,17 @@ class RealServer:
         password: str = PASSWORD,
         max_size: int = DEFAULT_SIZE,
         prefix: Sequence[str] = (),
+        token_key: str = "",
     ) -> None:
         """Start the server; `folder` must be empty.
 
         `ports` are the ports for STARTTLS, implicit TLS and STARTTLS again; by default
         free ones. `prefix` is a command that runs the rest of its command line, such
-        as one that enters a network namespace.
+        as one that enters a network namespace. `token_key` is a PEM file with the key of
+        an authorization server, whose tokens Dovecot then accepts.
         """
         kind = KINDS[name]
+        self._token_key = token_key
         self.name, self.folder, self.host = name, folder, host
         self.ca = certificates.ca
         self.user, self.password = user, password
@@ -125,6 +128,7 @@ class RealServer:
             password=self.password,
             max_size=self.max_size,
             out=str(self.folder),
+            token_key=self._token_key,
         ).dump(settings)
         command = [sys.executable, "-m", "servers.supervise", str(settings)]
         self._owner = os.getpid()

@@ -27,6 +27,8 @@ class Setup:
     max_size: int
     out: str
     work: str = ""
+    # A PEM file with the public key of an authorization server; "" for none.
+    token_key: str = ""
 
     @property
     def domain(self) -> str:

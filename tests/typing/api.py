@@ -38,6 +38,13 @@ from smtpsend import (
 )
 from smtpsend.check import MethodReport
 from smtpsend.errors import Attempt, Event, Phase, Reply
+from smtpsend.oauth import (
+    ClientCredentials,
+    RefreshToken,
+    SecretFile,
+    ServiceAccount,
+    stored_login,
+)
 
 
 assert_type(smtpsend.__version__, str)
@@ -65,6 +72,11 @@ Server("mail.example.org", ("ann", token))
 OAuth2("ann", "token")
 OAuth2("ann", token)
 OAuth2("ann", token_async)
+OAuth2("ann", ClientCredentials.microsoft("tenant", "id", SecretFile(Path("secret"))))
+OAuth2("ann", RefreshToken("https://x", "id", token, scope="a", on_rotation=print))
+OAuth2("ann", ServiceAccount({"type": "service_account"}, "ann@example.org", timeout=5))
+OAuth2("ann", stored_login("smtp.gmail.com", "ann@gmail.com"))
+assert_type(RefreshToken.google("id", "secret", "refresh")(), str)
 
 policy = Policy(
     methods=(Method(587, "starttls"), Method(465, "implicit")),

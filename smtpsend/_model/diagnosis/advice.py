@@ -96,8 +96,11 @@ def _login(report: Report) -> list[str]:
     login = report.login
     if login is None or login.error is None:
         return []
-    if not isinstance(login.error, AuthError) or login.error.reply is None:
+    if not isinstance(login.error, AuthError):
         return ["the login was not answered: try again later"]
+    if login.error.reply is None:
+        # No secret could be obtained, so the server was never asked.
+        return [f"no login was tried: {login.error.hint}"]
     if login.error.temporary:
         return [LATER]
     # The hint names the causes that are possible with these credentials and this reply.

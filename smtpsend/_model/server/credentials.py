@@ -73,7 +73,9 @@ class OAuth2:
         username: the mail address of the account.
         token: the access token, or a function or coroutine function without
             parameters that returns it. The function is called once for each new
-            connection, and once more if the server refuses the token. Hidden in `repr`.
+            connection, and once more if the server refuses the token. `smtpsend.oauth`
+            has such functions. An `AuthError` that it raises says why no token is
+            there; the text of other exceptions is not shown. Hidden in `repr`.
 
     Raises:
         ConfigError: the user name or the token is empty or holds a control character.

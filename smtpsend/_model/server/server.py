@@ -23,6 +23,7 @@ from smtpsend._model.server.host import (
     check_private,
     literal,
 )
+from smtpsend._model.server.oauth_environment import tokens_from_env, wants_tokens
 from smtpsend._model.server.url import (
     auth_of,
     method_of,
@@ -211,6 +212,8 @@ class Server:
         465), or ``plaintext`` (on 1025) for a development sink. ``SMTP_PROVIDER``, with
         ``SMTP_REGION`` where the provider needs it, takes the place of ``SMTP_HOST`` (see
         `at`); ``SMTP_USERNAME`` may be left out if the provider has one for all accounts.
+        ``SMTP_OAUTH_*`` stand for a login by a token of `smtpsend.oauth`, in place of a
+        password.
 
         A variable such as ``SMTP_USER`` or ``SMTP_SERVER``, which other programs read,
         is an error that names the right one. Others that begin with ``SMTP_`` are named
@@ -226,6 +229,10 @@ class Server:
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
         env = os.environ if environ is None else environ
+        if wants_tokens(env):
+            rest, login = tokens_from_env(env)
+            server = cls.from_env(rest, **options)
+            return replace(server, auth=login(server.host))
         found = variables(env)
         if url := found.pop("URL", None):
             if found:

@@ -7,12 +7,14 @@ import inspect
 
 from smtpsend._model.server.credentials import (
     Auth,
+    OAuth2,
     Provider,
     check_secret,
     known_secret,
     provider_of,
     secret_kind,
 )
+from smtpsend._model.server.token_source import TokenSource
 from smtpsend._model.shortage import shortage
 from smtpsend._wire.callers.code import Stopped, call, passes, result_of
 from smtpsend._wire.callers.threads import in_thread
@@ -46,6 +48,12 @@ async def fetch_secret(auth: Auth, timeout: float) -> Secret:
     except TimeoutError:
         text = f"did not return within {timeout:.3g} s"
         raise _failed(auth, text, temporary=True, timed_out=True) from None
+
+
+def discard_token(auth: Auth, token: str) -> None:
+    """Tell the provider that the server refused `token`, if it keeps tokens."""
+    if isinstance(auth, OAuth2) and isinstance(auth.token, TokenSource):
+        auth.token.discard(token)
 
 
 async def _called(auth: Auth, provider: Provider) -> str:

@@ -1,0 +1,1 @@
+"""One request to an authorization server: its values, the reply, and what can fail."""
