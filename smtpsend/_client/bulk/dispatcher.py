@@ -157,6 +157,7 @@ class Dispatcher:
 
     def _worker_done(self, task: asyncio.Task[None]) -> None:
         self._workers.pop(task)
+        self.end_openings()
         if not self._workers:
             self._end_growth()
             if self.queue.pending:
