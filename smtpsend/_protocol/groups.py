@@ -13,6 +13,9 @@ LARGEST_GROUP = 1000
 """Commands in one group before the replies are read, if one message has so many
 recipients. More would gain nothing: the replies take longer than any round trip."""
 
+_FEW_RECIPIENTS = 100
+_STARTS = (Verb.RSET, Verb.MAIL)
+
 More = Callable[[Verb | None], Transaction | None]
 """Returns the next transaction, or None. Its argument is the command after which the
 transaction is written before the reply is read; None if no reply is missing."""
@@ -41,25 +44,46 @@ class Groups:
         self._terms = terms
         self._more = more
         self._begun = begun
+        # By `by_bdat` and `require_all` of a transaction; the table is not asked again
+        # for each command of each message.
+        self._one_group: dict[tuple[bool, bool], bool] = {}
 
     def next_group(self) -> list[Command]:
         """Return the commands to be written now; all written before have their reply."""
-        group = self.group
+        group, planned = self.group, self.planned
         while True:
             last = group[-1] if group else None
-            if not self.planned and not self._plan_after(last):
+            if not planned and not self._plan_after(last):
                 return group
-            command = self.planned[0]
+            command = planned[0]
             if last is not None and not self._may_follow(last, command):
                 return group
             if len(group) >= LARGEST_GROUP and command.verb is Verb.RCPT:
                 return group
-            group.append(self.planned.popleft())
+            if command.verb in _STARTS and self._is_one_group(command.transaction):
+                group.extend(planned)
+                planned.clear()
+            else:
+                group.append(planned.popleft())
 
     def clear(self) -> None:
         """Write nothing more."""
         self.group = []
         self.planned.clear()
+
+    def _is_one_group(self, transaction: Transaction | None) -> bool:
+        """Whether all commands of a transaction may be written together."""
+        if transaction is None or len(transaction.recipients) >= _FEW_RECIPIENTS:
+            return False
+        kind = (transaction.by_bdat, transaction.require_all)
+        known = self._one_group.get(kind)
+        if known is None:
+            end = Verb.BDAT if transaction.by_bdat else Verb.DATA
+            verbs = (Verb.RSET, Verb.MAIL, Verb.RCPT, Verb.RCPT, end)
+            commands = [Command(verb, transaction) for verb in verbs]
+            known = all(map(self._may_follow, commands, commands[1:]))
+            self._one_group[kind] = known
+        return known
 
     def _may_follow(self, last: Command, command: Command) -> bool:
         condition = MAY_FOLLOW.get((last.verb, command.verb))

@@ -164,7 +164,17 @@ _LATER_LINE = re.compile(
 # A server whose buffer for a command holds 512 octets (RFC 5321 section 4.5.3.1.4) may
 # read the rest of a longer line as another line.
 _LONGEST_LINE = 510
-_LONG_LATER_LINE = re.compile(rb"\n[^\n]{511}")
+
+
+def _has_long_line(content: bytes) -> bool:
+    # From each line end, the next one is looked for as far as a line may reach.
+    place, last = 0, len(content) - 1
+    while place < last:
+        end = content.rfind(b"\n", place, place + _LONGEST_LINE + 1)
+        if end < 0:
+            return True
+        place = end + 1
+    return False
 
 
 def cannot_be_commands(content: bytes) -> bool:
@@ -173,6 +183,5 @@ def cannot_be_commands(content: bytes) -> bool:
         len(content) < LONGEST_WRITE
         and not _FIRST_LINE.match(content)
         and not _LATER_LINE.search(content)
-        and (not content or content.find(b"\n", 0, _LONGEST_LINE + 1) >= 0)
-        and not _LONG_LATER_LINE.search(content)
+        and (len(content) <= _LONGEST_LINE or not _has_long_line(content))
     )

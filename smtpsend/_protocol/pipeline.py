@@ -72,6 +72,7 @@ class Pipeline:
         after_content: the group began with the content of an earlier message.
         extra_replies: how many came in front of the synchronisation point.
         unsettled: the transactions that have commands here, but no outcome.
+        awaiting: the commands without a reply, in order.
         broken: why the connection cannot be used any more; None as long as it can.
     """
 
@@ -86,7 +87,7 @@ class Pipeline:
         self._state = state
         self._quirks = quirks
         self._groups = Groups(terms, more, self.unsettled, needs_reset=state.needs_reset)
-        self._written: deque[Command] = deque()  # without a reply
+        self.awaiting: deque[Command] = deque()
         self._settled: list[Transaction] = []  # not returned by take_settled yet
         self._any_negative = False  # a reply since the last synchronisation point
         self._point_refused = False  # the EHLO at the end of a window
@@ -104,7 +105,7 @@ class Pipeline:
         """Record that the last octet of the group is about to be written."""
         state, group = self._state, self._groups.group
         for verb, transaction, _ in group:
-            if transaction is None:
+            if verb is Verb.RCPT or transaction is None:
                 continue
             if verb is Verb.MAIL:
                 transaction.stage = Stage.STARTED
@@ -117,24 +118,30 @@ class Pipeline:
         if self.after_content:
             self.trial.begin()
         state.state = State.BUSY
-        self._written.extend(group)
+        self.awaiting.extend(group)
         self._groups.group = []
 
     # Reading.
 
-    @property
-    def awaited(self) -> Command | None:
-        """The command whose reply is the next one; None if none is missing."""
-        return self._written[0] if self._written else None
-
     def receive(self, reply: Reply) -> None:
-        """Record the next reply; `awaited` is the command that it is paired with."""
-        command = self._written[0]
-        verb, transaction, _ = command
+        """Record the next reply, which is paired with the first of `awaiting`."""
+        command = self.awaiting[0]
+        verb, transaction, address = command
+        code = reply.code
+        if code == 250 and transaction is not None and transaction.mail_refused is None:
+            # Nearly all replies are these, and most only add a recipient.
+            if verb is Verb.RCPT:
+                transaction.accepted.append(address)
+            if verb is Verb.RCPT or verb is Verb.MAIL or verb is Verb.RSET:
+                self.awaiting.popleft()
+                self._last_421, self._last_was_end = None, False
+                self._negative_after_end = False
+                if not self.awaiting:
+                    self._group_read(verb, transaction, reply)
+                return
         if verb in _POINTS_AFTER_END:
             self._point_reply(verb, reply)
             return
-        code = reply.code
         self._any_negative |= (negative := code >= 400)
         # A 421 may come at any time (RFC 5321 section 3.8), and so tells nothing.
         self._negative_after_end = negative and self._last_was_end and code != 421
@@ -159,12 +166,12 @@ class Pipeline:
             self._last_421 = closing(verb.phase, reply)
             self._break("the server ended the session", command)
             return
-        self._written.popleft()
+        self.awaiting.popleft()
         if verb in _ENDS:
             self._end_reply(verb, transaction, reply)
         else:
             self._envelope_reply(command, transaction, reply)
-        if not self._written and not self._state.closed:
+        if not self.awaiting and not self._state.closed:
             self._group_read(verb, transaction, reply)
 
     def _envelope_reply(
@@ -199,18 +206,18 @@ class Pipeline:
                 self._last_421 = closing(Phase.MAIL, reply)
             state.ends_after_group |= code == 421 or no_bdat(reply)
             return
-        state.needs_reset = bool(self._written)
+        state.needs_reset = bool(self.awaiting)
         if code == 421:
             self._confirm()
             self._break("the server ended the session", None)
 
     def _empty_content_reply(self, reply: Reply) -> None:
         """Record the reply to the content of a message that the server has refused."""
-        self._written.popleft()
-        self._state.needs_reset = bool(self._written)
+        self.awaiting.popleft()
+        self._state.needs_reset = bool(self.awaiting)
         if reply.code in (221, 421) or 300 <= reply.code < 400:
             self._break("the server ended the session", None)
-        elif not self._written:
+        elif not self.awaiting:
             self._groups.needs_reset = False
             self._state.state = State.READY
 
@@ -295,7 +302,7 @@ class Pipeline:
     def _synchronised(self, verb: Verb) -> None:
         state = self._state
         ends = verb is Verb.QUIT or self.extra_replies > 0 or state.ends_after_group
-        self._written.clear()
+        self.awaiting.clear()
         self._confirm()
         state.needs_reset = self._groups.needs_reset = False
         state.state = State.CLOSED if ends else State.CONFIRMED
@@ -344,7 +351,8 @@ class Pipeline:
             timed_out: the cause is a time limit of ours.
             extra_reply: the cause is a reply that came before its command was written.
         """
-        command = self.awaited or (self._groups.group[0] if self._groups.group else None)
+        commands = self.awaiting or self._groups.group
+        command = commands[0] if commands else None
         if command is not None and command.verb in _POINTS_AFTER_END:
             # No more replies will come, so that the count was right.
             if timed_out and command.verb is Verb.QUIT and not self.unsettled[-1].by_bdat:
@@ -373,7 +381,7 @@ class Pipeline:
         blamed = None if command is None else command.transaction
         # The commands after the content may be the reason for the break. Nothing else of
         # their message was sent, so that it goes out on another connection.
-        after = self.after_content and bool(self._written) and self.trial.lost()
+        after = self.after_content and bool(self.awaiting) and self.trial.lost()
         if after and blamed is not None and blamed.stage <= Stage.STARTED:
             blamed = None
         phase = Phase.MAIL if command is None else command.verb.phase
@@ -396,5 +404,5 @@ class Pipeline:
         for transaction in self.unsettled:
             transaction.settle(fate(transaction, broken))
         self._settled += self.unsettled
-        for queue in (self.unsettled, self._groups, self._written):
+        for queue in (self.unsettled, self._groups, self.awaiting):
             queue.clear()

@@ -54,7 +54,7 @@ async def run(
 def _read_received(session: Session, pipeline: Pipeline) -> None:
     """Read the replies that have arrived."""
     with contextlib.suppress(Exception):
-        while pipeline.awaited is not None:
+        while pipeline.awaiting:
             reply = session.channel.received_reply()
             if reply is None:
                 return
@@ -65,14 +65,16 @@ async def _run(
     session: Session, pipeline: Pipeline, settle: Callable[[Transaction], None]
 ) -> None:
     channel, clock = session.channel, asyncio.get_running_loop().time
+    awaiting = pipeline.awaiting
     while group := pipeline.next_group():
         try:
             await _write(session, pipeline, group)
             began = clock()
-            while (command := pipeline.awaited) is not None:
+            while awaiting:
                 reply = channel.received_reply()
                 if reply is None:
-                    reply = await channel.reply(_timeout(session, pipeline, command))
+                    limit = _timeout(session, pipeline, awaiting[0])
+                    reply = await channel.reply(limit)
                 pipeline.receive(reply)
             pipeline.trial.group_seconds = clock() - began
             session.track.progress()
@@ -120,7 +122,7 @@ async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> 
         return
     session.track.phase = first.verb.phase
     session.deadline.raise_if_over()
-    pieces = [(_line(session, x), _content(x)) for x in group]
+    pieces = _octets(session, group)
     # A 421 may come at any time (RFC 5321 section 3.8).
     if (reply := channel.unread_421()) is not None:
         pipeline.early_reply(reply)
@@ -131,22 +133,26 @@ async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> 
         channel.quit_sent = True
 
 
-def _line(session: Session, command: Command) -> bytes:
-    verb, transaction, address = command
-    if verb is Verb.RCPT:
-        return f"RCPT TO:<{address}>\r\n".encode()
-    if transaction is not None and verb is Verb.MAIL:
-        return transaction.mail
-    if transaction is not None and verb is Verb.BDAT:
-        # RFC 3030 section 2: the content is sent without dot-stuffing.
-        return b"BDAT %d LAST\r\n" % len(transaction.content)
-    return session.ehlo_line if verb is Verb.EHLO else _FIXED[verb]
-
-
-def _content(command: Command) -> bytes:
-    if command.verb is Verb.BDAT and command.transaction is not None:
-        return command.transaction.content
-    return b""
+def _octets(session: Session, group: list[Command]) -> list[tuple[bytes, bytes]]:
+    """The octets of commands, each with its content."""
+    pieces, lines = [], []
+    for verb, transaction, address in group:
+        if verb is Verb.RCPT:
+            lines.append(f"RCPT TO:<{address}>\r\n".encode())
+        elif verb is Verb.EHLO:
+            lines.append(session.ehlo_line)
+        elif transaction is not None and verb is Verb.MAIL:
+            lines.append(transaction.mail)
+        elif transaction is not None and verb is Verb.BDAT:
+            # RFC 3030 section 2: the content is sent without dot-stuffing.
+            lines.append(b"BDAT %d LAST\r\n" % len(transaction.content))
+            pieces.append((b"".join(lines), transaction.content))
+            lines = []
+        else:
+            lines.append(_FIXED[verb])
+    if lines:
+        pieces.append((b"".join(lines), b""))
+    return pieces
 
 
 async def _write_content(
@@ -156,7 +162,7 @@ async def _write_content(
     channel, deadline = session.channel, session.deadline
     transaction = group[0].transaction
     content = b"" if transaction is None else dot_stuff(transaction.content)
-    commands = b"".join([_line(session, x) for x in group[1:]])
+    commands = b"".join([line for line, _ in _octets(session, group[1:])])
     session.track.phase = Phase.CONTENT
     last = content
     if len(content) >= LONGEST_WRITE:

@@ -106,7 +106,7 @@ def run(case: Case) -> Run:
         if not group:
             break
         _write(pipeline, world, group)
-        while pipeline.awaited is not None:
+        while pipeline.awaiting:
             _read(pipeline, world)
         settled += pipeline.take_settled()
     else:

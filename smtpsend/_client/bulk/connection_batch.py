@@ -65,7 +65,7 @@ class ConnectionBatch:
         self._race = race
         self._first: Submission | None = None
         # Of the window that is being filled.
-        self._count = self._size = 0
+        self._count = self._size = self._limit = 0
         self._deadline = race.deadline
         announced = session.extensions.message_limit or sys.maxsize
         self._max_messages = min(self._pool.limits.max_messages, announced)
@@ -181,7 +181,7 @@ class ConnectionBatch:
         if after is Verb.BDAT:
             size = self._size + len(submission.envelope.content)
             return (
-                self._count < self._window_limit()
+                self._count < self._limit
                 and size <= _LARGEST_WINDOW
                 and self._fits_window(submission)
             )
@@ -215,6 +215,7 @@ class ConnectionBatch:
             confirmed = session.state.state is State.CONFIRMED
             by_bdat = after is None and confirmed and self._may_join_window(submission)
             self._count, self._size = 1, len(envelope.content)
+            self._limit = self._window_limit()
             if self._first is not None:
                 self._deadline = Deadline(submission.timeout)
         if self._first is None:
