@@ -280,3 +280,33 @@ def test_three_messages_a_connection(face: Face, many: bool, script: str) -> Non
     assert ids(scripted) == list(range(11))
     assert all(len(c.accepted) <= 3 for c in scripted.connections)
     assert len(scripted.connections) in (4, 5)
+
+
+FULL = {"greeting": reply(421, "4.3.2", "too many connections") + close()}
+SLOW_RCPT = {"rcpt": Action("slow", lambda talk: (talk.pause(0.02), talk.do_normal()))}
+
+
+def test_a_connection_too_many_waits_for_a_busy_one() -> None:
+    """Sends that the server has no connection for use one of the client that is in use."""
+    few = [Script(SLOW_RCPT), Script(SLOW_RCPT), Script(FULL)]
+    with one_port(*few) as scripted:
+        server = server_for(scripted)
+        with (
+            Client(server, max_connections=4) as client,
+            ThreadPoolExecutor(4) as threads,
+        ):
+            sends = [
+                threads.submit(client.send, numbered(n), **envelope()) for n in range(12)
+            ]
+            receipts = [one.result() for one in sends]
+        assert all(receipt.attempts == () for receipt in receipts)
+        assert len(scripted.accepted) == 12
+
+
+def test_a_connection_too_many_and_none_of_ours() -> None:
+    """If the client has no connection, the refusal is the error."""
+    with one_port(Script(FULL)) as scripted, Client(server_for(scripted)) as client:
+        with pytest.raises(ConnectError) as caught:
+            client.send(numbered(1), **envelope())
+    assert caught.value.reply is not None
+    assert caught.value.reply.code == 421

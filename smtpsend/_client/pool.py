@@ -78,6 +78,7 @@ class Pool:
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._drained: asyncio.Future[None] | None = None
+        self._idle_waiters: list[asyncio.Future[None]] = []
         self._logins = asyncio.Lock()
 
     def _bind(self) -> None:
@@ -155,6 +156,7 @@ class Pool:
 
     def _release_slot(self) -> None:
         """Pass the slot to the call that has waited longest."""
+        self._wake_idle_waiters()
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -179,6 +181,32 @@ class Pool:
                 return session
             session.channel.quit()
         return None
+
+    async def wait_for_idle(self, deadline: Deadline) -> Session | None:
+        """Wait until another call gives its connection back, and return that.
+
+        The caller holds a slot, but could not open a connection.
+
+        Returns:
+            None if no other call has a connection, or none came before the deadline.
+        """
+        while True:
+            if (session := self.take_idle(deadline)) is not None:
+                return session
+            # Those that wait here hold a slot, and no connection.
+            if self._busy - len(self._idle_waiters) <= 1 or not deadline.left:
+                return None
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle_waiters.append(waiter)
+            try:
+                await asyncio.wait([waiter], timeout=deadline.left)
+            finally:
+                self._idle_waiters.remove(waiter)
+
+    def _wake_idle_waiters(self) -> None:
+        for waiter in self._idle_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def make_room(self) -> None:
         """Close idle connections until one more connection is within the limit."""
@@ -236,6 +264,7 @@ class Pool:
         left = min(limits.idle_timeout, limits.max_age - session.age)
         timer = loop.call_later(left, self._expire, session)
         self._idle.append(_Idle(session, timer))
+        self._wake_idle_waiters()
         # Whatever arrives on an idle connection is unsolicited: its end, a 421, or data
         # that would be read as the reply to the next command.
         session.channel.watch(lambda: self._expire(session))

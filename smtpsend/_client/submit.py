@@ -147,7 +147,7 @@ async def deliver(
             session = pool.take_idle(race.deadline)
         while True:
             if session is None:
-                session = await authenticated_session(race, pool)
+                session = await _session_of(race, pool)
             kept = session.state.reused
             try:
                 receipt = await _send_over(session, race, delivery, pool)
@@ -163,6 +163,29 @@ async def deliver(
             session = pool.take_idle(race.deadline) if kept and pool is not None else None
     finally:
         await race.settle()
+
+
+async def _session_of(race: Race, pool: Pool | None) -> Session:
+    """Open a session, or wait for one of the client if the server accepts no more.
+
+    The receipt does not list the attempt if the client has a connection, as it does not
+    list one over a kept connection that was lost.
+
+    Raises:
+        SendError: no session can be had before the deadline.
+    """
+    before = len(race.attempts)
+    try:
+        return await authenticated_session(race, pool)
+    except SendError as error:
+        reply = error.reply
+        if pool is None or reply is None or reply.code != 421:
+            raise
+        session = await pool.wait_for_idle(race.deadline)
+        if session is None:
+            raise
+        del race.attempts[before:]
+        return session
 
 
 def lost_before_mail(error: SendError) -> bool:

@@ -204,13 +204,16 @@ def too_many_recipients(reply: Reply, accepted: int) -> bool:
 
     RFC 5321 section 4.5.3.1.10 assigns 452 to this case. The same code also means that a
     mailbox or a disk is full; the enhanced status code 4.5.3 (RFC 3463) tells the two
-    apart. Some servers reply 451.
+    apart. Some servers reply 451. A 552, which RFC 821 assigned, counts as transient too,
+    if its enhanced status code shows the cause.
 
     Args:
         reply: the reply to RCPT.
         accepted: how many recipients the transaction had before.
     """
     if reply.code == 452 and reply.enhanced in (None, "4.5.3"):
+        return accepted > 0
+    if reply.code == 552 and reply.enhanced == "5.5.3":
         return accepted > 0
     return reply.code in (451, 452) and accepted >= _LEAST_RECIPIENT_LIMIT
 

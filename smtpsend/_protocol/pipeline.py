@@ -55,6 +55,7 @@ from smtpsend.errors import Phase, Reply, SendError
 
 _MOST_EXTRA_REPLIES = 8  # in front of a synchronisation point
 
+_MOST = frozenset({Verb.RSET, Verb.MAIL, Verb.RCPT})
 _ENDS, _POINTS_AFTER_END = (Verb.CONTENT, Verb.BDAT), (Verb.EHLO, Verb.QUIT)
 
 
@@ -95,8 +96,6 @@ class Pipeline:
         self._last_was_end = False  # the last reply was that to the end of a message
         self._negative_after_end = False  # the one before it was, and it is negative
 
-    # Writing.
-
     def next_group(self) -> list[Command]:
         """Return the commands to be written now; none if there is nothing to send."""
         return [] if self._state.closed else self._groups.next_group()
@@ -121,24 +120,13 @@ class Pipeline:
         self.awaiting.extend(group)
         self._groups.group = []
 
-    # Reading.
-
     def receive(self, reply: Reply) -> None:
         """Record the next reply, which is paired with the first of `awaiting`."""
         command = self.awaiting[0]
-        verb, transaction, address = command
+        verb, transaction, _ = command
         code = reply.code
-        if code == 250 and transaction is not None and transaction.mail_refused is None:
-            # Nearly all replies are these, and most only add a recipient.
-            if verb is Verb.RCPT:
-                transaction.accepted.append(address)
-            if verb is Verb.RCPT or verb is Verb.MAIL or verb is Verb.RSET:
-                self.awaiting.popleft()
-                self._last_421, self._last_was_end = None, False
-                self._negative_after_end = False
-                if not self.awaiting:
-                    self._group_read(verb, transaction, reply)
-                return
+        if code == 250 and verb in _MOST and self._usual_reply(command, reply):
+            return
         if verb in _POINTS_AFTER_END:
             self._point_reply(verb, reply)
             return
@@ -174,10 +162,23 @@ class Pipeline:
         if not self.awaiting and not self._state.closed:
             self._group_read(verb, transaction, reply)
 
+    def _usual_reply(self, command: Command, reply: Reply) -> bool:
+        """Record a 250 to RSET, MAIL or RCPT; return whether nothing contradicts it."""
+        verb, transaction, address = command
+        if transaction is None or transaction.mail_refused is not None:
+            return False
+        self.awaiting.popleft()
+        if verb is Verb.RCPT:
+            transaction.accepted.append(address)
+        self._last_421, self._last_was_end, self._negative_after_end = None, False, False
+        if not self.awaiting:
+            self._group_read(verb, transaction, reply)
+        return True
+
     def _envelope_reply(
         self, command: Command, transaction: Transaction, reply: Reply
     ) -> None:
-        """Record the reply to RSET, MAIL, RCPT or DATA."""
+        """Record any other reply to RSET, MAIL, RCPT or DATA."""
         verb = command.verb
         if reply.code == 421:
             # The content was written already. A server that closes the connection right
@@ -266,8 +267,6 @@ class Pipeline:
         self.unsettled.remove(transaction)
         self._settled.append(transaction)
 
-    # Synchronisation points.
-
     def _point_reply(self, verb: Verb, reply: Reply) -> None:
         """Record the reply to EHLO or QUIT after the end, or an extra reply before it."""
         self._state.state = State.SYNCING
@@ -317,11 +316,7 @@ class Pipeline:
         self.unsettled[:] = [t for t in self.unsettled if t.stage is not Stage.SETTLED]
 
     def finish(self, *, unread: bool) -> None:
-        """Settle what is left once there is nothing more to send.
-
-        Args:
-            unread: a further reply has arrived, which belongs to no command.
-        """
+        """Settle what is left; if a reply is `unread`, it belongs to no command."""
         self.trial.end()
         if unread and not self._state.closed:
             self._break("an extra reply", None, unpaired=True)
@@ -332,8 +327,6 @@ class Pipeline:
         """Return the transactions whose outcome is known, each once, in order."""
         settled, self._settled = self._settled, []
         return settled
-
-    # The end of the connection.
 
     def early_reply(self, reply: Reply) -> None:
         """Record a reply that came before the end of the group was written."""
@@ -372,11 +365,7 @@ class Pipeline:
         contradiction: bool = False,
         wrong_class: SendError | None = None,
     ) -> None:
-        """Settle every transaction, because the connection cannot be used any more.
-
-        Args:
-            command: the command whose reply was awaited, or which was to be written.
-        """
+        """Settle all, because of the command that was awaited or to be written."""
         self._state.state = State.CLOSED
         blamed = None if command is None else command.transaction
         # The commands after the content may be the reason for the break. Nothing else of

@@ -59,6 +59,7 @@ from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend._wire.tls.context import verifying
+from smtpsend.contrib._django_settings import name_settings
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
 
@@ -181,6 +182,8 @@ class EmailBackend(_Base):
             client.check(timeout=self.timeout)
         except SendError as error:
             if not isinstance(error, ConfigError):
+                if self.server is None:
+                    name_settings(error, use_ssl=self.use_ssl, use_tls=self.use_tls)
                 self._name_server(error)
             if not self.fail_silently:
                 raise

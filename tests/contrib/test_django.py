@@ -611,3 +611,26 @@ def test_the_timeout_bounds_every_step(script: Any, error: type[SendError]) -> N
         with pytest.raises(error) as caught:
             backend(server=server_for(scripted), timeout=0.3).send_messages([note()])
     assert caught.value.timed_out
+
+
+@pytest.mark.parametrize(
+    ("port", "given", "words"),
+    [
+        ("starttls", {"use_ssl": True}, "set EMAIL_USE_TLS in place of EMAIL_USE_SSL"),
+        ("implicit", {"use_tls": True}, "set EMAIL_USE_SSL in place of EMAIL_USE_TLS"),
+    ],
+)
+def test_the_other_tls(port: str, given: dict[str, Any], words: str) -> None:
+    """If the port expects the other kind of TLS, the hint names Django's settings."""
+    with ScriptedServer() as scripted:
+        backend = EmailBackend(
+            host=scripted.host,
+            port=scripted.port(port),
+            timeout=20,
+            username="a",
+            password="b",
+            **given,
+        )
+        with pytest.raises(SendError) as caught:
+            backend.open()
+    assert words in caught.value.hint
