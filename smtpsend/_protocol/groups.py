@@ -13,7 +13,6 @@ LARGEST_GROUP = 1000
 """Commands in one group before the replies are read, if one message has so many
 recipients. More would gain nothing: the replies take longer than any round trip."""
 
-_FEW_RECIPIENTS = 100
 _STARTS = (Verb.RSET, Verb.MAIL)
 
 More = Callable[[Verb | None], Transaction | None]
@@ -73,7 +72,7 @@ class Groups:
 
     def _is_one_group(self, transaction: Transaction | None) -> bool:
         """Whether all commands of a transaction may be written together."""
-        if transaction is None or len(transaction.recipients) >= _FEW_RECIPIENTS:
+        if transaction is None or len(transaction.recipients) + 3 > LARGEST_GROUP:
             return False
         kind = (transaction.by_bdat, transaction.require_all)
         known = self._one_group.get(kind)

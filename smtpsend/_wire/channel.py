@@ -16,6 +16,7 @@ from typing import cast
 from smtpsend._protocol.failures import Alert, ExtraReply, Garbage, Lost, TimedOut
 from smtpsend._protocol.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
+from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.tls.alerts import alert_of, unread_alert
 from smtpsend._wire.transcript import Transcript
@@ -80,6 +81,7 @@ class Channel(asyncio.Protocol):
         self._watcher: Callable[[], object] | None = None
         self.last_received = self._loop.time()
         self._closed = self._loop.create_future()
+        self._acknowledger = Acknowledger()
         self.transport: asyncio.Transport
         self._below: asyncio.Transport | None = None
 
@@ -90,9 +92,9 @@ class Channel(asyncio.Protocol):
 
     def set_transport(self, transport: asyncio.Transport) -> None:
         """Use `transport` from now on: the first one, or the one inside TLS."""
-        # The first transport is the one that has the socket.
         self._below = self._below or transport
         self.transport = transport
+        self._acknowledger.use(transport)
         self.reading_paused = False
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
@@ -152,6 +154,7 @@ class Channel(asyncio.Protocol):
         # A stored exception keeps this channel alive through its traceback. Drop the
         # transport, so that its 256 KiB of TLS buffers are freed.
         self.transport = self._below = _ENDED
+        self._acknowledger.use(None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -186,6 +189,7 @@ class Channel(asyncio.Protocol):
         left = until - self._loop.time()
         if left <= 0:
             raise TimedOut(what)
+        self._acknowledger.acknowledge()
         self._waiter = self._loop.create_future()
         self._wake_at(until)
         try:
