@@ -22,7 +22,8 @@ from sending import MESSAGE, WAYS, Send, envelope, server_for
 from smtpsend import AsyncClient, OAuth2, Receipt, Server
 from smtpsend._client.background import portal
 from smtpsend._model.shortage import shortage
-from smtpsend._wire import dial, threads
+from smtpsend._wire import dial
+from smtpsend._wire.callers import threads
 from smtpsend.errors import AuthError, ConnectError, Phase
 
 

@@ -171,7 +171,8 @@ def _path(host: str, username: str) -> Path:
             base = str(Path.home() / ".config")
         except RuntimeError:  # of a user without an entry in the list of users
             raise FileNotFoundError(ENOENT, "there is no home directory") from None
-    name = quote(f"{username}@{host.lower()}", safe="@")
+    # An argument of a command may hold bytes that are no text.
+    name = quote(f"{username}@{host.lower()}", safe="@", errors="surrogateescape")
     return Path(base, "smtpsend", "logins", f"{name}.json")
 
 

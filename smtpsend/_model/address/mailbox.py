@@ -85,6 +85,7 @@ _TOKEN = re.compile(
 )
 _COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
+_COMMA, _COMMA_OR_BLANK = re.compile(r"[,;]"), re.compile(r"[,;\s]")
 _ROUGHLY = re.compile(r'(?:[^<>"@]*<[^\s<>"@]+@[^\s<>"@]+>|[^\s<>"@]+@[^\s<>"@]+)')
 _JOINERS = "\u200c\u200d"
 _LONGEST_LOCAL = 64
@@ -130,8 +131,8 @@ def _mailbox(text: str) -> Mailbox:
 def holds_several(text: str) -> bool:
     """Whether a text is several addresses, with ``,`` or ``;`` or blanks between them."""
     # In "ann@x.example <ann@x.example>" the first address is a name.
-    for separator in (r"[,;]", r"[,;\s]") if "<" not in text else (r"[,;]",):
-        parts = [part.strip() for part in re.split(separator, text) if part.strip()]
+    for separator in (_COMMA,) if "<" in text else (_COMMA, _COMMA_OR_BLANK):
+        parts = [part.strip() for part in separator.split(text) if part.strip()]
         if len(parts) > 1 and all(map(_ROUGHLY.fullmatch, parts)):
             return True
     try:

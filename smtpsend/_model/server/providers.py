@@ -91,8 +91,9 @@ class Provider:
     def serves(self, host: str) -> bool:
         """Whether a host is one of this provider."""
         if "{region}" in self.host:
-            before, _, after = map(re.escape, self.host.partition("{region}"))
-            return re.fullmatch(f"{before}{_REGION.pattern}{after}", host) is not None
+            before, _, after = self.host.partition("{region}")
+            region = host.removeprefix(before).removesuffix(after)
+            return host == before + region + after and bool(_REGION.fullmatch(region))
         return host == self.host or host in self.regions.values()
 
 
