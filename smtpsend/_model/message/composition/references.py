@@ -15,7 +15,7 @@ __all__ = ["reply_headers"]
 
 _ID = re.compile(r"<[!-;=?-~]{1,990}>")
 # An id without its brackets, as some programs store it.
-_BARE = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
+_BARE = re.compile(r"[!-;=?A-~]++@[!-;=?-~]++")
 # RFC 5537 section 3.4.4 allows to leave out ids of a long list. Without a limit, the
 # header of the answer to a hostile message could be larger than servers accept.
 _MOST = 100
