@@ -140,7 +140,7 @@ def out_of_place(command: Command, transaction: Transaction, reply: Reply) -> st
         return None
     if verb is Verb.RCPT and not ended:
         return f"a recipient was accepted after MAIL was refused: {reply}"
-    if verb is Verb.BDAT and transaction.accepted:
+    if verb is Verb.BDAT:
         return f"the message was accepted after MAIL was refused: {reply}"
     return None
 

@@ -92,13 +92,17 @@ class Pipeline:
         self._settled: list[Transaction] = []  # not returned by take_settled yet
         self._any_negative = False  # a reply since the last synchronisation point
         self._point_refused = False  # the EHLO at the end of a window
+        self._doubt = (
+            ""  # why nothing more is sent, once the present group has its replies
+        )
         self._last_421: SendError | None = None  # of the last reply, if it was a 421
         self._last_was_end = False  # the last reply was that to the end of a message
         self._negative_after_end = False  # the one before it was, and it is negative
 
     def next_group(self) -> list[Command]:
         """Return the commands to be written now; none if there is nothing to send."""
-        return [] if self._state.closed else self._groups.next_group()
+        ends = self._state.closed or self._doubt
+        return [] if ends else self._groups.next_group()
 
     def written(self) -> None:
         """Record that the last octet of the group is about to be written."""
@@ -143,11 +147,7 @@ class Pipeline:
             first = not fits and not self._any_negative
             wrong_class = refusal(verb.phase, reply) if first else None
             self._break(
-                why,
-                command,
-                unpaired=True,
-                contradiction=fits,
-                wrong_class=wrong_class,
+                why, command, unpaired=True, contradiction=fits, wrong_class=wrong_class
             )
             return
         if code == 421 and transaction.stage < Stage.ENDED:
@@ -226,7 +226,7 @@ class Pipeline:
         """Go on after the last reply of a group."""
         if self.after_content and self.trial.in_doubt(transaction.mail_refused):
             # MAIL may have been refused only because it followed the content.
-            self._break("MAIL was refused after the content", None)
+            self._doubt = "MAIL was refused after the content"
             return
         self.after_content = False
         if verb is Verb.DATA and reply.code == 354:
@@ -318,8 +318,8 @@ class Pipeline:
     def finish(self, *, unread: bool) -> None:
         """Settle what is left; if a reply is `unread`, it belongs to no command."""
         self.trial.end()
-        if unread and not self._state.closed:
-            self._break("an extra reply", None, unpaired=True)
+        if (unread or self._doubt) and not self._state.closed:
+            self._break(self._doubt or "an extra reply", None, unpaired=unread)
         else:
             self._confirm()
 

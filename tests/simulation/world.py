@@ -1,4 +1,4 @@
-"""A simulated SMTP server that keeps a record of what it accepted, and has faults.
+"""A simulated SMTP server that records what it accepted, and has faults.
 
 A fault stands at a command: at its verb, and how many times the verb came by then.
 """
@@ -6,7 +6,7 @@ A fault stands at a command: at its verb, and how many times the verb came by th
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from smtpsend.errors import Reply
@@ -14,6 +14,14 @@ from smtpsend.errors import Reply
 
 OK = Reply(250, None, "ok")
 EHLO = Reply(250, None, "sink\nPIPELINING\nCHUNKING")
+GO_ON, BYE = Reply(354, None, "go on"), Reply(221, None, "bye")
+STRAY_NO, CLOSING = Reply(550, None, "stray"), Reply(421, None, "closing")
+NO, NO_RECIPIENT = Reply(550, None, "no"), Reply(550, "5.1.1", "who?")
+FULL, NO_BDAT = Reply(552, None, "full"), Reply(502, None, "no BDAT")
+NO_RSET, NO_EHLO = Reply(502, None, "no RSET"), Reply(503, None, "again?")
+TOO_MANY = Reply(452, "4.5.3", "too many recipients")
+NESTED, NO_MAIL = Reply(503, None, "nested MAIL"), Reply(503, None, "MAIL first")
+NO_RCPT, WHAT = Reply(503, None, "RCPT first"), Reply(500, "5.5.2", "what?")
 
 LOST, GARBAGE, SILENT = "lost", "garbage", "silent"
 
@@ -38,6 +46,31 @@ FAULTS = (
     "221",  # it is executed, but a 221 is the reply
 )
 
+_REFUSALS = {
+    "4yz": Reply(451, None, "4yz"),
+    "5yz": Reply(554, None, "5yz"),
+    "421": Reply(421, None, "421"),
+    "421 stays": Reply(421, None, "421 stays"),
+}
+_EXTRA_BEFORE = {"stray ok before": OK, "stray no before": STRAY_NO, "354": GO_ON}
+_EXTRA_AFTER = {
+    "stray ok after": OK,
+    "stray no after": STRAY_NO,
+    "421 unasked": CLOSING,
+}
+# The connection ends like this before the reply.
+_NO_REPLY = {
+    "drop before": LOST,
+    "drop unsaid": LOST,
+    "hang before": SILENT,
+    "hang unsaid": SILENT,
+    "garbage before": GARBAGE,
+    "garbage unsaid": GARBAGE,
+}
+_NOT_EXECUTED = {*_REFUSALS, "drop before", "hang before", "garbage before"}
+_DROP_AFTER = {"drop after", "421", "421 unasked"}
+_POINTS = {"data": 354, "ehlo": 250, "quit": 221}
+
 
 @dataclass(slots=True)
 class Rules:
@@ -58,11 +91,17 @@ class Rules:
 
     refuse: frozenset[tuple[str, int]] = frozenset()
     limit: int | None = None
-    too_many: Reply = Reply(452, "4.5.3", "too many recipients")
+    too_many: Reply = TOO_MANY
     after_content: str = "replies"
     bdat: str = "known"
     rset: bool = True
     ehlo: bool = True
+
+    @property
+    def regular(self) -> bool:
+        """Whether the server does what its EHLO announces."""
+        known = self.after_content == "replies" and self.bdat == "known"
+        return known and self.rset and self.ehlo
 
 
 @dataclass(slots=True)
@@ -74,6 +113,11 @@ class World:
         accepted: how often each message was accepted for each recipient.
         out: the replies that the client has not read; LOST, GARBAGE or SILENT at the end.
         hits: the verb that each fault came at.
+        bare: the messages with an extra reply directly in front of the reply to their
+            content, where the client had pipelined nothing after it.
+        uncounted: the messages whose replies are followed by no synchronisation point,
+            although an extra reply came among them; or with two extra replies.
+        denied: the messages that were accepted after a 421, without a reply.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -82,22 +126,33 @@ class World:
     out: deque[Reply | str] = field(default_factory=deque)
     hits: list[str] = field(default_factory=list)
     ended: bool = False
+    bare: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
     _steps: Counter[str] = field(default_factory=Counter)
     _mail: str | None = None
     _recipients: list[str] = field(default_factory=list)
+    _ends_write: bool = False  # the command is the last one of its write
+    _since_point: set[str] = field(default_factory=set)
+    _extra_since_point: int = 0
+    _said_closing: bool = False
+    _last_code: int = 0
 
-    def group(self, commands: Iterable[tuple[str, str]]) -> None:
+    @property
+    def uncounted(self) -> set[str]:
+        """See the class."""
+        return self._since_point if self._extra_since_point else set()
+
+    def group(self, commands: Sequence[tuple[str, str]]) -> None:
         """Execute commands that arrive in one write: each a verb and its argument."""
         after = ""
-        for verb, argument in commands:
-            if self.ended:
-                return
-            if after == "loses":
+        for place, (verb, argument) in enumerate(commands, 1):
+            if self.ended or after == "loses":
                 return
             if after == "closes":
                 self._end(LOST)
                 return
             refused = after == "refuses" and verb in ("mail", "rcpt", "data")
+            self._ends_write = place == len(commands)
             self._execute(verb, argument, refused=refused)
             if verb == "content":
                 after = self.rules.after_content
@@ -108,92 +163,100 @@ class World:
 
     def _execute(self, verb: str, argument: str, *, refused: bool) -> None:
         self._steps[verb] += 1
-        refused |= (verb, self._steps[verb]) in self.rules.refuse
-        reply, commit = self._reply(verb, argument, refused=refused)
-        fault = self.faults.get((verb, self._steps[verb]))
+        step = (verb, self._steps[verb])
+        reply, commit = self._reply(verb, refused=refused or step in self.rules.refuse)
+        if argument and verb in ("mail", "content", "bdat"):
+            self._since_point.add(argument)
+        fault = self.faults.get(step)
         if fault is None:
-            if commit:
-                self._commit(verb, argument)
-            elif verb == "content":
-                # Accepted or refused, the transaction is over.
-                self._mail, self._recipients = None, []
-            self.out.append(reply)
+            self._carry_out(verb, argument, commit=commit)
+            self._put(verb, reply)
         else:
             self.hits.append(verb)
             self._faulty(fault, verb, argument, reply, commit=commit)
-        if verb == "bdat" and self.rules.bdat == "commands":
-            self.out.append(Reply(500, "5.5.2", "what?"))  # the chunk
+        if verb == "bdat" and self.rules.bdat == "commands" and not self.ended:
+            self._extra(WHAT)  # the chunk
 
-    def _reply(self, verb: str, argument: str, *, refused: bool) -> tuple[Reply, bool]:
+    def _put(self, verb: str, reply: Reply) -> None:
+        self.out.append(reply)
+        self._last_code = reply.code
+        point = _POINTS.get(verb) == reply.code and not self._said_closing
+        if point and self._extra_since_point < 2:
+            self._since_point, self._extra_since_point = set(), 0
+        # What comes after it looks like a server that has not ended the session.
+        self._said_closing |= reply.code in (221, 421)
+
+    def _extra(self, reply: Reply) -> None:
+        self.out.append(reply)
+        self._last_code = reply.code
+        self._extra_since_point += 1
+
+    def _reply(self, verb: str, *, refused: bool) -> tuple[Reply, bool]:
         """The reply, and whether the command is executed."""
         rules = self.rules
-        if verb == "rset":
-            return (OK, True) if rules.rset else (Reply(502, None, "no RSET"), False)
-        if verb == "ehlo":
-            return (EHLO, True) if rules.ehlo else (Reply(503, None, "again?"), False)
-        if verb == "quit":
-            return Reply(221, None, "bye"), True
+        match verb:
+            case "rset":
+                return (OK, True) if rules.rset else (NO_RSET, False)
+            case "ehlo":
+                return (EHLO, True) if rules.ehlo else (NO_EHLO, False)
+            case "quit":
+                return BYE, True
+            case "content":
+                return (FULL, False) if refused else (OK, True)
+        return self._reply_in_order(verb, refused=refused)
+
+    def _reply_in_order(self, verb: str, *, refused: bool) -> tuple[Reply, bool]:
+        """The same for a command that is accepted only in its place."""
+        no = self._misplaced(verb)
+        if no is None and refused:
+            no = {"mail": NO, "rcpt": NO_RECIPIENT, "data": NO_RCPT, "bdat": FULL}[verb]
+        if no is not None:
+            return no, False
+        return (GO_ON if verb == "data" else OK), True
+
+    def _misplaced(self, verb: str) -> Reply | None:
+        """The refusal of a command that has no place now; None for one that has."""
+        rules, recipients = self.rules, self._recipients
         if verb == "mail":
-            if self._mail is not None:
-                return Reply(503, None, "nested MAIL"), False
-            return (Reply(550, None, "no"), False) if refused else (OK, True)
+            return None if self._mail is None else NESTED
         if verb == "rcpt":
             if self._mail is None:
-                return Reply(503, None, "MAIL first"), False
-            if rules.limit is not None and len(self._recipients) >= rules.limit:
-                return rules.too_many, False
-            return (Reply(550, "5.1.1", "who?"), False) if refused else (OK, True)
-        if verb == "data":
-            if not self._recipients or refused:
-                return Reply(503, None, "RCPT first"), False
-            return Reply(354, None, "go on"), True
+                return NO_MAIL
+            full = rules.limit is not None and len(recipients) >= rules.limit
+            return rules.too_many if full else None
         if verb == "bdat" and rules.bdat != "known":
-            return Reply(502, None, "no BDAT"), False
-        if verb == "bdat" and not self._recipients:
-            return Reply(503, None, "RCPT first"), False
-        return (Reply(552, None, "full"), False) if refused else (OK, True)
+            return NO_BDAT
+        return None if recipients else NO_RCPT
 
-    def _commit(self, verb: str, argument: str) -> None:
-        if verb in ("rset", "ehlo"):
-            self._mail, self._recipients = None, []
-        elif verb == "mail":
-            self._mail, self._recipients = argument, []
-        elif verb == "rcpt":
-            self._recipients.append(argument)
-        elif verb in ("content", "bdat"):
-            # An empty content has no message: it ends the transaction, and no more.
-            if argument and self._mail is not None:
+    def _carry_out(self, verb: str, argument: str, *, commit: bool) -> None:
+        if verb == "content" or (commit and verb in ("rset", "ehlo", "bdat")):
+            # An empty content has no message: it ends the transaction, and no more. So
+            # does the content of a refused message (RFC 5321 section 4.1.1.4).
+            if commit and argument and self._mail is not None:
                 for address in self._recipients:
-                    self.accepted[self._mail, address] += 1
+                    self.accepted[argument, address] += 1
             self._mail, self._recipients = None, []
+        elif commit and verb == "mail":
+            self._mail, self._recipients = argument, []
+        elif commit and verb == "rcpt":
+            self._recipients.append(argument)
 
     def _faulty(
         self, fault: str, verb: str, argument: str, reply: Reply, *, commit: bool
     ) -> None:
-        if fault in ("4yz", "5yz", "421", "421 stays"):
-            code = {"4yz": 451, "5yz": 554}.get(fault, 421)
-            reply, commit = Reply(code, None, fault), False
-        if fault in ("stray ok before", "stray no before"):
-            self.out.append(OK if "ok" in fault else Reply(550, None, "stray"))
-        if fault == "354":
-            self.out.append(Reply(354, None, "go on"))
-        if fault == "221":
-            reply = Reply(221, None, "bye")
-        if fault.endswith("before") and not fault.startswith("stray"):
-            commit = False
-        if commit:
-            self._commit(verb, argument)
-        elif verb == "content":
-            # Accepted or refused, the transaction is over (RFC 5321 section 4.1.1.4).
-            self._mail, self._recipients = None, []
-        ending = {"drop": LOST, "hang": SILENT, "garbage": GARBAGE}.get(fault.split()[0])
-        if ending is not None and not fault.endswith("after"):
+        if (extra := _EXTRA_BEFORE.get(fault)) is not None:
+            self._extra(extra)
+            if verb == "content" and self._ends_write:
+                self.bare.add(argument)
+        commit = commit and fault not in _NOT_EXECUTED
+        self._carry_out(verb, argument, commit=commit)
+        if (ending := _NO_REPLY.get(fault)) is not None:
+            if commit and self._last_code == 421:
+                self.denied.add(argument)
             self._end(ending)
             return
-        self.out.append(reply)
-        if fault in ("stray ok after", "stray no after"):
-            self.out.append(OK if "ok" in fault else Reply(550, None, "stray"))
-        if fault == "421 unasked":
-            self.out.append(Reply(421, None, "closing"))
-        if fault in ("drop after", "421", "421 unasked"):
+        self._put(verb, BYE if fault == "221" else _REFUSALS.get(fault, reply))
+        if (extra := _EXTRA_AFTER.get(fault)) is not None:
+            self._extra(extra)
+        if fault in _DROP_AFTER:
             self._end(LOST)
