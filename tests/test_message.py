@@ -75,7 +75,7 @@ def wire_addresses(found: Envelope, name: str) -> list[str]:
 
 def test_envelope_of_a_whole_message() -> None:
     """A complete message is on the wire, byte for byte, what policy.SMTP makes of it."""
-    message = plain("Grüße\n.\n..dots\n", Cc="c@x.y", Subject="Übung " * 20)
+    message = plain("Grüße\n.\n..dots\n", Cc="c@x.y", Subject="Übung und " * 5 + "ü")
     message.add_attachment(b"\0\1\r\n\n\r", maintype="application", subtype="x")
     message.set_boundary("the-boundary")
     found = envelope(message, None, None)
@@ -90,17 +90,18 @@ def test_envelope_of_a_whole_message() -> None:
 
 
 @pytest.mark.parametrize("line", [10, 70, 80, 200, 2000])
-def test_same_bytes_as_policy_smtp(line: int) -> None:
-    """Parsed messages keep their headers, folded or not, as policy.SMTP writes them."""
+def test_parsed_headers_are_left_as_they_are(line: int) -> None:
+    """Parsed messages keep their headers, unless a line is longer than it may be."""
     source = (
         b"From: A B <a@example.org>\r\nTo: b@example.org,\r\n\tc@x.y\r\nDate: today\r\n"
-        b"Message-ID:\r\n <x@y>\r\nX-Long: "
-        + b"word " * (line // 5)
-        + b"\r\n\r\nbody\r\n"
+        b"Message-ID: <x@y>\r\nX-Long: " + b"word " * (line // 5) + b"\r\n\r\nbody\r\n"
     )
     message = email.message_from_bytes(source, policy=policy.default)
     found = envelope(message, None, None)
-    assert found.content == message.as_bytes(policy=policy.SMTP)
+    if line < 998:
+        assert found.content == source
+    assert max(map(len, found.content.split(b"\r\n"))) <= 998
+    assert found.content.replace(b"\r\n ", b" ").split() == source.split()
     assert found.message_id == "<x@y>"
     assert found.recipients == (B, "c@x.y")
 
@@ -384,7 +385,7 @@ def test_raw_headers_of_a_parsed_message_are_written_anew_for_an_idn() -> None:
     ):
         found = envelope(message, None, None)
         assert found.recipients == ("x@xn--bcher-kva.de",)
-        assert b"\r\nTo: =?utf-8?b?SsO2cmc=?= <x@xn--bcher-kva.de>\r\n" in found.content
+        assert b"\r\nTo: =?utf-8?q?J=C3=B6rg?= <x@xn--bcher-kva.de>\r\n" in found.content
         assert not found.utf8
 
 
@@ -480,12 +481,10 @@ def test_addresses_that_newer_pythons_do_not_fold(text: str) -> None:
 
 def test_encoded_word_with_an_address_in_it() -> None:
     """An encoded word that decodes to an address and a comma never adds a recipient."""
-    text = "=?utf-8?q?evil=40x=2C?= <x@y>"
-    with pytest.raises(ConfigError):
-        envelope(plain(To=text), None, None)
-    found = envelope(compat(To=text), None, None)
-    assert found.recipients == ("x@y",)
-    assert wire_addresses(found, "To") == ["x@y"]
+    for make in (plain, compat):
+        found = envelope(make(To="=?utf-8?q?evil=40x=2C?= <x@y>"), None, None)
+        assert found.recipients == ("x@y",)
+        assert wire_addresses(found, "To") == ["x@y"]
 
 
 @pytest.mark.parametrize("make", [plain, compat])
@@ -520,19 +519,23 @@ def test_address_objects() -> None:
 
 
 def test_raw_utf8_headers_of_a_parsed_message() -> None:
-    """Raw UTF-8 headers go out as policy.SMTP writes them, and can be made ASCII."""
+    """Raw UTF-8 headers go out as they are, and can be made ASCII."""
     source = f"From: Jörg <{A}>\r\nTo: {B}\r\nSubject: Grüße\r\n\r\nhi\r\n".encode()
     for rules in (policy.default, policy.compat32):
         message = email.message_from_bytes(source, policy=rules)
         found = envelope(message, None, None)
         assert (found.sender, found.recipients) == (A, (B,))
-        as_is = message.as_bytes(policy=rules.clone(linesep="\r\n"))
-        assert found.content.startswith(as_is[: -len("\r\nhi\r\n")])
-        assert found.utf8 is found.eight_bit is not as_is.isascii()
-        again = found.seven_bit() if found.seven_bit else found.content
+        assert found.content.startswith(source[: -len("\r\nhi\r\n")])
+        assert found.utf8
+        assert found.eight_bit
+        assert found.seven_bit
+        again = found.seven_bit()
         assert again is not None
         assert again.isascii()
         assert wire_addresses(Envelope(A, (B,), again, None, False, False), "From") == [A]
+        parsed = email.message_from_bytes(again, policy=policy.default)
+        assert parsed["Subject"] == "Grüße"
+        assert parsed["From"].addresses[0].display_name == "Jörg"
 
 
 def test_raw_latin1_headers() -> None:

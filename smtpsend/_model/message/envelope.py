@@ -17,7 +17,7 @@ from smtpsend._model.message.content import (
     unfolded,
 )
 from smtpsend._model.message.headers import check_headers
-from smtpsend._model.message.identification import date_now, new_id
+from smtpsend._model.message.identification import date_now, new_id, written_id
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.message.serialize import (
@@ -183,25 +183,24 @@ def _of_object(
         message_id=message_id,
         eight_bit=eight_bit,
         utf8=_needs_utf8(sender, to, head),
-        seven_bit=_deferred_seven_bit(message, addresses, added) if eight_bit else None,
+        seven_bit=_deferred_seven_bit(message, added) if eight_bit else None,
     )
 
 
 def _deferred_seven_bit(
-    message: Message, addresses: HeaderAddresses, added: list[tuple[str, str]]
+    message: Message, added: list[tuple[str, str]]
 ) -> Callable[[], bytes | None]:
     """Make `Envelope.seven_bit` for the message as it is now.
 
     The copy is made at once, since the caller may change the message afterwards.
     """
-    wanted = addresses.as_written()
-    kept = wire_copy(message, wanted)
+    kept = wire_copy(message)
 
     def encoded() -> bytes | None:
         clone = own_copy(kept)
         for name, text in added:
             clone[name] = text
-        return seven_bit(clone, wanted)()
+        return seven_bit(clone)()
 
     return encoded
 
@@ -213,15 +212,14 @@ def _of_unusual_object(
     with typed():
         check_headers(message)
         addresses = HeaderAddresses.of(message)
-        wanted = addresses.as_written()
-        clone = wire_copy(message, wanted)
+        clone = wire_copy(message)
     if sender is None:
         sender = addresses.sender()
     to = _each_once(addresses.recipients() if recipients is None else recipients)
     with typed():
         _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
-        message_id = message_id_of(clone["Message-ID"])
-    content, head = serialize(clone, wanted)
+        message_id = message_id_of(written_id(clone))
+    content, head = serialize(clone)
     eight_bit = not content.isascii()
     return Envelope(
         sender=sender,
@@ -230,7 +228,7 @@ def _of_unusual_object(
         message_id=message_id,
         eight_bit=eight_bit,
         utf8=_needs_utf8(sender, to, head) or _utf8_inside(clone),
-        seven_bit=seven_bit(clone, wanted) if eight_bit else None,
+        seven_bit=seven_bit(clone) if eight_bit else None,
     )
 
 
