@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
 import copy
+import quopri
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +45,9 @@ def typed() -> Iterator[None]:
         what = "a lone surrogate, which is no text" if surrogate else type(error).__name__
         raise ConfigError(
             f"the message cannot be built or written: {what}",
-            hint="see whether message.as_bytes() works, and what it raises",
+            hint="give text that was decoded by the charset that it is in"
+            if surrogate
+            else "see whether message.as_bytes() works, and what it raises",
         ) from None
 
 
@@ -132,12 +137,49 @@ def seven_bit(message: Message) -> Callable[[], bytes | None]:
         if signs_itself(message) or any(map(_is_signed, message.walk())):
             return None
         try:
-            content, _ = serialize(message, seven=True)
+            with typed():
+                clone = own_copy(message)
+                encode_unlabelled(clone)
+            content, _ = serialize(clone, seven=True)
         except ConfigError:
             return None
         return content if content.isascii() else None
 
     return encoded
+
+
+def encode_unlabelled(message: Message) -> None:
+    """Encode the bodies that the generator cannot encode, because of their charset.
+
+    A transfer encoding keeps the bytes (RFC 2045 section 6), so no charset is needed.
+
+    Args:
+        message: the message, which is changed.
+    """
+    for part in message.walk():
+        text = vars(part)["_payload"]
+        if type(text) is not str or text.isascii() or _charset_known(part):
+            continue
+        data = text.encode("ascii", "surrogateescape")
+        as_text = part.get_content_maintype() == "text"
+        if as_text:
+            data = quopri.encodestring(data.replace(b"\r\n", b"\n"))
+        else:
+            data = base64.encodebytes(data)
+        del part["Content-Transfer-Encoding"]
+        encoding = "quoted-printable" if as_text else "base64"
+        part.set_raw("Content-Transfer-Encoding", encoding)
+        part.set_payload(data.decode("ascii"))
+
+
+def _charset_known(part: Message) -> bool:
+    charset = part.get_param("charset")
+    if not isinstance(charset, str) or part.get_content_maintype() != "text":
+        return False
+    try:
+        return bool(codecs.lookup(charset).encode)
+    except LookupError:
+        return False
 
 
 def signs_itself(message: Message) -> bool:
