@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from smtpsend._model.address import mailbox as address
@@ -28,6 +28,7 @@ from smtpsend._model.message import envelope as model
 from smtpsend._model.message.compose import compose
 from smtpsend._model.message.content import crlf, ended, fields, from_usual_bytes
 from smtpsend._model.message.envelope import Envelope, envelope
+from smtpsend._model.message.folding.encoded_words import reads_otherwise
 from smtpsend._model.message.headers import ADDRESS_HEADERS, mailbox_text
 from smtpsend._model.message.identification import date_now
 from smtpsend._model.message.serialize_fast import serialize_fast
@@ -392,7 +393,9 @@ def test_short_way_and_long_way(message: Message, given_: tuple[Any, Any]) -> No
 # What the standard library's folding does wrong, so that its bytes are not ours: encoded
 # words (see test_folding.py), ASCII values by RFC 2231, a fold right after the name or
 # before white space, which readers misread.
-KNOWN = re.compile(rb"=\?|us-ascii''|\A[^:]*: *\r\n|\r\n(?: [ \t]|\t)|[ \t]\r\n\Z")
+KNOWN = re.compile(
+    rb"=\?|\A[^:]*:  |us-ascii''|\A[^:]*: *\r\n|\r\n(?: [ \t]|\t)|[ \t]\r\n\Z"
+)
 
 
 @MANY
@@ -783,6 +786,8 @@ def test_compose_and_the_standard_library(
     given_: dict[str, Any], own: policy.Policy[Any]
 ) -> None:
     """What compose() makes prints, folds and reads as what is made by hand."""
+    # Blanks at the ends of a subject, and what looks encoded in it, are kept by compose().
+    assume(not reads_otherwise(given_.get("subject", "")))
     given_ = {
         k: v for k, v in given_.items() if k != "inline" or (v and "html" in given_)
     }

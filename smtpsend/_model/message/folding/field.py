@@ -325,7 +325,9 @@ def _of_object(to: WirePolicy, name: str, value: Any) -> str:
         return _of_text(to, name, text)
     if len(name) + 2 + len(text) <= to.width and text.isascii():
         return f"{name}: {text}\r\n"
-    before = getattr(value, "content_disposition", None) or value.content_type
+    names = ("content_disposition", "content_type")
+    found = (getattr(value, one, None) for one in names)
+    before = next(filter(None, found), "")
     return fold_parameters(name, str(before), parameters.items(), to.width, utf8=to.utf8)
 
 
