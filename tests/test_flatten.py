@@ -786,7 +786,7 @@ def test_compose_and_the_standard_library(
     given_: dict[str, Any], own: policy.Policy[Any]
 ) -> None:
     """What compose() makes prints, folds and reads as what is made by hand."""
-    # Blanks at the ends of a subject, and what looks encoded in it, are kept by compose().
+    # compose() keeps blanks at the ends of a subject, and what looks encoded in it.
     assume(not reads_otherwise(given_.get("subject", "")))
     given_ = {
         k: v for k, v in given_.items() if k != "inline" or (v and "html" in given_)
