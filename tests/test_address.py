@@ -15,7 +15,8 @@ from smtpsend._model.address.mailbox import (
     mailbox,
     mailboxes,
 )
-from smtpsend._model.message.headers import address_list, mailbox_text
+from smtpsend._model.message.folding.addresses import address_list
+from smtpsend._model.message.headers import mailbox_text
 from smtpsend.errors import ConfigError
 
 
@@ -48,7 +49,7 @@ ORACLE = re.compile(
 def oracle(text: str) -> bool:
     """Whether a bare ASCII addr-spec is one, by the regular expression above."""
     match = ORACLE.fullmatch(text)
-    return match is not None and len(match[1]) <= 64 and len(match[2]) <= 253
+    return match is not None and len(match[0]) <= 900 and len(match[2]) <= 253
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def oracle(text: str) -> bool:
         ("a@faß.de", "", "a@xn--fa-hia.de"),
         ("jörg@x.y", "", "jörg@x.y"),
         ("x" * 64 + "@x.y", "", "x" * 64 + "@x.y"),
+        ("x" * 300 + "@x.y", "", "x" * 300 + "@x.y"),
         ("a@" + "b" * 63 + ".c", "", "a@" + "b" * 63 + ".c"),
     ],
 )
@@ -117,9 +119,9 @@ MALFORMED = [
     "a@b-.c",
     "a@" + "b" * 64 + ".c",
     "a@" + ".".join(["b" * 60] * 5),
-    "x" * 65 + "@x.y",
-    "ü" * 33 + "@x.y",
-    "x" * 60 + "@" + ".".join(["b" * 60] * 4),
+    "x" * 900 + "@x.y",
+    "ü" * 450 + "@x.y",
+    "x" * 700 + "@" + ".".join(["b" * 60] * 4),
     ".a@b",
     "a.@b",
     "a..b@c",
@@ -252,7 +254,7 @@ def test_round_trip(local: str, domain: str, display: str) -> None:
     """A mailbox written as text, and as a folded header, is read as the same mailbox."""
     box = Mailbox(display, local, domain)
     assert mailbox(mailbox_text(box)) == box
-    folded = address_list("To", groups(mailbox_text(box))).decode()
+    folded = address_list("To", groups(mailbox_text(box)))
     assert [b.address for b in mailboxes(folded[3:-2])] == [box.address]
     assert all(line.strip() and len(line) <= 998 for line in folded[:-2].split("\r\n"))
 
@@ -261,7 +263,7 @@ def test_round_trip(local: str, domain: str, display: str) -> None:
 def test_list_round_trip(parts: list[tuple[str, str, str]]) -> None:
     """Many mailboxes in one folded header come back each and in order."""
     boxes = [Mailbox(display, local, domain) for local, domain, display in parts]
-    folded = address_list("Cc", groups(", ".join(map(mailbox_text, boxes)))).decode()
+    folded = address_list("Cc", groups(", ".join(map(mailbox_text, boxes))))
     assert [b.address for b in mailboxes(folded[3:-2])] == [b.address for b in boxes]
 
 

@@ -42,7 +42,7 @@ from smtpsend._model.address import mailbox as address
 from smtpsend._model.address.plain import plain_mailboxes
 from smtpsend._model.message import envelope as model
 from smtpsend._model.message.compose import compose
-from smtpsend._model.message.content import crlf, ended, from_usual_bytes
+from smtpsend._model.message.content import crlf, ended, fields, from_usual_bytes
 from smtpsend._model.message.envelope import Envelope, envelope
 from smtpsend._model.message.headers import ADDRESS_HEADERS
 from smtpsend._model.message.identification import date_now
@@ -61,17 +61,26 @@ def test_short_way_and_long_way(message: Message, given_: tuple[Any, Any]) -> No
     agreed(message, *given_)
 
 
+# What the standard library's folding does wrong, so that its bytes are not ours: encoded
+# words (see test_folding.py), ASCII values by RFC 2231, a fold right after the name or
+# before white space, which readers misread.
+KNOWN = re.compile(
+    rb"=\?|\A[^:]*:  |us-ascii''|\A[^:]*: *\r\n|\r\n(?: [ \t]|\t)|[ \t]\r\n\Z"
+)
+
+
 @MANY
 @given(st.lists(headers, max_size=3), bodies, policies)
 def test_the_standard_library_says_the_same(
     more: list[tuple[str, str]], body: str, own: policy.Policy[Any]
 ) -> None:
-    """What is sent is what the message's own policy writes, with CRLF."""
+    """Where the standard library is right, its bytes are ours, header by header."""
     message = EmailMessage(own)
     for header in [("From", A), ("To", B), ("Date", DATE), ("Message-ID", ID)]:
         message[header[0]] = header[1]
     for header in more:
-        if header[0].lower() not in ADDRESS_HEADERS:  # these are repaired
+        # These are repaired, and repeated ones made one.
+        if header[0].lower() not in ADDRESS_HEADERS and header[0] not in message:
             put(message, header, 3)
     try:
         message.set_content(body)
@@ -80,7 +89,15 @@ def test_the_standard_library_says_the_same(
         return
     found, _ = agreed(message, A, [B])
     if isinstance(found, Envelope):
-        assert found.content == ended(crlf(expected))
+        expected = ended(crlf(expected))
+        ours, theirs = (list(fields(text)) for text in (found.content, expected))
+        assert [f.name for f in ours] == [f.name for f in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            written = found.content[one.start : one.end]
+            if not KNOWN.search(expected[other.start : other.end]):
+                assert written == expected[other.start : other.end]
+        rest, standard = ours[-1].end, theirs[-1].end
+        assert found.content[rest:] == expected[standard:]
 
 
 def small(**headers: str) -> EmailMessage:

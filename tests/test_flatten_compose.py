@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from typing import Any
 from unittest import mock
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from random_messages import (
     DATE,
@@ -30,6 +30,7 @@ from random_messages import (
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.message import compose as compose_module
 from smtpsend._model.message.compose import compose
+from smtpsend._model.message.folding.encoded_words import reads_otherwise
 from smtpsend._model.message.headers import mailbox_text
 from smtpsend.errors import ConfigError
 
@@ -131,6 +132,8 @@ def test_compose_and_the_standard_library(
     given_: dict[str, Any], own: policy.Policy[Any]
 ) -> None:
     """What compose() makes prints, folds and reads as what is made by hand."""
+    # compose() keeps blanks at the ends of a subject, and what looks encoded in it.
+    assume(not reads_otherwise(given_.get("subject", "")))
     given_ = {
         k: v for k, v in given_.items() if k != "inline" or (v and "html" in given_)
     }

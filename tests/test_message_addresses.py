@@ -88,7 +88,7 @@ def test_raw_headers_of_a_parsed_message_are_written_anew_for_an_idn() -> None:
     ):
         found = envelope(message, None, None)
         assert found.recipients == ("x@xn--bcher-kva.de",)
-        assert b"\r\nTo: =?utf-8?b?SsO2cmc=?= <x@xn--bcher-kva.de>\r\n" in found.content
+        assert b"\r\nTo: =?utf-8?q?J=C3=B6rg?= <x@xn--bcher-kva.de>\r\n" in found.content
         assert not found.utf8
 
 
@@ -184,12 +184,10 @@ def test_addresses_that_newer_pythons_do_not_fold(text: str) -> None:
 
 def test_encoded_word_with_an_address_in_it() -> None:
     """An encoded word that decodes to an address and a comma never adds a recipient."""
-    text = "=?utf-8?q?evil=40x=2C?= <x@y>"
-    with pytest.raises(ConfigError):
-        envelope(plain(To=text), None, None)
-    found = envelope(compat(To=text), None, None)
-    assert found.recipients == ("x@y",)
-    assert wire_addresses(found, "To") == ["x@y"]
+    for make in (plain, compat):
+        found = envelope(make(To="=?utf-8?q?evil=40x=2C?= <x@y>"), None, None)
+        assert found.recipients == ("x@y",)
+        assert wire_addresses(found, "To") == ["x@y"]
 
 
 @pytest.mark.parametrize("make", [plain, compat])
@@ -224,19 +222,23 @@ def test_address_objects() -> None:
 
 
 def test_raw_utf8_headers_of_a_parsed_message() -> None:
-    """Raw UTF-8 headers go out as policy.SMTP writes them, and can be made ASCII."""
+    """Raw UTF-8 headers go out as they are, and can be made ASCII."""
     source = f"From: Jörg <{A}>\r\nTo: {B}\r\nSubject: Grüße\r\n\r\nhi\r\n".encode()
     for rules in (policy.default, policy.compat32):
         message = email.message_from_bytes(source, policy=rules)
         found = envelope(message, None, None)
         assert (found.sender, found.recipients) == (A, (B,))
-        as_is = message.as_bytes(policy=rules.clone(linesep="\r\n"))
-        assert found.content.startswith(as_is[: -len("\r\nhi\r\n")])
-        assert found.utf8 is found.eight_bit is not as_is.isascii()
-        again = found.seven_bit() if found.seven_bit else found.content
+        assert found.content.startswith(source[: -len("\r\nhi\r\n")])
+        assert found.utf8
+        assert found.eight_bit
+        assert found.seven_bit
+        again = found.seven_bit()
         assert again is not None
         assert again.isascii()
         assert wire_addresses(Envelope(A, (B,), again, None, False, False), "From") == [A]
+        parsed = email.message_from_bytes(again, policy=policy.default)
+        assert parsed["Subject"] == "Grüße"
+        assert parsed["From"].addresses[0].display_name == "Jörg"
 
 
 def test_raw_latin1_headers() -> None:

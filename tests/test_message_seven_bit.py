@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 from collections.abc import Callable
+from email import policy
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
 
@@ -51,19 +52,34 @@ def test_seven_bit_adds_the_encoding_header() -> None:
 
 
 def test_seven_bit_impossible() -> None:
-    """Where 8-bit content has no charset, or is signed, there is no ASCII form."""
+    """What is signed has no ASCII form: neither a part, nor a whole message by DKIM."""
     source = f"From: {A}\r\nTo: {B}\r\n".encode()
-    unknown = source + b"Content-Type: application/x\r\n\r\n\xff\r\n"
-    signed = source + (
+    part = source + (
         b"Content-Type: multipart/signed; boundary=x\r\n\r\n--x\r\n"
         b"Content-Type: text/plain; charset=utf-8\r\n"
         b"Content-Transfer-Encoding: 8bit\r\n\r\n\xc3\xbc\r\n--x--\r\n"
     )
-    for content in (unknown, signed):
+    whole = b"DKIM-Signature: v=1\r\n" + source + b"\r\n\xc3\xbc\r\n"
+    for content in (part, whole):
         found = envelope(email.message_from_bytes(content), None, None)
         assert found.eight_bit
         assert found.seven_bit is not None
         assert found.seven_bit() is None
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "text/plain; charset=x", "image/x"])
+def test_seven_bit_without_a_charset(kind: str) -> None:
+    """Where no charset is known, the bytes are encoded as they are."""
+    head = f"From: {A}\r\nTo: {B}\r\n" + (f"Content-Type: {kind}\r\n" if kind else "")
+    source = f"{head}\r\ncaf\xe9\r\n".encode("latin-1")
+    for rules in (policy.default, policy.compat32):
+        found = envelope(email.message_from_bytes(source, policy=rules), None, None)
+        assert found.seven_bit is not None
+        again = found.seven_bit()
+        assert again is not None
+        assert again.isascii()
+        body = email.message_from_bytes(again).get_payload(decode=True)
+        assert body.replace(b"\r\n", b"\n") == b"caf\xe9\n"  # type: ignore[union-attr]
 
 
 def test_seven_bit_is_for_eight_bit_objects_only() -> None:

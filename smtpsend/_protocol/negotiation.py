@@ -33,23 +33,15 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
         Rejected: the server lacks an extension that the message needs, or the message is
             larger than its SIZE; `reply` is None, because no command was sent.
     """
-    content, eight_bit = envelope.content, envelope.eight_bit
-    if envelope.utf8 and "SMTPUTF8" not in extensions:
+    content, eight_bit, utf8 = envelope.content, envelope.eight_bit, envelope.utf8
+    if utf8 and "SMTPUTF8" not in extensions:
         # RFC 6531 section 3.2
-        raise unsupported(
-            "an address is not ASCII, and the server does not offer SMTPUTF8",
-            "write the address in ASCII, or use a server with SMTPUTF8",
-        )
-    if eight_bit and "8BITMIME" not in extensions:
+        content = _without_utf8(envelope)
+        eight_bit = utf8 = False
+    elif eight_bit and "8BITMIME" not in extensions:
         # RFC 6152 section 3: without 8BITMIME, 8-bit content is encoded or not sent.
-        encoded = _seven_bit(envelope)
-        if encoded is None:
-            raise unsupported(
-                "the message holds 8-bit bytes, and the server does not offer 8BITMIME",
-                "give an EmailMessage, which can be encoded anew, or encode the "
-                "message as quoted-printable or base64",
-            )
-        content, eight_bit = encoded, False
+        content = _without_eight_bit(envelope)
+        eight_bit = False
     limit = extensions.size_limit
     if limit is not None and len(content) > limit:
         # RFC 1870 section 6.1
@@ -63,7 +55,7 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
         line += f" SIZE={len(content)}"
     if eight_bit:
         line += " BODY=8BITMIME"
-    if envelope.utf8:
+    if utf8:
         line += " SMTPUTF8"
     return Negotiated(f"{line}\r\n".encode(), content)
 
@@ -71,6 +63,45 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
 def unsupported(text: str, hint: str) -> Rejected:
     """The error of a message that needs an extension which the server does not offer."""
     return Rejected(text, phase=Phase.MAIL, event=Event.REFUSED, hint=hint)
+
+
+def _without_utf8(envelope: Envelope) -> bytes:
+    """The content for a server without SMTPUTF8: only headers can be encoded."""
+    if not all(map(str.isascii, (envelope.sender, *envelope.recipients))):
+        raise unsupported(
+            "an address is not ASCII, and the server does not offer SMTPUTF8",
+            "write the address in ASCII, or use a server with SMTPUTF8",
+        )
+    encoded = _seven_bit(envelope)
+    if encoded is None:
+        raise unsupported(
+            "the headers hold UTF-8, and the server does not offer SMTPUTF8",
+            _SIGNED_OR_ADDRESS
+            if envelope.seven_bit
+            else "give a message object, whose headers can be encoded, or encode them "
+            "(RFC 2047)",
+        )
+    return encoded
+
+
+def _without_eight_bit(envelope: Envelope) -> bytes:
+    """The content for a server without 8BITMIME."""
+    encoded = _seven_bit(envelope)
+    if encoded is None:
+        raise unsupported(
+            "the message holds 8-bit bytes, and the server does not offer 8BITMIME",
+            _SIGNED_OR_ADDRESS
+            if envelope.seven_bit
+            else "give an EmailMessage, which can be encoded anew, or encode the "
+            "message as quoted-printable or base64",
+        )
+    return encoded
+
+
+_SIGNED_OR_ADDRESS = (
+    "it cannot be encoded anew, because it is signed or an address in a header is not "
+    "ASCII: use another server, or encode what is signed before it is signed"
+)
 
 
 def _seven_bit(envelope: Envelope) -> bytes | None:

@@ -18,7 +18,7 @@ from smtpsend._model.message.content import (
     unfolded,
 )
 from smtpsend._model.message.headers import check_headers
-from smtpsend._model.message.identification import date_now, new_id
+from smtpsend._model.message.identification import date_now, new_id, written_id
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.message.serialize import (
@@ -52,6 +52,7 @@ class Envelope:
             8BITMIME; it returns None if that is not possible. This content needs no
             SMTPUTF8 either, though an address still may. None unless the message is an
             object and `eight_bit` is True.
+        utf8_headers: the headers, those of parts included, hold UTF-8.
     """
 
     sender: str
@@ -63,6 +64,7 @@ class Envelope:
     seven_bit: Callable[[], bytes | None] | None = field(
         default=None, repr=False, compare=False
     )
+    utf8_headers: bool = field(default=False, repr=False, compare=False)
 
 
 def envelope(
@@ -155,7 +157,8 @@ def _of_bytes(message: bytes, sender: str, recipients: list[Mailbox]) -> Envelop
         content=content,
         message_id=message_id_of(unfolded(message_id)),
         eight_bit=not content.isascii(),
-        utf8=_needs_utf8(sender, to, head),
+        utf8=_addressed_in_utf8(sender, to) or _holds_utf8(head),
+        utf8_headers=_holds_utf8(head),
     )
 
 
@@ -182,26 +185,26 @@ def _of_object(
         content=content,
         message_id=message_id,
         eight_bit=eight_bit,
-        utf8=_needs_utf8(sender, to, head),
-        seven_bit=_deferred_seven_bit(message, addresses, added) if eight_bit else None,
+        utf8=_addressed_in_utf8(sender, to) or _holds_utf8(head),
+        utf8_headers=_holds_utf8(head),
+        seven_bit=_deferred_seven_bit(message, added) if eight_bit else None,
     )
 
 
 def _deferred_seven_bit(
-    message: Message, addresses: HeaderAddresses, added: list[tuple[str, str]]
+    message: Message, added: list[tuple[str, str]]
 ) -> Callable[[], bytes | None]:
     """Make `Envelope.seven_bit` for the message as it is now.
 
     The copy is made at once, since the caller may change the message afterwards.
     """
-    wanted = addresses.as_written()
-    kept = wire_copy(message, wanted)
+    kept = wire_copy(message)
 
     def encoded() -> bytes | None:
         clone = own_copy(kept)
         for name, text in added:
             clone[name] = text
-        return seven_bit(clone, wanted)()
+        return seven_bit(clone)()
 
     return encoded
 
@@ -213,15 +216,15 @@ def _of_unusual_object(
     with typed():
         check_headers(message)
         addresses = HeaderAddresses.of(message)
-        wanted = addresses.as_written()
-        clone = wire_copy(message, wanted)
+        clone = wire_copy(message)
     if sender is None:
         sender = addresses.sender()
     to = _each_once(addresses.recipients() if recipients is None else recipients)
     with typed():
         _complete(clone, addresses.domain() or sender.rpartition("@")[2] or "localhost")
-        message_id = message_id_of(clone["Message-ID"])
-    content, head = serialize(clone, wanted)
+        message_id = message_id_of(written_id(clone))
+    content, head = serialize(clone)
+    utf8_headers = _holds_utf8(head) or _utf8_inside(clone)
     eight_bit = not content.isascii()
     return Envelope(
         sender=sender,
@@ -229,8 +232,9 @@ def _of_unusual_object(
         content=content,
         message_id=message_id,
         eight_bit=eight_bit,
-        utf8=_needs_utf8(sender, to, head) or _utf8_inside(clone),
-        seven_bit=seven_bit(clone, wanted) if eight_bit else None,
+        utf8=_addressed_in_utf8(sender, to) or utf8_headers,
+        utf8_headers=utf8_headers,
+        seven_bit=seven_bit(clone) if eight_bit else None,
     )
 
 
@@ -249,9 +253,11 @@ def _utf8_inside(message: Message) -> bool:
     )
 
 
-def _needs_utf8(sender: str, recipients: tuple[str, ...], head: bytes) -> bool:
-    if not sender.isascii() or not all(map(str.isascii, recipients)):
-        return True
+def _addressed_in_utf8(sender: str, recipients: tuple[str, ...]) -> bool:
+    return not sender.isascii() or not all(map(str.isascii, recipients))
+
+
+def _holds_utf8(head: bytes) -> bool:
     if head.isascii():
         return False
     try:
@@ -277,6 +283,6 @@ def redirected(given: Envelope, address: str) -> Envelope:
         given,
         recipients=(address,),
         content=header + given.content,
-        utf8=given.utf8 or not address.isascii(),
+        utf8=given.utf8_headers or _addressed_in_utf8(given.sender, (address,)),
         seven_bit=seven_bit if encoded is not None else None,
     )

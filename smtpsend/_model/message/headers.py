@@ -1,39 +1,39 @@
 """The headers of a message object: no injected header, no changed address.
 
-The standard library's parser repairs malformed addresses, and its folding has written
-addresses that differ from the ones given (CVE-2023-27043, CVE-2025-1795). So this module
-reads the addresses from the original text by our own parser. If the folded form of an
-address header names other addresses, `address_list` writes the header instead.
+The standard library's parser repairs malformed addresses (CVE-2023-27043). So this module
+reads the addresses from the original text by our own parser.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from email.errors import InvalidHeaderDefect, NonASCIILocalPartDefect
+from collections.abc import Iterator
+from email.errors import InvalidHeaderDefect
 from email.header import Header
 from email.headerregistry import BaseHeader
 from email.message import Message
-from email.policy import SMTPUTF8
+from typing import Any
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.address.mailbox import Group, Mailbox, groups
-from smtpsend._model.message.content import fields, unfolded
+from smtpsend._model.message.content import unfolded
+from smtpsend._model.message.folding.addresses import quoted_phrase
+from smtpsend._model.message.folding.encoded_words import encode_word, raw_bytes_in
 from smtpsend.errors import ConfigError
 
 
 __all__ = [
     "ADDRESS_HEADERS",
+    "FREE_TEXT",
     "NEVER_SENT",
-    "address_list",
     "addresses_and_text",
     "addresses_of",
     "check_header",
     "check_headers",
-    "check_once",
-    "foldable",
+    "idn_in",
     "mailbox_text",
     "names_addresses",
+    "unfolded_text",
 ]
 
 ADDRESS_HEADERS = frozenset(
@@ -41,28 +41,28 @@ ADDRESS_HEADERS = frozenset(
     for prefix in ("", "resent-")
     for name in ("from", "sender", "to", "cc", "bcc", "reply-to")
 )
-# The headers that a message has at most once (RFC 5322 section 3.6; RFC 2045 section 4).
-# Several Bcc headers are allowed here, since none is sent.
-_ONCE = frozenset(
-    {"date", "from", "sender", "reply-to", "to", "cc", "subject", "message-id"}
-    | {"in-reply-to", "references", "mime-version"}
-    | {"content-type", "content-transfer-encoding"}
-)
+# What people read, so that each blank of it counts.
+FREE_TEXT = frozenset({"subject", "comments", "content-description"})
 NEVER_SENT = frozenset({"bcc", "resent-bcc"})
 _NAME = re.compile(r"[!-9;-~]+")
 _FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
+_FOLD_BEFORE = re.compile(r"(?:\r\n|\r|\n)(?=[ \t])")
 # NUL, and the line breaks: all that str.splitlines recognises, since `email` folds by it.
 _BREAK = re.compile("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
-_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
-# Only from the start of a word on: from each of its characters would take quadratic time.
-_SPEC = re.compile(r'(?<![^\s<>(),;:"@])[^\s<>(),;:"@]++@[^\s<>(),;:"@]++')
-_WIDTH = 76
+# The defects of encoded words in places where many mailers write them. The parser reports
+# repairs, such as a ">" that it added, by the same class.
+_ENCODED_OTHERWISE = frozenset(
+    {
+        "encoded word inside quoted string",
+        "missing trailing whitespace after encoded-word",
+        "missing whitespace before encoded word",
+    }
+)
 _QUOTE = (
     "write addresses as user@host, and quote names that hold any of ()<>[]:;@, as "
     "email.utils.formataddr does"
 )
-_AS_WRITTEN = SMTPUTF8.clone(max_line_length=0)
 
 
 def check_header(name: object, value: object) -> None:
@@ -86,51 +86,15 @@ def check_header(name: object, value: object) -> None:
         )
 
 
-def check_once(names: Sequence[str]) -> None:
-    """Refuse a header that a message has twice, though it may have it once only.
-
-    ``message["To"] = ...`` adds a header to an object of the older kind that has one, and
-    large providers refuse a message with two.
-
-    Args:
-        names: the names of the headers of the message, in lower case.
-
-    Raises:
-        ConfigError: one of them may stand in a message only once (RFC 5322 section 3.6).
-    """
-    if len({*names}) == len(names):
-        return
-    for name in names:
-        if name in _ONCE and names.count(name) > 1:
-            title = name.title().replace("Id", "ID").replace("Mime", "MIME")
-            raise ConfigError(
-                f"the message has {names.count(name)} headers {title}, not one",
-                hint=f"put all into one, or del message[{title!r}] before it is set "
-                "again; a message from elsewhere can be given as bytes, which are sent "
-                "as they are",
-            )
-
-
 def check_headers(message: Message) -> None:
-    """Check each header of each part, as it was set and as it will be folded.
+    """Check each header of each part, as it was set.
 
     Raises:
-        ConfigError: a header is unsafe, or stands twice where it may stand once.
+        ConfigError: a header is unsafe.
     """
-    check_once([str(name).lower() for name, _ in message.raw_items()])
-    policy = message.policy.clone(linesep="\r\n")
     for part in message.walk():
         for name, value in part.raw_items():
             check_header(name, value)
-            if part is not message:  # `serialize` checks those of the message itself
-                folded = policy.fold_binary(name, value)
-                found = next(fields(folded), None)
-                crlf_less = folded.replace(b"\r\n", b"")
-                if found is None or found.end != len(folded) or b"\r" in crlf_less:
-                    raise ConfigError(
-                        f"the header {shown(name)} of a part would not stay one header",
-                        hint="look for line breaks in it, encoded ones too",
-                    )
 
 
 def addresses_of(value: object) -> list[Group]:
@@ -142,75 +106,100 @@ def addresses_of(value: object) -> list[Group]:
     Raises:
         ConfigError: an address is malformed.
     """
-    if isinstance(value, BaseHeader):
-        return addresses_and_text(value)[0]
-    if isinstance(value, Header):
-        return groups(str(value))
-    text = str(value)
-    if text.isascii():
-        return groups(_FOLD.sub(" ", text) if "\n" in text else text)
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    found = groups(_FOLD.sub(" ", text))
-    if any("\ufffd" in address for address in _addresses(found)):
-        raise ConfigError(
-            "an address holds bytes that are not UTF-8",
-            hint="write it in UTF-8, which a server with SMTPUTF8 (RFC 6531) accepts",
-        )
-    return found
+    return addresses_and_text(value)[0]
 
 
-def addresses_and_text(value: BaseHeader) -> tuple[list[Group], str | None]:
-    """Read the addresses of a header object.
-
-    The object does not keep its original text. A parse that repaired something, or that
-    decoded an encoded word into an address, is found by the object's defects, or by a
-    difference between its folded and its printed text. If only the folded text cannot be
-    parsed (an encoded word in a name was decoded without the quotes that it then needs),
-    the printed text is used, provided that the folded text holds the same addresses.
+def addresses_and_text(value: object) -> tuple[list[Group], str | None]:
+    """Read the addresses of a header, and the text that they stand in.
 
     Returns:
-        The addresses; and the header folded without a limit to the length of a line, or
-        None if this text cannot be parsed.
+        The addresses; and the text, unfolded, or None if it is not known which of its
+        words are encoded.
 
     Raises:
-        ConfigError: an address was malformed.
+        ConfigError: an address is malformed.
     """
-    defects = {type(defect) for defect in value.defects} - {NonASCIILocalPartDefect}
-    if InvalidHeaderDefect in defects:
-        raise _malformed(value)
-    whole = _unlimited(value)
-    folded = whole.partition(":")[2].removesuffix("\r\n").strip(" ")
+    if isinstance(value, BaseHeader):
+        return _of_object(value)
+    if isinstance(value, Header):
+        return groups(str(value)), None
+    text = unfolded_text(str(value))
+    if raw_bytes_in(text):
+        found = groups(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        if any("\ufffd" in address for address in _addresses(found)):
+            raise ConfigError(
+                "an address holds bytes that are not UTF-8",
+                hint="write it in UTF-8, which a server with SMTPUTF8 (RFC 6531) accepts",
+            )
+        return found, text
+    return groups(text), text
+
+
+def _of_object(value: BaseHeader) -> tuple[list[Group], str]:
+    """Read the addresses of a header object.
+
+    The object does not keep its original text. Its parse tree does, but for encoded
+    words, which are decoded: "a=2C_b" of a name becomes a comma, without quotes. If the
+    text of the tree does not name the addresses that the object names, it is made again
+    with quotes around such words.
+    """
     printed = _parsed(str(value))
-    written = printed if folded == value else _parsed(folded)
-    if printed is None or written is None:
-        found = printed or written
-        if (
-            found is None
-            or defects
-            or not (written or _all_in_text(value, folded, found))
-        ):
-            raise _malformed(value)
-        return found, whole if written else None
-    if _addresses(printed) != _addresses(written):
-        raise _malformed(value)
-    # The printed text lacks the comments.
-    return written, whole
-
-
-def _unlimited(value: BaseHeader) -> str:
-    """Fold a header object without a limit to the length of a line."""
     tree = getattr(value, "_parse_tree", None)
-    if tree and type(value).fold is BaseHeader.fold:
-        # Without a limit ASCII fits into one line, and a header that fits is folded to
-        # the text of its parse tree. To use this text directly saves half of the time.
+    if printed is not None and tree is not None:
+        wanted = _addresses(printed)
+        invalid = [d for d in value.defects if type(d) is InvalidHeaderDefect]
         text = str(tree)
-        if text.isascii() and text.isprintable():
-            return f"{value.name}: {text}\r\n"
-    return value.fold(policy=_AS_WRITTEN)
+        found = None if invalid else printed if text == value else _parsed(text)
+        if all(str(defect) in _ENCODED_OTHERWISE for defect in invalid) and (
+            found is None or _addresses(found) != wanted
+        ):
+            text = _written(tree)
+            found = _parsed(text)
+        if found is not None and _addresses(found) == wanted:
+            return found, text
+    raise ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
 
 
-def _malformed(value: BaseHeader) -> ConfigError:
-    return ConfigError(f"malformed address: {shown(str(value))}", hint=_QUOTE)
+def _written(tree: Any) -> str:
+    """The text of a parse tree, with quotes around the encoded words of names.
+
+    An encoded word anywhere else stays one, so that it makes the address malformed.
+    """
+    text, last_encoded = "", ""
+    for is_encoded, piece in _pieces(tree, in_name=False):
+        if not is_encoded and last_encoded and not piece.strip(" \t"):
+            continue  # RFC 2047 section 6.2: no white space between encoded words
+        if is_encoded:
+            last_encoded += piece
+            continue
+        if last_encoded:
+            text += f"{_as_quoted(last_encoded)} "
+            last_encoded = ""
+        text += piece
+    return text + (_as_quoted(last_encoded) if last_encoded else "")
+
+
+def _pieces(token: Any, *, in_name: bool) -> Iterator[tuple[bool, str]]:
+    """Yield the pieces of a parse tree, and whether each is an encoded word of a name."""
+    kind = token.token_type
+    if not isinstance(token, list) or kind == "comment":
+        yield False, str(token)
+    elif kind == "encoded-word":
+        yield in_name, str(token) if in_name else encode_word(str(token))
+    elif kind == "bare-quoted-string" and in_name:
+        yield False, str(token)
+    elif kind == "bare-quoted-string":
+        inside = "".join(
+            piece for part in token for _, piece in _pieces(part, in_name=False)
+        )
+        yield False, _as_quoted(inside)
+    else:
+        for part in token:
+            yield from _pieces(part, in_name=in_name or kind == "display-name")
+
+
+def _as_quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 def _parsed(text: str) -> list[Group] | None:
@@ -220,92 +209,36 @@ def _parsed(text: str) -> list[Group] | None:
         return None
 
 
-def _all_in_text(printed: str, folded: str, found: list[Group]) -> bool:
-    """Whether the folded text, too, holds each of the addresses found, unbroken."""
-    specs = _SPEC.findall(printed)
-    return len(specs) == len(_addresses(found)) and {*specs} <= {*_SPEC.findall(folded)}
+def unfolded_text(value: str) -> str:
+    """Unfold a str; bytes in it that are UTF-8 become the text that they mean."""
+    text = _FOLD_BEFORE.sub("", value) if "\n" in value or "\r" in value else value
+    if raw_bytes_in(text):
+        try:
+            return text.encode("utf-8", "surrogateescape").decode()
+        except UnicodeDecodeError:  # another charset, which is not known
+            return text
+    return text
 
 
-def foldable(value: object, wanted: list[Group]) -> bool:
-    """Whether the standard library can fold a header with these addresses."""
-    if not _addresses_ascii(wanted):
-        return False
-    text = str(value)
-    return text.isascii() or not _IDN.search(text)
+def idn_in(text: str) -> bool:
+    """Whether `text` has an address in a domain that is not ASCII."""
+    return not text.isascii() and _IDN.search(text) is not None
 
 
 def names_addresses(value: bytes, wanted: list[Group]) -> bool:
     """Whether a folded field names exactly the addresses wanted, with ASCII domains."""
     text = unfolded(value)
-    if _IDN.search(text):
+    if idn_in(text):
         return False
     found = _parsed(text)
     return found is not None and _addresses(found) == _addresses(wanted)
-
-
-def _addresses_ascii(found: list[Group]) -> bool:
-    return all(box.ascii for group in found for box in group.members)
 
 
 def _addresses(found: list[Group]) -> list[str]:
     return [box.address for group in found for box in group.members]
 
 
-def address_list(name: str, found: Iterable[Group]) -> bytes:
-    """Write an address header, folded, with encoded words for non-ASCII names.
-
-    Only a non-ASCII local part is written as UTF-8 (RFC 6532).
-    """
-    lines = [f"{name}:"]
-    for token in _tokens(found):
-        if len(lines[-1]) + 1 + len(token) > _WIDTH and lines[-1] != f"{name}:":
-            lines.append("")
-        lines[-1] += " " + token
-    return ("\r\n".join(lines) + "\r\n").encode()
-
-
-def _tokens(found: Iterable[Group]) -> Iterator[str]:
-    items = [list(_group_tokens(group)) for group in found]
-    for item in items[:-1]:
-        item[-1] += ","
-    for item in items:
-        yield from item
-
-
-def _group_tokens(group: Group) -> Iterator[str]:
-    boxes = [list(_box_tokens(box)) for box in group.members]
-    for box in boxes[:-1]:
-        box[-1] += ","
-    members = [token for box in boxes for token in box]
-    if group.name is None:
-        yield from members
-        return
-    *first, last = _name_tokens(group.name) or ['""']
-    yield from first
-    yield last + ":"
-    yield from members[:-1]
-    yield (members[-1] if members else "") + ";"
-
-
-def _box_tokens(box: Mailbox) -> list[str]:
-    name = _name_tokens(box.display)
-    return [*name, f"<{box.address}>"] if name else [box.address]
-
-
-def _name_tokens(display: str) -> list[str]:
-    if not display.isascii():
-        return Header(display, "utf-8", maxlinelen=_WIDTH - 1).encode().split()
-    # No token is empty, so that no folded line consists of white space only.
-    return re.split("(?<! ) ", _phrase(display)) if display else []
-
-
-def _phrase(display: str) -> str:
-    if all(map(_ATOM.fullmatch, display.split(" "))):
-        return display
-    return '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
-
-
 def mailbox_text(box: Mailbox) -> str:
     """Write a mailbox as text for a header of an `EmailMessage`."""
-    name = box.display.strip(" \t")
-    return f"{_phrase(name)} <{box.address}>" if name else box.address
+    name = quoted_phrase(box.display)
+    return f"{name} <{box.address}>" if name else box.address

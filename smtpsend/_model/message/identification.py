@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import formatdate, make_msgid
 from functools import lru_cache
 
 
-__all__ = ["date_now", "new_id", "usual_id"]
+__all__ = ["date_now", "new_id", "usual_id", "written_id"]
 
 # The standard library parses such a Message-ID without a defect, and folds it unchanged.
 _ID = re.compile(r"<[A-Za-z0-9_+$-]++(?:\.[A-Za-z0-9_+$-]++)*+@([A-Za-z0-9.-]++)>")
@@ -33,3 +34,15 @@ def usual_id(text: str) -> bool:
     """Whether `text` is a Message-ID of the usual form, which no parse changes."""
     match = _ID.fullmatch(text)
     return match is not None and _DOMAIN.fullmatch(match[1]) is not None
+
+
+def written_id(message: Message) -> str | None:
+    """The value of the first Message-ID, as it is written, without folds.
+
+    The standard library's parser is not asked: it raises for some ids that Exchange makes
+    (``<[a@b]>``), and such a message can be sent.
+    """
+    for name, value in message.raw_items():
+        if name.lower() == "message-id":
+            return str(value).replace("\r", "").replace("\n", "")
+    return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from email.message import Message
 
 from smtpsend._model.address.mailbox import Group, Mailbox
-from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, addresses_of
+from smtpsend._model.message.headers import ADDRESS_HEADERS, addresses_of
 from smtpsend.errors import ConfigError
 
 
@@ -86,17 +86,6 @@ class HeaderAddresses:
                     for box in group.members:
                         return box.domain
         return ""
-
-    def as_written(self) -> list[list[Group] | None]:
-        """The addresses of each header that is sent (all but Bcc).
-
-        None stands for a header without addresses or with malformed ones.
-        """
-        return [
-            found if isinstance(found, list) else None
-            for name, found in self.headers
-            if name not in NEVER_SENT
-        ]
 
     def _prefix(self) -> str:
         names = [name for name, _ in self.headers if name in _RESENT]

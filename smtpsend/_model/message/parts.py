@@ -16,7 +16,10 @@ from email.message import EmailMessage, Message, MIMEPart
 from typing import NamedTuple, cast
 
 from smtpsend._model.address.plain import plain_mailboxes
-from smtpsend._model.message.folding import folds_to_itself, simple_type
+from smtpsend._model.message.folding.content_type import simple_type
+from smtpsend._model.message.folding.encoded_words import fold_text, reads_otherwise
+from smtpsend._model.message.folding.field import folds_to_itself
+from smtpsend._model.message.headers import FREE_TEXT
 from smtpsend._model.message.identification import usual_id
 
 
@@ -60,7 +63,15 @@ class AttachedMessage(NamedTuple):
 
 
 def set_line(message: EmailMessage, name: str, value: str) -> None:
-    """Add a header of any name, as ``message[name] = value`` does."""
+    """Add a header of any name, as ``message[name] = value`` does.
+
+    That would decode what a person typed in a subject and looks like an encoded word, so
+    such a text is stored encoded.
+    """
+    if name.lower() in FREE_TEXT and reads_otherwise(value):
+        folded = fold_text(name, value, _WIDTH, free=True)
+        message.set_raw(name, folded.partition(": ")[2].removesuffix("\r\n"))
+        return
     unstructured = name.lower() not in _STRUCTURED
     _set(message, name, value, unparsed=unstructured and folds_to_itself(value))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
 import copy
+import quopri
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,23 +15,18 @@ from email.policy import EmailPolicy, Policy
 from io import BytesIO
 from typing import IO, Any, cast
 
-from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import crlf, ended, fields
-from smtpsend._model.message.headers import (
-    NEVER_SENT,
-    address_list,
-    foldable,
-    names_addresses,
-)
+from smtpsend._model.message.folding.field import field, is_built, wire_policy
+from smtpsend._model.message.headers import NEVER_SENT
+from smtpsend._model.message.once import SIGNATURES, join_repeated
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import ConfigError, Phase, SendError
 
 
-__all__ = ["own_copy", "serialize", "seven_bit", "typed", "wire_copy"]
+__all__ = ["own_copy", "serialize", "seven_bit", "signs_itself", "typed", "wire_copy"]
 
 # No message has a header of this name; to delete it gives a copy its own header list.
 _NO_HEADER = "\0"
-_PLACEHOLDER = "-"
 
 
 @contextmanager
@@ -47,7 +45,9 @@ def typed() -> Iterator[None]:
         what = "a lone surrogate, which is no text" if surrogate else type(error).__name__
         raise ConfigError(
             f"the message cannot be built or written: {what}",
-            hint="see whether message.as_bytes() works, and what it raises",
+            hint="give text that was decoded by the charset that it is in"
+            if surrogate
+            else "see whether message.as_bytes() works, and what it raises",
         ) from None
 
 
@@ -66,30 +66,27 @@ def own_copy(message: Message) -> Message:
     return clone
 
 
-def wire_copy(message: Message, wanted: list[list[Group] | None]) -> Message:
-    """Copy a message without Bcc, with placeholders for headers that cannot be folded.
+def wire_copy(message: Message) -> Message:
+    """Copy a message without Bcc, and with each header once that may occur once.
 
-    Newer Python versions refuse to fold a non-ASCII address, and older ones encode it
-    wrongly. `serialize` replaces a placeholder with the header from `address_list`.
+    Raises:
+        ConfigError: such a header occurs with different values.
     """
     clone = own_copy(message)
     for name in {name.lower() for name in message.keys()}:  # noqa: SIM118 - iteration is by index
         del clone[name]
-    sent = [item for item in message.raw_items() if item[0].lower() not in NEVER_SENT]
-    for (name, value), want in zip(sent, wanted, strict=True):
-        anew = want is not None and not foldable(value, want)
-        clone.set_raw(name, _PLACEHOLDER if anew else value)
+    for name, value in message.raw_items():
+        if name.lower() not in NEVER_SENT:
+            clone.set_raw(name, value)
+    join_repeated(clone)
     return clone
 
 
-def serialize(
-    message: Message, wanted: list[list[Group] | None], *, seven: bool = False
-) -> tuple[bytes, bytes]:
+def serialize(message: Message, *, seven: bool = False) -> tuple[bytes, bytes]:
     """Write a message object as bytes.
 
     Args:
         message: a `wire_copy`, with Date and Message-ID.
-        wanted: for each header the addresses that it must name, or None.
         seven: whether to encode all non-ASCII text again, for a server without 8BITMIME.
 
     Returns:
@@ -111,48 +108,87 @@ def serialize(
             "the message holds a NUL byte",
             hint="remove it: a message with NUL is not allowed (RFC 5322 section 4)",
         )
-    return _with_addresses(content, message.keys(), wanted)
+    return content, _head(content, message.keys())
 
 
-def _with_addresses(
-    content: bytes, names: list[str], wanted: list[list[Group] | None]
-) -> tuple[bytes, bytes]:
-    """Replace each address header that does not name the addresses wanted."""
+def _head(content: bytes, names: list[str]) -> bytes:
+    """The header block of `content`, which has the headers `names` and no other."""
     end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n") + 2
     found = list(fields(content[:end]))
     written = [field.name.decode("ascii") for field in found]
     if written[len(names) :] == ["Content-Transfer-Encoding"]:
         names = [*names, written[-1]]
     if written != names or (found[-1].end if found else 0) != end:
-        raise ConfigError(
-            "a header of the message would become more than one header",
-            hint="look for line breaks in its headers, encoded ones too",
-        )
-    head = b"".join(
-        content[field.start : field.end]
-        if want is None or names_addresses(field.value, want)
-        else address_list(field.name.decode("ascii"), want)
-        for field, want in zip(found, [*wanted, *[None] * len(found)], strict=False)
+        raise _several_headers()
+    return content[:end]
+
+
+def _several_headers() -> ConfigError:
+    return ConfigError(
+        "a header of the message would become more than one header",
+        hint="look for line breaks in its headers, encoded ones too",
     )
-    if head == content[:end]:
-        return content, head
-    return head + content[end:], head
 
 
-def seven_bit(
-    message: Message, wanted: list[list[Group] | None]
-) -> Callable[[], bytes | None]:
+def seven_bit(message: Message) -> Callable[[], bytes | None]:
     """Make a function that writes the content in ASCII; it returns None if it cannot."""
 
     def encoded() -> bytes | None:
+        if signs_itself(message) or any(map(_is_signed, message.walk())):
+            return None
         try:
-            content, _ = serialize(message, wanted, seven=True)
+            with typed():
+                clone = own_copy(message)
+                encode_unlabelled(clone)
+            content, _ = serialize(clone, seven=True)
         except ConfigError:
             return None
-        signed = "multipart/signed" in map(Message.get_content_type, message.walk())
-        return content if content.isascii() and not signed else None
+        return content if content.isascii() else None
 
     return encoded
+
+
+def encode_unlabelled(message: Message) -> None:
+    """Encode the bodies that the generator cannot encode, because of their charset.
+
+    A transfer encoding keeps the bytes (RFC 2045 section 6), so no charset is needed.
+
+    Args:
+        message: the message, which is changed.
+    """
+    for part in message.walk():
+        text = vars(part)["_payload"]
+        if type(text) is not str or text.isascii() or _charset_known(part):
+            continue
+        data = text.encode("ascii", "surrogateescape")
+        as_text = part.get_content_maintype() == "text"
+        if as_text:
+            data = quopri.encodestring(data.replace(b"\r\n", b"\n"))
+        else:
+            data = base64.encodebytes(data)
+        del part["Content-Transfer-Encoding"]
+        encoding = "quoted-printable" if as_text else "base64"
+        part.set_raw("Content-Transfer-Encoding", encoding)
+        part.set_payload(data.decode("ascii"))
+
+
+def _charset_known(part: Message) -> bool:
+    charset = part.get_param("charset")
+    if not isinstance(charset, str) or part.get_content_maintype() != "text":
+        return False
+    try:
+        return bool(codecs.lookup(charset).encode)
+    except LookupError:
+        return False
+
+
+def signs_itself(message: Message) -> bool:
+    """Whether a header signs others and the body (RFC 6376, RFC 8617)."""
+    return any(name.lower() in SIGNATURES for name, _ in message.raw_items())
+
+
+def _is_signed(part: Message) -> bool:
+    return part.get_content_type() == "multipart/signed"
 
 
 _LARGE = 65536
@@ -164,8 +200,12 @@ _MARK = re.compile(rb"\0([0-9]+)\0")
 class Writer(BytesGenerator):
     """A generator that writes CRLF, and collects large bodies instead of writing them.
 
+    It folds headers itself. What a signature covers, it writes as the standard library
+    does, so that the signature stays valid (RFC 1847 section 2.1).
+
     Attributes:
         large: the bodies of `_LARGE` characters or more; a mark is written for each.
+        signed: whether a signature covers what is written.
     """
 
     def __init__(
@@ -178,13 +218,32 @@ class Writer(BytesGenerator):
     ) -> None:
         super().__init__(outfp, mangle_from_, maxheaderlen, policy=policy)
         self.large: list[str] = []
-        self._own_policy = policy
+        self.signed = False
 
     def clone(self, fp: Any) -> Writer:
         """Make a writer for nested parts, with the same list."""
-        clone = Writer(fp, policy=self._own_policy)
+        # The base class sets another policy for the parts of multipart/signed.
+        clone = Writer(fp, policy=cast("Policy", self.policy))
         clone.large = self.large
+        clone.signed = self.signed
         return clone
+
+    def _handle_multipart_signed(self, msg: Message) -> None:
+        before, self.signed = self.signed, True
+        try:
+            super()._handle_multipart_signed(msg)  # type: ignore[misc]
+        finally:
+            self.signed = before
+
+    def _write_headers(self, msg: Message) -> None:
+        to = wire_policy(cast("Policy[Any]", self.policy))
+        built, signed = is_built(msg), self.signed or signs_itself(msg)
+        for name, value in msg.raw_items():
+            folded = field(to, name, value, built=built, signed=signed)
+            if folded is None:
+                raise _several_headers()
+            self._fp.write(folded)  # type: ignore[attr-defined]
+        self._fp.write(b"\r\n")  # type: ignore[attr-defined]
 
     def _write_lines(self, lines: str) -> None:
         if lines and len(lines) >= _LARGE and "\r" not in lines and "\0" not in lines:

@@ -15,27 +15,18 @@ from typing import Any, NamedTuple
 
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import ended, message_id_of
-from smtpsend._model.message.folding import (
+from smtpsend._model.message.folding.content_type import boundary_line, simple_type
+from smtpsend._model.message.folding.field import (
     WirePolicy,
-    address_line,
-    boundary_line,
+    address_field,
+    field,
     folds_to_itself,
-    line,
-    simple_type,
+    is_built,
     wire_policy,
 )
-from smtpsend._model.message.headers import (
-    ADDRESS_HEADERS,
-    NEVER_SENT,
-    address_list,
-    addresses_and_text,
-    addresses_of,
-    check_header,
-    check_once,
-    foldable,
-    names_addresses,
-)
+from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, check_header
 from smtpsend._model.message.identification import date_now, new_id, usual_id
+from smtpsend._model.message.once import SIGNATURES, repeated
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend.errors import ConfigError
 
@@ -89,9 +80,13 @@ def serialize_fast(message: Message, sender: str | None) -> Serialized | None:
 
 
 def _serialized(message: Message, sender: str | None) -> Serialized:
-    to = wire_policy(message.policy)
+    to, built = wire_policy(message.policy), is_built(message)
     headers = _headers(to, message)
-    check_once([lower for lower, _, _ in headers])
+    names = [lower for lower, _, _ in headers]
+    if len(names) != len({*names}) and repeated(names):
+        raise _UnusualError
+    if not SIGNATURES.isdisjoint(names):
+        raise _UnusualError
     body, typed = _body(to, message, headers)
     read: list[tuple[str, list[Group] | ConfigError | None]] = []
     lines: list[bytes] = []
@@ -99,13 +94,13 @@ def _serialized(message: Message, sender: str | None) -> Serialized:
     for lower, name, value in headers:
         found = None
         if lower in ADDRESS_HEADERS:
-            found, folded = _address(to, name, value)
+            found, folded = address_field(to, name, value, built=built)
         elif lower == "content-type" and typed:
             folded = typed
         else:
-            folded = line(to, name, value)
+            folded = field(to, name, value, built=built)
             if lower == "message-id" and message_id is None:
-                message_id = _read_id(message, name, value)
+                message_id = value
         read.append((lower, found))
         if lower not in NEVER_SENT:
             lines.append(_required(folded))
@@ -148,46 +143,6 @@ def _required(folded: bytes | None) -> bytes:
     return folded
 
 
-def _address(
-    to: WirePolicy, name: str, value: Any
-) -> tuple[list[Group] | ConfigError, bytes | None]:
-    """Read the addresses of a header, and fold it so that it names the same ones."""
-    written = None
-    try:
-        if isinstance(value, BaseHeader):
-            found, written = addresses_and_text(value)
-        else:
-            found = addresses_of(value)
-    except ConfigError as error:
-        return error, line(to, name, value)
-    if not foldable(value, found):
-        return found, address_list(name, found)
-    if written and (short := address_line(to, name, value, written)):
-        return found, short
-    folded = line(to, name, value)
-    if folded is None or _is_unchanged(folded, name, value):
-        return found, folded
-    if names_addresses(folded.partition(b":")[2], found):
-        return found, folded
-    return found, address_list(name, found)
-
-
-def _is_unchanged(folded: bytes, name: str, value: Any) -> bool:
-    """Whether the folded header is the text from which the addresses were read."""
-    return (
-        type(value) is str
-        and folds_to_itself(value)
-        and folded[len(name) + 2 : -2] == (value.encode("ascii"))
-    )
-
-
-def _read_id(message: Message, name: str, value: Any) -> object:
-    """The value of ``message["Message-ID"]``, without a parse for the usual form."""
-    if type(value) is str and usual_id(value):
-        return value
-    return message.policy.header_fetch_parse(name, value)
-
-
 def _missing(addresses: HeaderAddresses, sender: str | None) -> list[tuple[str, str]]:
     """Make Date and Message-ID (RFC 6409 section 8) where they are missing."""
     names = {name for name, _ in addresses.headers}
@@ -206,15 +161,21 @@ def _missing(addresses: HeaderAddresses, sender: str | None) -> list[tuple[str, 
 def _own_line(to: WirePolicy, message: Message, name: str, text: str) -> bytes | None:
     if len(name) + 2 + len(text) <= to.width and (name == "Date" or usual_id(text)):
         return f"{name}: {text}\r\n".encode("ascii")
-    return line(to, *message.policy.header_store_parse(name, text))
+    name, value = message.policy.header_store_parse(name, text)
+    return field(to, name, value, built=is_built(message))
 
 
 def _part(to: WirePolicy, part: Message) -> bytes:
     """Write one part of a multipart, headers and body."""
     headers = _headers(to, part)
     body, typed = _body(to, part, headers)
+    built = is_built(part)
     lines = [
-        _required(typed if typed and lower == "content-type" else line(to, name, value))
+        _required(
+            typed
+            if typed and lower == "content-type"
+            else field(to, name, value, built=built)
+        )
         for lower, name, value in headers
     ]
     return b"".join([*lines, b"\r\n", body])
@@ -249,7 +210,7 @@ def _body(
     parts = [_part(to, each) for each in payload]
     if "boundary" in value.lower():
         return _joined(to, part, parts, str(part.get_boundary())), None
-    around = boundary_line(to.policy, name, str(value))
+    around = boundary_line(to, name, str(value), built=is_built(part))
     boundary = _BOUNDARY % random.randrange(sys.maxsize)  # noqa: S311 - no secret
     mark = boundary.encode("ascii")
     if around is None or any(mark in each for each in parts):

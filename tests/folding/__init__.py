@@ -1,0 +1,1 @@
+"""Texts for headers at random, and readers that say what a header means."""
