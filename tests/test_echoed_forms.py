@@ -20,8 +20,8 @@ from scripted.judge import secret_forms
 from sending import MESSAGE, WAYS, Send, envelope, send_sync, server_for
 
 from smtpsend import OAuth2, Password, SendError, send_async
-from smtpsend._protocol import redact as redactors
-from smtpsend._protocol.redact import Redactor, redactor_for
+from smtpsend._protocol.redaction import redact as redactors
+from smtpsend._protocol.redaction.redact import Redactor, redactor_for
 
 
 USER = "user@example.org"

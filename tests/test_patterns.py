@@ -15,7 +15,7 @@ import pytest
 from regex_steps import Matcher, TooMany, attacks
 
 import smtpsend
-from smtpsend._protocol import redact
+from smtpsend._protocol.redaction import redact
 
 
 pytestmark = pytest.mark.scan

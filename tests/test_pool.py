@@ -295,9 +295,8 @@ def test_a_connection_too_many_waits_for_a_busy_one() -> None:
             Client(server, max_connections=4) as client,
             ThreadPoolExecutor(4) as threads,
         ):
-            sends = [
-                threads.submit(client.send, numbered(n), **envelope()) for n in range(12)
-            ]
+            to, send = envelope(), client.send
+            sends = [threads.submit(send, numbered(n), **to) for n in range(12)]
             receipts = [one.result() for one in sends]
         assert all(receipt.attempts == () for receipt in receipts)
         assert len(scripted.accepted) == 12

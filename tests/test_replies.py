@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpsend._protocol.failures import Garbage
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
 from smtpsend.errors import Reply
 

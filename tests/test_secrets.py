@@ -19,7 +19,7 @@ from sending import MESSAGE, WAYS, Send, envelope, send_sync, server_for
 from smtpsend import OAuth2, Password, Receipt, SendError, Server
 from smtpsend._model.server.credentials import known_secret, provider_of
 from smtpsend._model.server.password_file import FilePassword
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend.errors import ConfigError
 
 

@@ -70,4 +70,7 @@ def test_what_failed_before(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a command, `smtpsend` names its commands."""
     assert main([]) == 64
-    assert "check, send, send-many, login, explain, providers or demo" in capsys.readouterr().err
+    assert (
+        "check, send, send-many, login, explain, providers or demo"
+        in capsys.readouterr().err
+    )

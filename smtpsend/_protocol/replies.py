@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from smtpsend._protocol.failures import Garbage
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend.errors import Reply
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 from smtpsend._protocol.failures import Alert, ExtraReply, Garbage, Lost, TimedOut
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
 from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.deadline import Deadline

@@ -13,7 +13,7 @@ from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
 from smtpsend._model.diagnosis.tls_remedies import certificate_remedy, handshake_remedy
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.channel import Channel

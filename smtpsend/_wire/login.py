@@ -20,7 +20,7 @@ from smtpsend._model.server.credentials import (
 from smtpsend._model.shortage import shortage
 from smtpsend._model.tracebacks import forget_locals
 from smtpsend._protocol.failures import Garbage, TimedOut, closing, positive, temporary
-from smtpsend._protocol.redact import user_shown
+from smtpsend._protocol.redaction.redact import user_shown
 from smtpsend._protocol.sasl import Exchange, exchange
 from smtpsend._protocol.scram import Scram, WrongSignature
 from smtpsend._wire.callers.threads import in_thread

@@ -11,7 +11,7 @@ from smtpsend._model.policy.policy import Policy
 from smtpsend._model.server.credentials import Auth
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
-from smtpsend._protocol.redact import Redactor, redactor_for
+from smtpsend._protocol.redaction.redact import Redactor, redactor_for
 from smtpsend._wire.dial import Address, resolve
 
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._wire.callers.code import contained
 from smtpsend.errors import Reply
 

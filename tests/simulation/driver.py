@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from simulation.cases import Case, Run, start
 from simulation.world import GARBAGE, LOST, World
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.transaction import Transaction
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session

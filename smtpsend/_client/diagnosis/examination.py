@@ -20,7 +20,7 @@ from smtpsend._model.diagnosis.report import Login, MethodReport, Port25, Report
 from smtpsend._model.policy.policy import DEFAULT_METHODS, Method
 from smtpsend._model.server.providers import provider_of
 from smtpsend._model.server.server import Server, server_of
-from smtpsend._protocol.redact import user_shown
+from smtpsend._protocol.redaction.redact import user_shown
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.target import find_target

@@ -17,7 +17,7 @@ from smtpsend._model.diagnosis.report import MethodReport, Port25, Step
 from smtpsend._model.policy.policy import Method, Security
 from smtpsend._protocol.extensions import parse_extensions
 from smtpsend._protocol.failures import positive
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.dial import dial

@@ -16,7 +16,7 @@ from smtpsend._model.diagnosis.token_remedies import (
     is_temporary,
     token_remedy,
 )
-from smtpsend._protocol.redact import Redactor
+from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend.errors import AuthError
 from smtpsend.oauth.endpoint.failures import Failure
 from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request

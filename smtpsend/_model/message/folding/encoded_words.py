@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 
 from smtpsend.errors import ConfigError
 
@@ -29,10 +30,10 @@ LONGEST_WORD = 75  # RFC 2047 section 2
 _SAFE = frozenset(b"-!*+/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _ONE = frozenset(" " + bytes(_SAFE).decode("ascii"))
 # What some reader decodes as an encoded word.
-_LOOKS_ENCODED = re.compile(r"=\?[^?]*\?[qQbB]\?.*?\?=", re.DOTALL)
+_ENCODED_START = re.compile(r"=\?[^?]*+\?[qQbB]\?")
 # Blanks, and the word after them. Some programs read a fold before a tab as one blank, so
 # a tab, with the blanks before it, belongs to a word.
-_WORD = re.compile(r"( *+)([^ ]++(?:\ ++(?=\t)[^ ]++)*+)")
+_WORD = re.compile(r"(?<! )( *+)([^ ]++(?:\ ++(?=\t)[^ ]++)*+)")
 _BLANKS = " \t"
 
 
@@ -48,6 +49,17 @@ def encode_word(text: str) -> str:
         encoded = "".join(map(_q, data))
         return f"=?{charset}?q?{encoded}?="
     return f"=?{charset}?b?{base64.b64encode(data).decode('ascii')}?="
+
+
+def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where some reader sees an encoded word: from its start to the next ``?=``."""
+    place = 0
+    while (start := _ENCODED_START.search(text, place)) is not None:
+        end = text.find("?=", start.end())
+        if end < 0:
+            return
+        place = end + len("?=")
+        yield start.start(), place
 
 
 def _charset(text: str) -> str:
@@ -146,7 +158,7 @@ def _hidden_words(text: str, words: list[tuple[str, str]]) -> set[int]:
     for space, word in words:
         starts.append((at + len(space), at + len(space) + len(word)))
         at += len(space) + len(word)
-    spans = [match.span() for match in _LOOKS_ENCODED.finditer(whole)]
+    spans = list(_encoded_spans(whole))
     return {
         index
         for index, (start, end) in enumerate(starts)
@@ -156,7 +168,7 @@ def _hidden_words(text: str, words: list[tuple[str, str]]) -> set[int]:
 
 def reads_otherwise(text: str) -> bool:
     """Whether a reader takes white space off `text`, or decodes a part of it."""
-    return text != text.strip(_BLANKS) or _LOOKS_ENCODED.search(text) is not None
+    return text != text.strip(_BLANKS) or any(_encoded_spans(text))
 
 
 class Lines:

@@ -12,7 +12,7 @@ from smtpsend._model.server.credentials import (
     provider_of,
     shown_name,
 )
-from smtpsend._protocol.secret_forms import (
+from smtpsend._protocol.redaction.secret_forms import (
     PART,
     SHORTEST,
     aligned,

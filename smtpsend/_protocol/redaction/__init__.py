@@ -1,0 +1,1 @@
+"""What hides the secrets of a call in texts."""
