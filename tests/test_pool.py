@@ -287,7 +287,7 @@ SLOW_RCPT = {"rcpt": Action("slow", lambda talk: (talk.pause(0.02), talk.do_norm
 
 
 def test_a_connection_too_many_waits_for_a_busy_one() -> None:
-    """Sends that the server has no connection for use one of the client that is in use."""
+    """Sends beyond the connections of the server use one of the client that is busy."""
     few = [Script(SLOW_RCPT), Script(SLOW_RCPT), Script(FULL)]
     with one_port(*few) as scripted:
         server = server_for(scripted)
