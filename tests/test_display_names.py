@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 from email import policy
+from email.header import decode_header, make_header
 from email.message import EmailMessage, Message
 from email.utils import formataddr
 
@@ -89,6 +90,53 @@ def test_a_header_that_is_written_anew_keeps_the_name(
         pytest.skip("some Pythons read a blank between two encoded words of a name")
     message = kind()
     message["To"] = form.format("a@bücher.example")
+    assert names_in(message, "To") == [name]
+
+
+@pytest.mark.parametrize("kind", [EmailMessage, Message])
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ('Jörg "Bob" Müller <{}>', 'Jörg "Bob" Müller'),
+        ('Anna "Jörg" B <{}>', 'Anna "Jörg" B'),
+        ('"Doe, Jörg" Jr. <{}>', '"Doe, Jörg" Jr.'),
+        ('Jörg "two  blanks" Ü <{}>', 'Jörg "two  blanks" Ü'),
+        ('Ünal "a \\"b\\" c" Ö <{}>', 'Ünal "a "b" c" Ö'),
+        ('"Jörg" <{}>', "Jörg"),
+        ('"Doe, Jörg" <{}>', "Doe, Jörg"),
+        ("Jörg =?utf-8?q?=C3=9C?= Ö <{}>", "Jörg Ü Ö"),
+        ('"\u00a0" <{}>', "\u00a0"),
+    ],
+)
+def test_quotation_marks_in_an_encoded_name(
+    kind: type[Message], form: str, name: str
+) -> None:
+    """Quotation marks around some words of a name are encoded with them."""
+    message = kind()
+    message["To"] = form.format(A)
+    content = envelope(message, A, [A]).content
+    parsed = email.message_from_bytes(content, policy=policy.compat32)
+    shown = str(make_header(decode_header(parsed["To"])))
+    assert shown.replace(f" <{A}>", "") == name
+
+
+@pytest.mark.parametrize("domain", ["example.org", "bücher.example"])
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("=?utf-8?q?Doe=2C?= John <{}>", "Doe, John"),
+        ('=?utf-8?q?Doe=2C?= "J" Q <{}>', 'Doe, "J" Q'),
+        ('"=?utf-8?q?Doe=2C?=" <{}>', "Doe,"),
+        ("=?utf-8?q?Doe=2C?= =?utf-8?q?_J=C3=B6rg?= <{}>", "Doe, Jörg"),
+        ("=?utf-8?q?Doe=2C?= Müller Ö <{}>", "Doe, Müller Ö"),
+    ],
+)
+def test_encoded_names_with_a_comma_get_no_quotation_marks(
+    domain: str, form: str, name: str
+) -> None:
+    """Quotes that the library needs for a comma are not shown as part of the name."""
+    message = EmailMessage()
+    message["To"] = form.format(f"a@{domain}")
     assert names_in(message, "To") == [name]
 
 

@@ -47,8 +47,10 @@ def display_name(parts: Sequence[str]) -> str:
     words = sum(part[0] != "(" for part in filled)
     if words == 0 and filled:
         first, *rest = filled
-        return " ".join([_comment(first)[1:-1].strip(), *map(_comment, rest)]).strip()
-    return " ".join(_texts(filled, one_word=words == 1)).strip()
+        texts = [_comment(first)[1:-1].strip(" \t"), *map(_comment, rest)]
+    else:
+        texts = [*_texts(filled, one_word=words == 1)]
+    return " ".join(texts).strip(" \t")
 
 
 def _texts(parts: Sequence[str], *, one_word: bool) -> Iterator[str]:

@@ -161,41 +161,52 @@ def _of_object(value: BaseHeader) -> tuple[list[Group], str]:
 
 
 def _written(tree: Any) -> str:
-    """The text of a parse tree, with quotes around the encoded words of names.
+    """The text of a parse tree, with quotes around each name that has encoded words.
 
     An encoded word anywhere else stays one, so that it makes the address malformed.
     """
-    text, last_encoded = "", ""
-    for is_encoded, piece in _pieces(tree, in_name=False):
-        if not is_encoded and last_encoded and not piece.strip(" \t"):
-            continue  # RFC 2047 section 6.2: no white space between encoded words
-        if is_encoded:
-            last_encoded += piece
+    kind = tree.token_type
+    if kind == "display-name" and any(key == "encoded" for key, _ in _pieces(tree)):
+        return f"{_as_quoted(_name(tree))} "
+    if not isinstance(tree, list) or kind == "comment":
+        return str(tree)
+    if kind == "encoded-word":
+        return encode_word(str(tree))
+    inside = "".join(map(_written, tree))
+    return _as_quoted(inside) if kind == "bare-quoted-string" else inside
+
+
+def _name(tree: Any) -> str:
+    """The text of a display name with encoded words.
+
+    Quotation marks around some of its words are part of it, as in `display_name`.
+    """
+    pieces = list(_pieces(tree))
+    alone = sum(bool(piece.strip(" \t")) for _, piece in pieces) == 1
+    text = blank = before = ""
+    for kind, piece in pieces:
+        if kind == "" and not piece.strip(" \t"):
+            blank += piece
             continue
-        if last_encoded:
-            text += f"{_as_quoted(last_encoded)} "
-            last_encoded = ""
-        text += piece
-    return text + (_as_quoted(last_encoded) if last_encoded else "")
+        # RFC 2047 section 6.2: white space between encoded words is no part of the text.
+        text += "" if kind == before == "encoded" else blank
+        text += f'"{piece}"' if kind == "quoted" and not alone else piece
+        blank, before = "", kind
+    return text
 
 
-def _pieces(token: Any, *, in_name: bool) -> Iterator[tuple[bool, str]]:
-    """Yield the pieces of a parse tree, and whether each is an encoded word of a name."""
+def _pieces(token: Any) -> Iterator[tuple[str, str]]:
+    """Yield the pieces of a display name: encoded words, quoted strings, and others."""
     kind = token.token_type
-    if not isinstance(token, list) or kind == "comment":
-        yield False, str(token)
-    elif kind == "encoded-word":
-        yield in_name, str(token) if in_name else encode_word(str(token))
-    elif kind == "bare-quoted-string" and in_name:
-        yield False, str(token)
+    if kind == "encoded-word":
+        yield "encoded", str(token)
     elif kind == "bare-quoted-string":
-        inside = "".join(
-            piece for part in token for _, piece in _pieces(part, in_name=False)
-        )
-        yield False, _as_quoted(inside)
+        yield "quoted", "".join(map(str, token))
+    elif not isinstance(token, list) or kind == "comment":
+        yield "", str(token)
     else:
         for part in token:
-            yield from _pieces(part, in_name=in_name or kind == "display-name")
+            yield from _pieces(part)
 
 
 def _as_quoted(text: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from email.message import Message
 from typing import Any
 
-from smtpsend._model.address.domain import shown
 from smtpsend._model.message.folding.field import is_built
 from smtpsend._model.message.headers import addresses_and_text
 from smtpsend.errors import ConfigError
@@ -75,10 +74,11 @@ def _joined(name: str, values: Sequence[Any]) -> Any:
     if all(str(other) == str(first) for other in others):
         return first
     if name not in _LISTS:
+        title = name.title().replace("Id", "ID").replace("Mime", "MIME")
         raise ConfigError(
-            f"the message has {len(values)} headers {shown(name.title())}",
-            hint="it may have one (RFC 5322 section 3.6): with the policy compat32, "
-            "message[name] = value adds a header, so delete the first one before",
+            f"the message has {len(values)} headers {title} that differ",
+            hint="it may have one (RFC 5322 section 3.6), and message[name] = value may "
+            f"add a header to the one that is there: del message[{title!r}] before",
         )
     texts = []
     for value in values:

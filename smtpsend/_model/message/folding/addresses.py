@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
+from smtpsend._model.address.display_name import display_name
 from smtpsend._model.address.mailbox import Group, Mailbox
 from smtpsend._model.message.folding.encoded_words import LONGEST_WORD, Lines, encode_word
 from smtpsend.errors import ConfigError
@@ -133,10 +134,11 @@ def _add(lines: Lines, tokens: list[_Token], *, utf8: bool) -> None:
 
 
 def _write(lines: Lines, tokens: list[_Token], *, utf8: bool) -> None:
+    words_of_name = sum(token.kind == "phrase" for token in tokens)
     for named, group in groupby(tokens, lambda token: token.kind == "phrase"):
         found = list(group)
         if named and not utf8 and not all(token.text.isascii() for token in found):
-            _write_phrase(lines, found)
+            _write_phrase(lines, found, alone=words_of_name == 1)
             continue
         words = [
             word
@@ -152,8 +154,12 @@ def _write(lines: Lines, tokens: list[_Token], *, utf8: bool) -> None:
             lines.plain(word.space, word.text + word.after)
 
 
-def _write_phrase(lines: Lines, tokens: list[_Token]) -> None:
-    """Add a name: all from its first word that is not ASCII to its last one, encoded."""
+def _write_phrase(lines: Lines, tokens: list[_Token], *, alone: bool) -> None:
+    """Add a name: all from its first word that is not ASCII to its last one, encoded.
+
+    Quotation marks around some words of a name are part of it (see `display_name`), so
+    they are encoded, too. Those around an only word (`alone`) are not.
+    """
     foreign = [
         index
         for index, token in enumerate(tokens)
@@ -163,7 +169,9 @@ def _write_phrase(lines: Lines, tokens: list[_Token]) -> None:
     for token in tokens[:first]:
         lines.plain(token.space, token.text)
     lines.end_run()
-    text = " ".join(_unquoted(token.text) for token in tokens[first : last + 1])
+    text = display_name([token.text for token in tokens[first : last + 1]])
+    if first == last and tokens[first].text[:1] == '"' and not alone:
+        text = f'"{text}"'
     # Some programs show a blank between the encoded words of a name, so a name is not
     # split where one word can hold it.
     if len(word := encode_word(text)) <= LONGEST_WORD:
@@ -174,10 +182,6 @@ def _write_phrase(lines: Lines, tokens: list[_Token]) -> None:
     lines.line += tokens[last].after
     for token in tokens[last + 1 :]:
         lines.plain(token.space, token.text + token.after)
-
-
-def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)", r"\1", word[1:-1]) if word[:1] == '"' else word
 
 
 def _encoded_comment(token: _Token) -> list[_Token]:
