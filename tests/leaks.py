@@ -143,6 +143,9 @@ class InLoop:
 def no_leaks() -> Iterator[None]:
     """Nothing that a test opened or started is left after it."""
     portal.run(_tasks)  # its thread and its loop's own sockets stay for the next test
+    if not gc.get_freeze_count():
+        # What the modules and the collected tests hold is not looked through each time.
+        gc.freeze()
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
     had = sockets(), others()
