@@ -310,7 +310,7 @@ def check_scan(mode: str, scripted: ScriptedServer, found: list[Outcome]) -> Non
 @modes
 def test_loss_in_a_batch(mode: str, fault: str, direction: str) -> None:
     """Lost once, at any byte of ten: what is unknown is what may have been taken."""
-    scan(mode, GONE[fault], direction, 1 if EVERY_BYTE else 23)
+    scan(mode, GONE[fault], direction, 1 if EVERY_BYTE else 59)
 
 
 @pytest.mark.scan
@@ -319,7 +319,7 @@ def test_loss_in_a_batch(mode: str, fault: str, direction: str) -> None:
 def test_silence_in_a_batch(mode: str, direction: str) -> None:
     """The same where the server falls silent."""
     times = {"reply_timeout": 0.3, "final_timeout": 0.3}
-    scan(mode, hang(), direction, 1 if EVERY_BYTE else 131, **times)
+    scan(mode, hang(), direction, 1 if EVERY_BYTE else 313, **times)
 
 
 @pytest.mark.parametrize("mode", ["chain", "window"])
@@ -356,14 +356,15 @@ REFUSALS = {
 @pytest.mark.parametrize("refused", [*REFUSALS, "nothing"])
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_a_stray_reply(mode: str, refused: str, where: str) -> None:
-    """One too many at any place, and a refusal at any other: nothing false is said."""
-    for step, at, who in itertools.product(STEPS, (1, 2, 3, 4), (2, 3, 5)):
+    """One too many, and a refusal at another place: nothing false is said.
+
+    The simulation tries all places; here the replies come over a socket.
+    """
+    for step, at, who in list(itertools.product(STEPS, (1, 2, 3, 4), (2, 3, 5)))[::7]:
         stray = say(STRAY) + normal() if where == "before" else normal() + say(STRAY)
         on = {f"{step}:{at}": stray}
         if refused != "nothing":
             on.setdefault(f"{refused}:{who}", REFUSALS[refused])
-        elif who > 2:
-            continue
         script = Script(on, offers=(*SHORT, *MODES[mode]))
         with one_port(script, Script(offers=script.offers)) as scripted:
             times = {"reply_timeout": 2, "final_timeout": 2}

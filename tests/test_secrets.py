@@ -146,8 +146,17 @@ LOGINS = {
 }
 
 
-@pytest.mark.parametrize("echo", ECHOES)
-@pytest.mark.parametrize("name", LOGINS)
+# Every echo of a PLAIN login, and each other login with every fourth: which forms are
+# hidden does not depend on the mechanism; test_echoed_forms.py needs no socket for them.
+ECHOED = [
+    (name, echo)
+    for m, name in enumerate(LOGINS)
+    for n, echo in enumerate(ECHOES)
+    if name == "PLAIN" or echo == name or (m + n) % 4 == 0
+]
+
+
+@pytest.mark.parametrize(("name", "echo"), ECHOED)
 def test_echo_of_a_login(name: str, echo: str, logged: list[str]) -> None:
     """A refused login shows nothing of what the server repeated, on one line or three."""
     auth, mechanisms = LOGINS[name]
