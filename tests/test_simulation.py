@@ -21,9 +21,7 @@ from simulation.places import (
     random_case,
     single_faults,
 )
-from simulation.world import FAULTS, Rules
-
-from smtpsend._protocol.quirks import AfterData
+from simulation.world import FAULTS
 
 
 CHUNKS = 30
@@ -97,39 +95,3 @@ def test_the_driver_reports_the_same(seed):
             assert driven.world.accepted == expected.world.accepted, case
 
     asyncio.run(main())
-
-
-def outcomes(case):
-    """The kind of each outcome, in the order of the messages."""
-    kinds = []
-    for transaction in run(case).transactions:
-        error = transaction.error
-        accepted = "accepted" if transaction.reply else "unsent"
-        kinds.append(accepted if error is None else type(error).__name__)
-    return kinds
-
-
-def test_extra_reply_in_the_trial():
-    """An extra reply to a content is seen where the trial ends with MAIL refused."""
-    refuse = frozenset({("content", 1), ("mail", 2)})
-    case = Case(
-        "chain",
-        {("content", 1): "stray ok before"},
-        Rules(refuse),
-        after_data=AfterData.UNTRIED,
-    )
-    assert outcomes(case)[:2] == ["DeliveryUnknown", "unsent"]
-    without = Case("chain", {}, Rules(refuse), after_data=AfterData.UNTRIED)
-    assert outcomes(without)[:2] == ["Rejected", "unsent"]
-
-
-def test_accepted_chunk_after_refused_mail():
-    """A BDAT that is accepted although MAIL and RCPT were refused leaves both in doubt.
-
-    The server did not execute RSET, and so delivered the second content to the recipient
-    of the first message.
-    """
-    refuse = frozenset({("bdat", 1), ("rcpt", 2)})
-    case = Case("window", {("rset", 1): "421 stays"}, Rules(refuse), recipients=1)
-    assert run(case).world.accepted["a1", "b0.0"] == 1
-    assert outcomes(case)[:2] == ["DeliveryUnknown", "DeliveryUnknown"]

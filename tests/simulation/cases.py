@@ -119,9 +119,9 @@ def start(case: Case) -> Started:
     return Started(World(case.rules, case.faults), transactions, pipeline, queue)
 
 
-def run(case: Case) -> Run:
-    """Run a case over the protocol core."""
-    started = start(case)
+def run(case: Case, begun: Started | None = None) -> Run:
+    """Run a case over the protocol core, or one that was prepared already."""
+    started = begun or start(case)
     world, pipeline = started.world, started.pipeline
     settled: list[Transaction] = []
     while group := pipeline.next_group():
