@@ -25,7 +25,14 @@ from scripted.actions import Action
 from sending import CALM, RECIPIENT, SENDER, envelope, patiently, server_for
 
 from smtpsend import Client, Receipt
-from smtpsend.errors import ConfigError, ConnectError, Phase, RecipientsRefused
+from smtpsend.errors import (
+    ConfigError,
+    ConnectError,
+    Event,
+    Phase,
+    RecipientsRefused,
+    SendError,
+)
 
 
 Face = Callable[..., Any]
@@ -309,3 +316,19 @@ def test_a_connection_too_many_and_none_of_ours() -> None:
             client.send(numbered(1), **envelope())
     assert caught.value.reply is not None
     assert caught.value.reply.code == 421
+
+
+def test_a_421_at_the_end_is_not_sent_again() -> None:
+    """A message that was refused at its end by a 421 waits for no other connection."""
+    busy, over = threading.Event(), threading.Event()
+    held = Script({"rcpt": tell(busy) + wait_until(over) + normal()})
+    closing = Script({"final": reply(421, "4.3.2", "bye") + tell(over) + close()})
+    with one_port(held, closing, Script()) as scripted, ThreadPoolExecutor(1) as threads:
+        with Client(server_for(scripted), max_connections=2) as client:
+            first = threads.submit(client.send, numbered(1), **envelope())
+            assert busy.wait(20)
+            with pytest.raises(SendError) as caught:
+                client.send(numbered(2), **envelope())
+            assert isinstance(first.result(), Receipt)
+        assert caught.value.event is Event.CLOSING_AT_END
+        assert ids(scripted) == [1]

@@ -30,7 +30,7 @@ from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
 from smtpsend._wire.tls.context import context_for
-from smtpsend.errors import Event, Phase, SendError
+from smtpsend.errors import ConnectError, ConnectionLost, Event, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ _IN_DOUBT = {
     Event.ACCEPTED_EARLY,
     Event.UNKNOWN,
 }
+
+
+# The steps at which a server says that it accepts no further connection.
+_EARLY = {Phase.GREETING, Phase.EHLO, Phase.AUTH, Phase.MAIL}
 
 
 async def submit(
@@ -178,14 +182,22 @@ async def _session_of(race: Race, pool: Pool | None) -> Session:
     try:
         return await authenticated_session(race, pool)
     except SendError as error:
-        reply = error.reply
-        if pool is None or reply is None or reply.code != 421:
+        if pool is None or not _one_too_many(error):
             raise
         session = await pool.wait_for_idle(race.deadline)
         if session is None:
             raise
         del race.attempts[before:]
         return session
+
+
+def _one_too_many(error: SendError) -> bool:
+    """Whether a 421 ended a connection before the server replied to MAIL.
+
+    At a later step, the 421 is about the message, and the policy decides.
+    """
+    early = isinstance(error, ConnectError | ConnectionLost) and error.phase in _EARLY
+    return early and error.reply is not None and error.reply.code == 421
 
 
 def lost_before_mail(error: SendError) -> bool:
