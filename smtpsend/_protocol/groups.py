@@ -13,7 +13,7 @@ LARGEST_GROUP = 1000
 """Commands in one group before the replies are read, if one message has so many
 recipients. More would gain nothing: the replies take longer than any round trip."""
 
-_STARTS = (Verb.RSET, Verb.MAIL)
+_STARTS, _ENDS = (Verb.RSET, Verb.MAIL), (Verb.CONTENT, Verb.BDAT)
 
 More = Callable[[Verb | None], Transaction | None]
 """Returns the next transaction, or None. Its argument is the command after which the
@@ -90,21 +90,18 @@ class Groups:
 
     def _plan_after(self, last: Command | None) -> bool:
         """Plan the commands after `last`; return whether there are any."""
-        verb, terms = None if last is None else last.verb, self._terms
-        if (
-            verb is None
-            or (verb is Verb.BDAT and terms.windows)
-            or (verb is Verb.CONTENT and terms.after_content())
-        ):
-            transaction = self._more(verb)
+        start = Command(Verb.RSET if self.needs_reset else Verb.MAIL)
+        if last is None or self._may_follow(last, start):
+            transaction = self._more(None if last is None else last.verb)
             if transaction is not None:
                 self._begun.append(transaction)
                 self._plan(transaction)
                 return True
-        if verb is Verb.BDAT:
-            self.planned.append(Command(Verb.QUIT if terms.quit else Verb.EHLO))
-        elif verb is Verb.CONTENT and terms.quit_after_content and _all_asked(last):
-            self.planned.append(Command(Verb.QUIT))
+        if last is not None and last.verb in _ENDS and _all_asked(last):
+            ends = self._terms.quit or last.verb is Verb.CONTENT
+            point = Command(Verb.QUIT if ends else Verb.EHLO)
+            if self._may_follow(last, point):
+                self.planned.append(point)
         return bool(self.planned)
 
     def _plan(self, transaction: Transaction) -> None:
@@ -120,7 +117,6 @@ class Groups:
         self.needs_reset = True
 
 
-def _all_asked(end: Command | None) -> bool:
+def _all_asked(end: Command) -> bool:
     """Whether no recipient is left for another transaction on the connection."""
-    transaction = None if end is None else end.transaction
-    return transaction is not None and not transaction.deferred
+    return end.transaction is not None and not end.transaction.deferred

@@ -55,7 +55,7 @@ from smtpsend.errors import Phase, Reply, SendError
 
 _MOST_EXTRA_REPLIES = 8  # in front of a synchronisation point
 
-_MOST = frozenset({Verb.RSET, Verb.MAIL, Verb.RCPT})
+_ENVELOPE = frozenset({Verb.RSET, Verb.MAIL, Verb.RCPT})
 _ENDS, _POINTS_AFTER_END = (Verb.CONTENT, Verb.BDAT), (Verb.EHLO, Verb.QUIT)
 
 
@@ -92,16 +92,14 @@ class Pipeline:
         self._settled: list[Transaction] = []  # not returned by take_settled yet
         self._any_negative = False  # a reply since the last synchronisation point
         self._point_refused = False  # the EHLO at the end of a window
-        self._doubt = (
-            ""  # why nothing more is sent, once the present group has its replies
-        )
+        self._mail_in_doubt = False  # it may be refused for its place; nothing follows
         self._last_421: SendError | None = None  # of the last reply, if it was a 421
         self._last_was_end = False  # the last reply was that to the end of a message
         self._negative_after_end = False  # the one before it was, and it is negative
 
     def next_group(self) -> list[Command]:
         """Return the commands to be written now; none if there is nothing to send."""
-        ends = self._state.closed or self._doubt
+        ends = self._state.closed or self._mail_in_doubt
         return [] if ends else self._groups.next_group()
 
     def written(self) -> None:
@@ -129,7 +127,7 @@ class Pipeline:
         command = self.awaiting[0]
         verb, transaction, _ = command
         code = reply.code
-        if code == 250 and verb in _MOST and self._usual_reply(command, reply):
+        if code == 250 and verb in _ENVELOPE and self._usual_reply(command, reply):
             return
         if verb in _POINTS_AFTER_END:
             self._point_reply(verb, reply)
@@ -226,10 +224,11 @@ class Pipeline:
         """Go on after the last reply of a group."""
         if self.after_content and self.trial.in_doubt(transaction.mail_refused):
             # MAIL may have been refused only because it followed the content.
-            self._doubt = "MAIL was refused after the content"
+            self._mail_in_doubt = True
             return
         self.after_content = False
-        if verb is Verb.DATA and reply.code == 354:
+        is_point = IS_SYNCHRONISATION_POINT.get(verb)
+        if is_point is not None and is_point(reply):
             self._content_wanted(transaction)
             return
         if verb is Verb.CONTENT:
@@ -318,8 +317,9 @@ class Pipeline:
     def finish(self, *, unread: bool) -> None:
         """Settle what is left; if a reply is `unread`, it belongs to no command."""
         self.trial.end()
-        if (unread or self._doubt) and not self._state.closed:
-            self._break(self._doubt or "an extra reply", None, unpaired=unread)
+        if (unread or self._mail_in_doubt) and not self._state.closed:
+            why = "an extra reply" if unread else "MAIL was refused after the content"
+            self._break(why, None, unpaired=unread)
         else:
             self._confirm()
 

@@ -156,7 +156,10 @@ class Session:
             last: the connection is closed after the message.
         """
         quirks = self.target.quirks
-        replies = quirks.after_data is not AfterData.LOST and self.mixes_commands
+        replies = (
+            quirks.after_data is not AfterData.LOST
+            and self.accepts_commands_after_content
+        )
         terms = Terms(
             pipelining=self.pipelining,
             after_content=lambda: self.pipelines_after_data,
@@ -167,7 +170,7 @@ class Session:
         return Pipeline(self.state, terms, quirks, more)
 
     @property
-    def mixes_commands(self) -> bool:
+    def accepts_commands_after_content(self) -> bool:
         """Whether commands may follow the content, as far as is known before a trial.
 
         Not to Dovecot's submission service, the only one known to offer BURL: 2.3.19
@@ -197,7 +200,7 @@ class Session:
         """
         known = self.target.quirks.after_data
         may = known in (AfterData.REPLIES, AfterData.UNTRIED)
-        return self.pipelining and may and self.mixes_commands
+        return self.pipelining and may and self.accepts_commands_after_content
 
     @property
     def fresh(self) -> bool:

@@ -183,7 +183,7 @@ class Dispatcher:
             self._add_workers_in(self._connect_time)
 
     def connection_worked(self) -> None:
-        """Note that the server accepted a message over a further connection."""
+        """Note that the server replied to the end of a message on a connection."""
         self._failures = 0
 
     def connection_failed(self) -> None:
