@@ -7,7 +7,7 @@ from typing import Any
 
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.oauth.cache import Issued
-from smtpsend.oauth.endpoint.request import ClientAuth, Endpoint, Request
+from smtpsend.oauth.endpoint.request import ClientAuth, Request
 from smtpsend.oauth.grant import (
     MICROSOFT_APP_SCOPE,
     Grant,
@@ -82,13 +82,7 @@ class ClientCredentials(Grant):
         return cls(microsoft_url(tenant), client_id, client_secret, **options)
 
     def _renew(self) -> Issued:
-        endpoint = Endpoint(
-            self.token_url,
-            self.client_id,
-            self.client_auth,
-            None if self.cafile is None else str(self.cafile),
-            self.timeout,
-        )
+        endpoint = self._endpoint(self.token_url, self.client_id, self.client_auth)
         params = {} if self.scope is None else {"scope": self.scope}
         secret = secret_of("client secret", self.client_secret)
         return issued(endpoint, Request("client_credentials", params, secret))

@@ -74,6 +74,13 @@ class Grant(TokenSource):
         """Ask for a new token next time, because a mail server refused `token`."""
         self._cache.discard(token)
 
+    def _endpoint(
+        self, url: str, client_id: str | None = None, client_auth: ClientAuth = "post"
+    ) -> Endpoint:
+        """The token endpoint at `url`, with the limits and the CAs of this grant."""
+        cafile = None if self.cafile is None else str(self.cafile)
+        return Endpoint(url, client_id, client_auth, cafile, self.timeout)
+
     @abstractmethod
     def _renew(self) -> Issued:
         """Ask the authorization server for a token."""

@@ -11,7 +11,7 @@ from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 from smtpsend.oauth.cache import Issued
 from smtpsend.oauth.endpoint.post import request_token
-from smtpsend.oauth.endpoint.request import ClientAuth, Endpoint, Refused, Request
+from smtpsend.oauth.endpoint.request import ClientAuth, Refused, Request
 from smtpsend.oauth.grant import (
     GOOGLE_URL,
     MICROSOFT_USER_SCOPE,
@@ -177,13 +177,7 @@ class RefreshToken(Grant):
         return self._state.rotated or self._state.given
 
     def _ask(self, refresh_token: str) -> Issued:
-        endpoint = Endpoint(
-            self.token_url,
-            self.client_id,
-            self.client_auth,
-            None if self.cafile is None else str(self.cafile),
-            self.timeout,
-        )
+        endpoint = self._endpoint(self.token_url, self.client_id, self.client_auth)
         params = {"refresh_token": refresh_token}
         if self.scope is not None:
             params["scope"] = self.scope

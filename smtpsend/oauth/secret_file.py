@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from smtpsend._model.server.password_file import password_in
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
@@ -96,17 +96,8 @@ def read_secret(path: str, what: str) -> str:
         hint = HINT if short else "see that the file is there, and may be read"
         text = f"{what} cannot be read: {shown}: {why}"
         raise Failure(text, hint, temporary=True).error() from None
-    secret = _decoded(content.removeprefix(BOM_UTF8))
+    secret = password_in(content)
     if not secret:
         why = "is empty" if secret == "" else "is not UTF-8 text"
         raise Failure(f"{what} {why}: {shown}", "write the secret into it").error()
     return secret
-
-
-def _decoded(content: bytes) -> str | None:
-    # An error that is raised later would keep a UnicodeDecodeError, and the content.
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return text.removesuffix("\n").removesuffix("\r")

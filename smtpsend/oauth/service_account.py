@@ -14,7 +14,7 @@ from smtpsend._model.tracebacks import hides_fields
 from smtpsend.errors import ConfigError
 from smtpsend.oauth.cache import Issued
 from smtpsend.oauth.endpoint.failures import Failure
-from smtpsend.oauth.endpoint.request import Endpoint, Request
+from smtpsend.oauth.endpoint.request import Request
 from smtpsend.oauth.grant import GOOGLE_SCOPE, Grant, check_text, check_url, issued
 from smtpsend.oauth.secret_file import read_secret
 
@@ -71,11 +71,7 @@ class ServiceAccount(Grant):
             assertion = self._assertion(key)
         except Exception:  # noqa: BLE001  # of joserfc or cryptography; may hold the key
             raise _unusable("the private key in it cannot be used").error() from None
-        endpoint = Endpoint(
-            key["token_uri"],
-            cafile=None if self.cafile is None else str(self.cafile),
-            timeout=self.timeout,
-        )
+        endpoint = self._endpoint(key["token_uri"])
         return issued(
             endpoint, Request(_GRANT_TYPE, {"assertion": assertion}, signed=True)
         )

@@ -123,11 +123,9 @@ class _StoredToken:
     def replace(self, refresh_token: str) -> None:
         """Store the refresh token that the authorization server issued last."""
         login = _required(self.host, self.username)
-        in_keyring = '"keyring": true' in _path(self.host, self.username).read_text(
-            "utf-8"
-        )
+        stored = json.loads(_path(self.host, self.username).read_bytes())
         facts = {**asdict(login), "refresh_token": refresh_token}
-        save(Login(**facts), keyring=in_keyring)
+        save(Login(**facts), keyring=stored.get("keyring", False))
 
 
 def stored_login(host: str, username: str) -> RefreshToken:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log, transport
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from smtpsend._client.bulk.dispatcher import Dispatcher
     from smtpsend._client.race import Race
     from smtpsend._client.submission import Submission
+    from smtpsend._model.receipt import Receipt
     from smtpsend._protocol.transaction import Transaction
     from smtpsend._wire.connection import Session
 
@@ -43,7 +45,6 @@ class Worker:
         self._queue = dispatcher.queue
         self._pool = dispatcher.pool
         self._stop = stop
-        self._sending: Submission | None = None  # no other code reports its outcome
 
     async def run(self) -> None:
         """Send messages; each message that is begun gets its outcome."""
@@ -61,23 +62,12 @@ class Worker:
                     if not await self._send(deadline):
                         return
             except BaseException as error:  # P3: nothing untyped escapes
-                submission, self._sending = self._sending, None
                 if passes(error):
-                    if submission is not None:
-                        self._report_cancelled(submission)
                     raise
-                typed = isinstance(error, SendError)
-                if submission is not None:
-                    delivery = Delivery(submission.envelope, submission.require_all)
-                    queue.failed(submission, delivery, error)
-                elif not self._goes_on_after(
-                    error if typed else log.unexpected(error, Phase.CONNECT)  # type: ignore[arg-type]
-                ):
+                if not isinstance(error, SendError):
+                    error = log.unexpected(error, Phase.CONNECT)
+                if not self._goes_on_after(error):
                     return
-
-    def _report_cancelled(self, submission: Submission) -> None:
-        delivery = Delivery(submission.envelope, submission.require_all)
-        self._queue.cancelled(submission, delivery)
 
     def _goes_on_after(self, error: SendError) -> bool:
         """Report that no connection could be opened; return whether to try another."""
@@ -122,13 +112,19 @@ class Worker:
 
     async def _send_by(self, replacement: transport.Transport) -> None:
         """Send one message by what a test has put in the place of the network."""
-        pool = self._pool
         self.connected = True
-        submission = self._sending = self._queue.pending.popleft()
-        pool.throttle.started(1)
-        receipt = await replacement.send(pool.server, submission, pool.hooks)
-        self._sending = None
-        self._queue.accepted(submission, receipt)
+        submission, delivery = self._take_one()
+        await self._conclude(
+            submission,
+            delivery,
+            lambda: replacement.send(self._pool.server, submission, self._pool.hooks),
+        )
+
+    def _take_one(self) -> tuple[Submission, Delivery]:
+        """Begin the next message outside of a batch."""
+        submission = self._queue.pending.popleft()
+        self._pool.throttle.started(1)
+        return submission, Delivery(submission.envelope, submission.require_all)
 
     async def _send_over(self, session: Session, race: Race) -> bool:
         """Send messages over `session`, and resume those that it did not complete.
@@ -139,9 +135,11 @@ class Worker:
         dispatcher, pool, queue = self._dispatcher, self._pool, self._queue
         batch = ConnectionBatch(queue, session, race)
         if not batch.can_send(queue.pending[0]):
-            submission = self._sending = queue.pending.popleft()
-            pool.throttle.started(1)
-            await self._deliver(submission, race, session)
+            # It needs transactions of its own.
+            submission, delivery = self._take_one()
+            await self._conclude(
+                submission, delivery, lambda: deliver(race, delivery, pool, session)
+            )
             return True
         try:
             if dispatcher.set_window(batch.window):
@@ -153,14 +151,15 @@ class Worker:
             dispatcher.connection_worked()
         return await self._resume_rest(batch)
 
-    async def _deliver(
-        self, submission: Submission, race: Race, session: Session
+    async def _conclude(
+        self,
+        submission: Submission,
+        delivery: Delivery,
+        send: Callable[[], Awaitable[Receipt]],
     ) -> None:
-        """Send a message that needs transactions of its own."""
-        delivery = Delivery(submission.envelope, submission.require_all)
-        self._sending = None
+        """Send one message, and report its outcome."""
         try:
-            receipt = await deliver(race, delivery, self._pool, session)
+            receipt = await send()
         except BaseException as error:  # P3: nothing untyped escapes
             if passes(error):
                 self._queue.cancelled(submission, delivery)
@@ -198,17 +197,12 @@ class Worker:
 
     async def _resume(self, transaction: Transaction, session: Session) -> None:
         """Send a message to its remaining recipients over a connection of the policy."""
-        submission, pool = transaction.submission, self._pool
-        delivery = Delivery.after_batch(transaction)
-        try:
+        pool, delivery = self._pool, Delivery.after_batch(transaction)
+
+        async def send() -> Receipt:
             race = race_for(pool.server, transaction.deadline, pool.hooks)
             if transaction.error is not None:
                 race.record(transaction.error, session.track)
-            receipt = await deliver(race, delivery, pool)
-        except BaseException as error:  # P3: nothing untyped escapes
-            if passes(error):
-                self._queue.cancelled(submission, delivery)
-                raise
-            self._queue.failed(submission, delivery, error)
-        else:
-            self._queue.accepted(submission, receipt)
+            return await deliver(race, delivery, pool)
+
+        await self._conclude(transaction.submission, delivery, send)
