@@ -130,7 +130,8 @@ TABLE: dict[Event, Row] = {
         "a 4yz reply: the server did not accept the message; Rejected, temporary",
     ),
     Event.WRONG_CLASS: Row(
-        "a reply of a class that the command cannot have (2yz to DATA, a stray 3yz)",
+        "a reply of a class that the command cannot have (2yz to DATA, a stray 3yz), "
+        "before the end of the message",
         Then.STOP,
         "the server does not follow the protocol; Rejected, not temporary",
     ),
@@ -140,7 +141,7 @@ TABLE: dict[Event, Row] = {
         "the server may have accepted an incomplete message; DeliveryUnknown",
     ),
     Event.UNKNOWN: Row(
-        "connection lost, time-out or garbage after the end of the message",
+        "connection lost, time-out, garbage or a 3yz after the end of the message",
         Then.STOP,
         "the server may have accepted the message; DeliveryUnknown",
     ),
