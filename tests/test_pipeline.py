@@ -142,3 +142,15 @@ def test_accepted_chunk_after_refused_mail():
     case = Case("window", {RSET: "421 stays"}, rules, recipients=1)
     assert run(case).world.accepted["a1", "b0.0"] == 1
     assert outcomes(case)[:2] == [UNKNOWN, UNKNOWN]
+
+
+@pytest.mark.parametrize("mode", ["group", "chain", "window", "alone", "quit"])
+def test_recipients_deferred_in_an_earlier_group(monkeypatch, mode):
+    """Recipients that an earlier group deferred leave the end of the message as it is."""
+    monkeypatch.setattr("smtpsend._protocol.groups.LARGEST_GROUP", 3)
+    case = Case(mode, {}, Rules(limit=2), recipients=8)
+    done = run(case)
+    for transaction in done.transactions:
+        assert transaction.error is None
+        assert (len(transaction.accepted), len(transaction.deferred)) == (2, 6)
+    assert not done.left

@@ -13,7 +13,7 @@ LARGEST_GROUP = 1000
 """Commands in one group before the replies are read, if one message has so many
 recipients. More would gain nothing: the replies take longer than any round trip."""
 
-_STARTS, _ENDS = (Verb.RSET, Verb.MAIL), (Verb.CONTENT, Verb.BDAT)
+_STARTS = (Verb.RSET, Verb.MAIL)
 
 More = Callable[[Verb | None], Transaction | None]
 """Returns the next transaction, or None. Its argument is the command after which the
@@ -97,12 +97,18 @@ class Groups:
                 self._begun.append(transaction)
                 self._plan(transaction)
                 return True
-        if last is not None and last.verb in _ENDS and _all_asked(last):
-            ends = self._terms.quit or last.verb is Verb.CONTENT
-            point = Command(Verb.QUIT if ends else Verb.EHLO)
-            if self._may_follow(last, point):
-                self.planned.append(point)
+        point = None if last is None else self._point_after(last)
+        if last is not None and point is not None and self._may_follow(last, point):
+            self.planned.append(point)
         return bool(self.planned)
+
+    def _point_after(self, last: Command) -> Command | None:
+        """The command whose reply is the synchronisation point after the end."""
+        if last.verb is Verb.BDAT:
+            return Command(Verb.QUIT if self._terms.quit else Verb.EHLO)
+        if last.verb is Verb.CONTENT and _all_asked(last):
+            return Command(Verb.QUIT)
+        return None
 
     def _plan(self, transaction: Transaction) -> None:
         planned = self.planned
