@@ -159,6 +159,17 @@ def test_no_mechanism_known(closes: bool, send: Send) -> None:
     assert len(auths(scripted)) == (1 if closes else 2)
 
 
+@pytest.mark.parametrize("send", WAYS)
+def test_closed_after_the_504(send: Send) -> None:
+    """The end of the connection may be seen only after the next AUTH: the same error."""
+    script = offering("PLAIN LOGIN", {"auth:1": UNKNOWN, "auth:2": close()})
+    with ScriptedServer(script) as scripted, pytest.raises(AuthError) as caught:
+        send(MESSAGE, server_for(scripted, "implicit"), **envelope())
+    assert caught.value.event is Event.NO_MECHANISM
+    assert caught.value.reply is not None
+    assert caught.value.reply.code == 504
+
+
 @pytest.mark.parametrize("code", [500, 501, 502, 503, 530, 534, 535, 538, 454])
 def test_other_refusals(code: int) -> None:
     """Any other refusal ends the login: the password may have been looked at."""

@@ -85,8 +85,7 @@ async def _second_try(
         try:
             return await _authenticate(session, auth, secret)
         except ConnectionLost as error:
-            # The end of the connection may arrive a moment after the refusal.
-            if error.reply is not None or error.timed_out or session.channel.unread:
+            if not _was_closed(session, error):
                 raise
     kind = secret_kind(auth)
     raise ConnectionLost(
@@ -97,6 +96,15 @@ async def _second_try(
         reply=refusal,
         temporary=True,
     )
+
+
+def _was_closed(session: Session, error: ConnectionLost) -> bool:
+    """Whether an AUTH met the end of the connection, which follows an earlier reply.
+
+    That end may arrive a moment after the reply.
+    """
+    replied = error.reply is not None or session.channel.unread
+    return not replied and not error.timed_out
 
 
 async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | None:
@@ -115,9 +123,15 @@ async def _authenticate(session: Session, auth: Auth, secret: str) -> Reply | No
     refusal = None
     for mechanism in session.mechanisms:
         session.login_mechanism = mechanism
-        refusal, looked_at = await _try(session, auth, mechanism, secret)
-        if refusal is None or looked_at:
-            return refusal
+        try:
+            reply, looked_at = await _try(session, auth, mechanism, secret)
+        except ConnectionLost as error:
+            if not unknown or not _was_closed(session, error):
+                raise
+            break
+        if reply is None or looked_at:
+            return reply
+        refusal = reply
         unknown.append(mechanism)
         if not session.channel.usable:
             break
