@@ -15,6 +15,7 @@ import pytest
 from regex_steps import Matcher, TooMany, attacks
 
 import smtpsend
+from smtpsend import _patterns
 from smtpsend._protocol.redaction import redact
 
 
@@ -75,17 +76,24 @@ def uses() -> Iterator[Use]:
             if isinstance(node, ast.Assign)
         }
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            if not isinstance(node, ast.Call):
                 continue
-            if ast.unparse(node.func.value) != "re" or node.func.attr == "escape":
+            match node.func:
+                case ast.Name("pattern" as function):
+                    pass
+                case ast.Attribute(ast.Name("re"), function):
+                    pass
+                case _:
+                    continue
+            if function == "escape" or module == _patterns.__name__:
                 continue
             scope = {**vars(importlib.import_module(module)), **LOCAL}
             flags = [k.value for k in node.keywords if k.arg == "flags"]
-            first = {"compile": 1, "split": 2, "sub": 3, "subn": 3}
-            flags += node.args[first.get(node.func.attr, 2) :]
+            first = {"pattern": 1, "compile": 1, "split": 2, "sub": 3, "subn": 3}
+            flags += node.args[first.get(function, 2) :]
             made = re.compile(*(evaluated(x, scope) for x in [node.args[0], *flags]))
-            methods = frozenset({node.func.attr})
-            if node.func.attr == "compile":
+            methods = frozenset({function})
+            if function in ("pattern", "compile"):
                 methods = used_as(names.get(id(node), ""), module) or frozenset(METHODS)
             yield Use(f"{module}:{node.lineno}", made, methods)
 
@@ -150,10 +158,12 @@ def test_linear(use: Use) -> None:
 
 def test_all_are_looked_at() -> None:
     """Each pattern that a module has was found, and none is made in another way."""
-    looked_at = {use.pattern for use in USES}
+    looked_at = {use.pattern.pattern for use in USES}
     for module in {use.where.partition(":")[0] for use in USES}:
-        patterns = vars(importlib.import_module(module)).values()
-        own = {one for one in patterns if isinstance(one, re.Pattern)}
+        values = vars(importlib.import_module(module)).values()
+        assert not [one for one in values if isinstance(one, re.Pattern)], module
+        made: Any = _patterns.pattern
+        own = {one.pattern for one in values if isinstance(one, made)}
         assert own <= looked_at
     for tree in TREES.values():
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]

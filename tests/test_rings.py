@@ -19,6 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the inside to the outside; a module imports its own ring and what lies inside.
 RINGS = {
     "_events": 0,
+    "_patterns": 0,
     "_plain": 0,
     "errors": 0,
     "_model": 1,

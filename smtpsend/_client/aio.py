@@ -7,7 +7,7 @@ from email.message import EmailMessage, Message
 from types import TracebackType
 from typing import Any, Self
 
-from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes
+from smtpsend._client.bulk.send_many import batch
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Terms, checked_timeout, submission_of
@@ -208,7 +208,7 @@ class AsyncClient:
             ConfigError: `messages` is one message, or no iterable.
         """
         terms = Terms(self._pool, require_all, timeout)
-        return outcomes(batch_of(messages), terms, Unstarted())
+        return batch(messages, terms)
 
     async def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify the server and log in as `send` would, without a message.

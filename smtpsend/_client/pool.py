@@ -54,7 +54,7 @@ class Limits:
             check_rate(self.max_rate)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Idle:
     session: Session
     timer: asyncio.TimerHandle

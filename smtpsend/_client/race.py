@@ -55,7 +55,7 @@ _METHOD_WORKED = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Race:
     """The methods that one call has tried and is trying."""
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
-from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes_sync
+from smtpsend._client.bulk.send_many import batch_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
@@ -246,7 +246,7 @@ class Client:
             ConfigError: `messages` is one message, or no iterable.
         """
         terms = Terms(self._pool, require_all, timeout)
-        return outcomes_sync(batch_of(messages), terms, Unstarted())
+        return batch_sync(messages, terms)
 
     def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify the server and log in as `send` would, without a message.

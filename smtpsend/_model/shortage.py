@@ -7,6 +7,8 @@ it always becomes a temporary error, and never a `ConfigError`.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from smtpsend.errors import ConnectError, Phase
 
@@ -58,3 +60,17 @@ def raise_if_short(error: BaseException, what: str, phase: Phase = Phase.CONNECT
     if (why := shortage(error)) is not None:
         text = f"{what}: {why}"
         raise ConnectError(text, phase=phase, temporary=True, hint=HINT) from None
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Surround the import of a module that is put off until it is needed.
+
+    Raises:
+        ConnectError: this machine has no file descriptor left to read the module.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise_if_short(error, "a module of smtpsend cannot be imported", Phase.CONFIG)
+        raise

@@ -19,7 +19,7 @@ class State(Enum):
     CLOSED = "closed"  # nothing any more
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class ConnectionState:
     """The state of one connection.
 

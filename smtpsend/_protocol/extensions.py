@@ -63,11 +63,17 @@ def parse_extensions(text: str) -> Extensions:
     )
 
 
+_LONGEST_SIZE = 20  # digits (RFC 1870 section 4)
+
+
 def _size(value: str) -> int | None:
     # RFC 1870 section 4: 0 means that the server has no fixed limit.
-    return int(value) or None if re.fullmatch("[0-9]{1,20}", value) else None
+    digits = value.isascii() and value.isdecimal() and len(value) <= _LONGEST_SIZE
+    return int(value) or None if digits else None
 
 
 def _limit(name: str, limits: str) -> int | None:
+    if not limits:
+        return None
     found = re.search(rf"(?<!\S){name}=([1-9][0-9]{{0,5}})(?!\S)", limits, re.IGNORECASE)
     return int(found[1]) if found else None

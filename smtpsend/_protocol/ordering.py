@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import positive
 from smtpsend._protocol.transaction import Stage, Transaction
 from smtpsend.errors import Phase, Reply
@@ -52,8 +51,7 @@ class Command(NamedTuple):
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What one use of a connection allows to pipeline.
 
     Attributes:
@@ -153,11 +151,11 @@ _VERBS = (
     rb"HELO|LHLO|AUTH|ETRN|ATRN|TURN|BURL|STARTTLS|XCLIENT|XFORWARD)\b"
 )
 _SKIPPED = rb"[\x00-\x09\x0b-\x20]*+"
-_FIRST_LINE = re.compile(_SKIPPED + _VERBS)
+_FIRST_LINE = pattern(_SKIPPED + _VERBS)
 # The line end is spelled out, and not written as ^, so that the search jumps from line to
 # line. The look-ahead has the letters that each place of a verb allows, in both cases: it
 # needs a third of the time that a match of the verbs themselves needs.
-_LATER_LINE = re.compile(
+_LATER_LINE = pattern(
     rb"\n" + _SKIPPED + rb"(?=[ABDEHLMNQRSTVXabdehlmnqrstvx][ACDEFHORSTUXacdefhorstux]"
     rb"[AEFILMNOPRTaefilmnoprt][ADHILNOPRTYadhilnoprty])" + _VERBS
 )

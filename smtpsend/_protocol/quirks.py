@@ -28,7 +28,7 @@ class AfterData(Enum):
     LOST = "lost"  # it loses or refuses them, or closes the connection
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Quirks:
     """How a server deviates from what its EHLO announces; shared by its connections.
 

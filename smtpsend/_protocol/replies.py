@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import Garbage
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend.errors import Reply
@@ -20,11 +21,11 @@ _LONGEST_REPLY = 65536
 
 # RFC 5321 section 4.2: the first digit is 2 to 5. "250" alone is complete, and a tab
 # in place of the blank is seen in the wild.
-_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
+_LINE = pattern(rb"([2-5][0-9]{2})(?:([ \t-])(.*))?", re.DOTALL)
 # RFC 2034 section 4: class, subject and detail, followed by the text.
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
+_ENHANCED = pattern(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
 # Includes the characters that reverse the direction of text in a log or a terminal.
-_CONTROL = re.compile(
+_CONTROL = pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 

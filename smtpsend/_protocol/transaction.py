@@ -145,7 +145,7 @@ class Transaction:
         self.error, self.stage = error, Stage.SETTLED
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Break:
     """Why nothing more can be sent or read on a connection.
 

@@ -7,10 +7,10 @@ Up to the login (login.py), aiosmtplib sends the commands over our own channel
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from typing import TYPE_CHECKING
 
+from smtpsend._model.address.domain import is_ldh
 from smtpsend._model.server.credentials import Password, provider_of
 from smtpsend._model.server.host import literal
 from smtpsend._protocol.connection_state import ConnectionState, State
@@ -287,13 +287,7 @@ class Session:
         self.extensions = parse_extensions(reply.text)
 
 
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+",
-    re.IGNORECASE,
-)
-
-
+_LONGEST_DOMAIN = 253
 # What machines without a domain call themselves: names that no other machine can look up
 # (RFC 6761 section 6.3, RFC 6762).
 _OF_NO_DOMAIN = (".localdomain", ".localhost", ".local")
@@ -307,8 +301,8 @@ def default_ehlo_name(transport: asyncio.BaseTransport) -> str:
     valid.
     """
     name = socket.gethostname()
-    known = _DOMAIN.fullmatch(name) and literal(name) is None
-    if known and not name.lower().endswith(_OF_NO_DOMAIN):
+    domain = "." in name and len(name) <= _LONGEST_DOMAIN and is_ldh(name)
+    if domain and literal(name) is None and not name.lower().endswith(_OF_NO_DOMAIN):
         return name
     # A closed connection has no address; the name does not matter then.
     sockname = transport.get_extra_info("sockname") or ("127.0.0.1",)

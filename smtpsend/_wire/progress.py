@@ -16,7 +16,7 @@ from smtpsend._wire.tls.alerts import about_client, client_refused
 from smtpsend.errors import Attempt, Event, Phase, SendError
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Track:
     """The progress of one method, which the race watches.
 

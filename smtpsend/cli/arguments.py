@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any, NoReturn
 
+from smtpsend._patterns import pattern
 from smtpsend.cli.exits import Exit, help_text
 from smtpsend.cli.terminal.output import ERR, OUT
 
@@ -47,9 +48,9 @@ platform (extra keyring), or in a file that only you can read. Then
 'smtpsend send --server HOST --user NAME' and the other commands log in by it.
 """
 _CHOICE, _CHOOSE = "invalid choice: ", " (choose from "
-_COMMAND = re.compile(r"'[a-z-]{1,12}'")
-_VALUE = re.compile(r"(ignored explicit argument ).*", re.DOTALL)
-_OPTION = re.compile(r"--[A-Za-z0-9-]*+|-.?", re.DOTALL)
+_COMMAND = pattern(r"'[a-z-]{1,12}'")
+_VALUE = pattern(r"(ignored explicit argument ).*", re.DOTALL)
+_OPTION = pattern(r"--[A-Za-z0-9-]*+|-.?", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,14 +14,15 @@ from pathlib import Path
 
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._patterns import pattern
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError, Phase
 from smtpsend.prepared import Prepared, prepare
 
 
-_FROM_LINE = re.compile(rb"\A>?From [^\n]*\n")
-_LAST_LINE = re.compile(rb"(\n)\r?\n\Z")
-_QUOTED = re.compile(rb"^>From ", re.MULTILINE)
+_FROM_LINE = pattern(rb"\A>?From [^\n]*\n")
+_LAST_LINE = pattern(rb"(\n)\r?\n\Z")
+_QUOTED = pattern(rb"^>From ", re.MULTILINE)
 
 
 def ready(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 
+from smtpsend._patterns import pattern
 from smtpsend.cli.exits import Exit, Problem
 
 
-_SCHEME = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*+://")
+_SCHEME = pattern(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*+://")
 _HOW = (
     "give it by a prompt (--user NAME, or smtp://NAME@HOST), --password-file, "
     "SMTP_PASSWORD or SMTP_PASSWORD_FILE, or put the whole URL into SMTP_URL"

@@ -27,7 +27,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import socket
 import sys
 import threading
@@ -46,6 +45,7 @@ from smtpsend._model.message.envelope import envelope
 from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.server import server_of
 from smtpsend._model.tracebacks import hides_arguments
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -55,7 +55,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LONGEST_RECORD = 20_000
 _LONGEST_SUBJECT = 100
 _PAUSE = 60.0  # after a failure that may pass
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_CONTROL = pattern(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 _mailing: ContextVar[bool] = ContextVar("smtpsend_mailing", default=False)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from smtpsend._model.server.token_source import TokenSource
 from smtpsend._model.tracebacks import hides_arguments
+from smtpsend._patterns import pattern
 from smtpsend.errors import AuthError, ConfigError
 from smtpsend.oauth.cache import Issued, TokenCache
 from smtpsend.oauth.endpoint.failures import Failure
@@ -179,7 +179,7 @@ def secret_of(name: str, secret: Secret) -> str:
     return value
 
 
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+_TENANT = pattern(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 def microsoft_url(tenant: str, name: str = "token") -> str:

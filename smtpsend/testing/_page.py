@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
+from smtpsend._patterns import pattern
+
 
 __all__ = ["open_page", "page"]
 
 _SHOWN = ("From", "Sender", "Reply-To", "To", "Cc", "Date", "Message-ID")
-_CID = re.compile(r"""cid:([^"'\s)>&]+)""", re.IGNORECASE)
+_CID = pattern(r"""cid:([^"'\s)>&]+)""", re.IGNORECASE)
 # No script runs and nothing is submitted; links open in a tab of their own.
 _FRAME = 'sandbox="allow-popups allow-popups-to-escape-sandbox"'
 _PAGE = """<!DOCTYPE html>

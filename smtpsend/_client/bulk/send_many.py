@@ -61,7 +61,25 @@ class Unstarted:
             warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
 
 
-def batch_of(items: Any) -> Any:
+def batch(items: Any, terms: Terms) -> AsyncIterator[Outcome]:
+    """Return the outcomes of a batch, for async callers; nothing is started yet.
+
+    Raises:
+        ConfigError: `items` is a single message, or is not iterable.
+    """
+    return _outcomes(_checked(items), terms, Unstarted())
+
+
+def batch_sync(items: Any, terms: Terms) -> Iterator[Outcome]:
+    """Do what `batch` does, for sync callers; the iterable runs in their thread.
+
+    Raises:
+        ConfigError: `items` is a single message, or is not iterable.
+    """
+    return _outcomes_sync(_checked(items), terms, Unstarted())
+
+
+def _checked(items: Any) -> Any:
     """Return the iterable that was given to `send_many`, after a check of its type.
 
     Raises:
@@ -84,7 +102,7 @@ def batch_of(items: Any) -> Any:
     return items
 
 
-async def outcomes(
+async def _outcomes(
     items: Iterable[Any] | AsyncIterable[Any], terms: Terms, unstarted: Unstarted
 ) -> AsyncIterator[Outcome]:
     """Yield an outcome for each item, as soon as it is known.
@@ -191,14 +209,14 @@ async def _close(source: AsyncGenerator[Any, Any]) -> None:
             )
 
 
-def outcomes_sync(
+def _outcomes_sync(
     items: Iterable[Any],
     terms: Terms,
     unstarted: Unstarted,
     *,
     at_end: Callable[[], bool] = ending,
 ) -> Iterator[Outcome]:
-    """Do what `outcomes` does, for sync callers; the iterable runs in their thread."""
+    """Do what `_outcomes` does, for sync callers."""
     refuse_at_end()
     unstarted.started = True
     source = enumerate(items)

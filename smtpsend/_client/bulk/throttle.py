@@ -11,6 +11,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
+from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import lost
 from smtpsend.errors import ConfigError, ConnectError, Phase, SendError
 
@@ -28,7 +29,7 @@ _RECOVERY = 0.93
 # RFC 3463 sections 3.4 and 3.5: the system accepts no messages now (X.3.2), or is
 # congested (X.4.5). X.7.28, "mail flood detected", is in the registry of RFC 5248.
 _SLOW_DOWN_CODES = {"4.3.2", "4.4.5", "4.7.28"}
-_SLOW_DOWN_TEXT = re.compile(
+_SLOW_DOWN_TEXT = pattern(
     r"\b(too (many|much|fast|quick|frequent)|slow down|throttl|(rate|sending) limit|"
     r"(limit|rate|quota) exceeded|(server|system|service)[a-z ]{0,40} busy|overload|"
     r"high load)",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from email.headerregistry import Address, Group
 
 from smtpsend._model.address.display_name import UNSAFE
 from smtpsend._model.address.domain import shown
 from smtpsend._model.address.mailbox import Mailbox, mailbox
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ __all__ = ["AddressLike", "mailbox_of", "mailboxes_of"]
 AddressLike = str | Address | tuple[str | None, str]
 """``"Name <user@host>"``, ``("Name", "user@host")`` or an `email` `Address`."""
 
-_NOT_IN_A_NAME = re.compile(rf"\t|{UNSAFE.pattern}")
+_NOT_IN_A_NAME = pattern(rf"\t|{UNSAFE.pattern}")
 
 
 def mailbox_of(value: object) -> Mailbox:

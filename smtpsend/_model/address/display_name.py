@@ -16,16 +16,18 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from itertools import groupby
 
+from smtpsend._patterns import pattern
+
 
 __all__ = ["UNSAFE", "display_name"]
 
-UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+UNSAFE = pattern(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """The control characters, but for the tab, that no address and no name may hold."""
 
-_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_ATOM = pattern(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
+_QUOTED_PAIR = pattern(r"\\(.)", re.DOTALL)
 _ENCODED_WORD = r"=\?[^?\s]*+\?[QqBb]\?[^?\s]*+\?="
-_ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD}(?:[ \t]++{_ENCODED_WORD})*+")
+_ENCODED_WORDS = pattern(rf"{_ENCODED_WORD}(?:[ \t]++{_ENCODED_WORD})*+")
 
 
 def display_name(parts: Sequence[str]) -> str:

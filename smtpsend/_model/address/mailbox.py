@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from smtpsend._model.address.display_name import UNSAFE, display_name
 from smtpsend._model.address.domain import address_literal, ascii_domain, shown
 from smtpsend._model.address.plain import PlainMailbox, plain_mailboxes
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -30,8 +30,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One mailbox, as it stands in SMTP commands and in headers.
 
     Attributes:
@@ -73,9 +72,9 @@ class Group(NamedTuple):
 # at import.
 _NO_ATEXT = r"^\x00-\x20\"(),.:;<>@\[\\\]\x7f"
 _NO_WORD = _NO_ATEXT.replace(".", "")
-_DOT_STRING = re.compile(rf"[{_NO_ATEXT}]++(?:\.[{_NO_ATEXT}]++)*+")
-_QUOTED_STRING = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*+"')
-_TOKEN = re.compile(
+_DOT_STRING = pattern(rf"[{_NO_ATEXT}]++(?:\.[{_NO_ATEXT}]++)*+")
+_QUOTED_STRING = pattern(r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*+"')
+_TOKEN = pattern(
     rf"""[ \t]*+(?:
         (?P<special>[<>,:;])
         |(?P<word>"(?:[^"\\]++|\\.)*+"|[{_NO_WORD}]++)
@@ -83,10 +82,10 @@ _TOKEN = re.compile(
         |(?=\()|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
-_COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
-_FOLD = re.compile(r"\r\n(?=[ \t])")
-_COMMA, _COMMA_OR_BLANK = re.compile(r"[,;]"), re.compile(r"[,;\s]")
-_ROUGHLY = re.compile(r'(?:[^<>"@]*<[^\s<>"@]+@[^\s<>"@]+>|[^\s<>"@]+@[^\s<>"@]+)')
+_COMMENT = pattern(r"[()]|\\.", re.DOTALL)
+_FOLD = pattern(r"\r\n(?=[ \t])")
+_COMMA, _COMMA_OR_BLANK = pattern(r"[,;]"), pattern(r"[,;\s]")
+_ROUGHLY = pattern(r'(?:[^<>"@]*<[^\s<>"@]+@[^\s<>"@]+>|[^\s<>"@]+@[^\s<>"@]+)')
 _JOINERS = "\u200c\u200d"
 # The limits of RFC 5321 section 4.5.3.1 are 64 octets before the @ and 254 in all. Reply
 # addresses of large services are longer, and a client may try them. This limit keeps the
@@ -194,8 +193,8 @@ class _Token(NamedTuple):
 _BOX = r"(?:w*+<a>|a)"
 _ITEM = rf"(?:w++:(?:{_BOX}(?:,{_BOX})*+)?+;|{_BOX})"
 # The grammar of RFC 5322 section 3.4, over the kinds of the tokens.
-_LIST = re.compile(rf"(?:{_ITEM}(?:,{_ITEM})*+)?+")
-_STEP = re.compile(rf"(?P<box>(?<!w){_BOX})|(?P<name>(?<!w)w++):|(?P<close>;)")
+_LIST = pattern(rf"(?:{_ITEM}(?:,{_ITEM})*+)?+")
+_STEP = pattern(rf"(?P<box>(?<!w){_BOX})|(?P<name>(?<!w)w++):|(?P<close>;)")
 
 
 def _parse(text: str) -> list[Group]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from smtpsend._patterns import pattern
+
 
 __all__ = ["PlainMailbox", "plain_mailboxes"]
 
 # "=" and "?" are not among these characters, so a match holds no encoded word (RFC 2047).
 _ATEXT = r"A-Za-z0-9!#$%&'*+/^_`{|}~-"
 _PLAIN_WORD = rf"[.{_ATEXT}]++"
-_PLAIN_MAILBOX = re.compile(
+_PLAIN_MAILBOX = pattern(
     rf"""(?:({_PLAIN_WORD}(?:\ {_PLAIN_WORD})*+)\ (?=<) | "([ !#-\[\]-~]*+)"\ (?=<))?+
         (<)?+
         ([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9.-]++)

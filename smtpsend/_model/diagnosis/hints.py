@@ -7,7 +7,6 @@ exclude some of these causes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from smtpsend._model.diagnosis.login_remedies import (
 from smtpsend._model.diagnosis.refusals import refusal_remedy
 from smtpsend._model.server.host import is_local, is_private
 from smtpsend._model.server.url import argument_for, sink_url
+from smtpsend._patterns import pattern
 from smtpsend.errors import (
     Attempt,
     ConnectError,
@@ -142,7 +142,7 @@ def _greeting(error: SendError, _: Server) -> str:
 
 
 # The texts for something that is no reply, or no reply to the command.
-_GARBAGE = re.compile("not an SMTP reply|without end|disagree|extra reply|out of place")
+_GARBAGE = pattern("not an SMTP reply|without end|disagree|extra reply|out of place")
 
 
 def _ehlo(error: SendError, _: Server) -> str:

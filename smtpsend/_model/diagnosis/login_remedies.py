@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from smtpsend._model.diagnosis.refused_logins import PASSWORDS, TOKENS, refused_login
 from smtpsend._model.diagnosis.tls_remedies import listed
 from smtpsend._model.server.credentials import Auth, External, OAuth2
+from smtpsend._patterns import pattern
 from smtpsend.errors import Reply
 
 
@@ -77,14 +78,14 @@ def mechanism_remedy(auth: Auth | None, offered: Sequence[str]) -> str:
 
 # A server that requires a login replies 530 (RFC 4954 section 6), or one of many other
 # codes with one of these phrases.
-_WANTS_LOGIN = re.compile(
+_WANTS_LOGIN = pattern(
     r"authenticat(e|ion)\b|not authenticated|\bauth\b|log ?in first|must log ?in",
     re.IGNORECASE,
 )
-_RELAY = re.compile(r"\brelay", re.IGNORECASE)
+_RELAY = pattern(r"\brelay", re.IGNORECASE)
 # A refusal that names one of these is about the sender's domain, so no login helps.
-_DOMAIN = re.compile(r"\b(spf|dkim|dmarc|arc)\b", re.IGNORECASE)
-_WANTS_TLS = re.compile(r"\b(start)?tls\b", re.IGNORECASE)
+_DOMAIN = pattern(r"\b(spf|dkim|dmarc|arc)\b", re.IGNORECASE)
+_WANTS_TLS = pattern(r"\b(start)?tls\b", re.IGNORECASE)
 
 GIVE_CREDENTIALS = "Server(host, (username, password))"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from smtpsend._patterns import pattern
 from smtpsend.errors import Phase, Reply
 
 
@@ -16,19 +17,19 @@ __all__ = ["is_about_size", "refusal_remedy"]
 
 # Only phrases that name the sender as what is refused: a policy against spam may mention
 # a sender, too. 5.1.7 and 5.1.8 are those of RFC 3463 for a bad address of the sender.
-_SENDER = re.compile(
+_SENDER = pattern(
     r"\bsender (?:address |verify |domain )?(?:rejected|refused|denied|not |is not |"
     r"must |unknown)|\b(?:bad|invalid|unverified|unauthori[sz]ed) sender\b|"
     r"\bsend ?as(?:denied)?\b|\bfrom (?:address|header)\b|\bmail from\b|"
     r"\breturn[- ]path\b|\bnot owned by\b",
     re.IGNORECASE,
 )
-_CLIENT = re.compile(
+_CLIENT = pattern(
     r"\bclient host\b|\b(?:your|the|client) ip\b|\bblocked using\b|\bblack ?list|"
     r"\bblock ?list|\bdnsbl\b|\brbl\b|\breverse dns\b|\bptr\b",
     re.IGNORECASE,
 )
-_RELAY = re.compile(r"\brelay", re.IGNORECASE)
+_RELAY = pattern(r"\brelay", re.IGNORECASE)
 
 
 def is_about_size(reply: Reply) -> bool:

@@ -6,7 +6,7 @@ shows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtpsend.errors import Reply
 
@@ -21,8 +21,7 @@ _GOOGLE = "https://support.google.com/a/answer/3726730"
 _USERS = "second-hand, from users of Microsoft 365"
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedLogin:
+class RefusedLogin(NamedTuple):
     """One kind of refusal.
 
     Attributes:

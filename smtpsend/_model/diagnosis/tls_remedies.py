@@ -7,7 +7,7 @@ reasons, in lower case, and a sentence. The first row that fits is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtpsend._model.diagnosis.certificate import Certificate
 
@@ -15,8 +15,7 @@ from smtpsend._model.diagnosis.certificate import Certificate
 Say = Callable[[str, Certificate | None], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """A cause of a failed handshake, and its remedy.
 
     Attributes:

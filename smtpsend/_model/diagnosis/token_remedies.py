@@ -7,7 +7,7 @@ from Microsoft Entra ID, and a sentence from Google.
 
 from __future__ import annotations
 
-import re
+from smtpsend._patterns import pattern
 
 
 _CLOCK = (
@@ -127,7 +127,7 @@ _ASSERTION = (
     "the clock of this machine"
 )
 
-_AADSTS = re.compile(r"aadsts\d+")
+_AADSTS = pattern(r"aadsts\d+")
 
 # The errors that a later request may not meet. RFC 6749 lists them for the authorization
 # endpoint (section 4.1.2.1), and token endpoints send them, too.

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage, Message
+from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import is_unicode, shown
 from smtpsend._model.address.mailbox import Mailbox, holds_several
-from smtpsend._model.message.composition.attachments import (
-    Attachment,
-    is_single,
-    read_attachment,
-    read_file,
-)
-from smtpsend._model.message.composition.calendar_text import CalendarText, calendar_text
-from smtpsend._model.message.composition.references import reply_headers
-from smtpsend._model.message.composition.unsubscribe import unsubscribe_headers
 from smtpsend._model.message.headers import check_header, mailbox_text
 from smtpsend._model.message.identification import date_now, new_id
 from smtpsend._model.message.parts import (
@@ -34,12 +25,16 @@ from smtpsend._model.message.parts import (
     set_text,
 )
 from smtpsend._model.message.serialize import typed
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
-__all__ = ["Attachment", "compose"]
+if TYPE_CHECKING:
+    from smtpsend._model.message.composition.attachments import Attachment
+    from smtpsend._model.message.composition.calendar_text import CalendarText
 
-_CONTENT_ID = re.compile(r"[!-;=?-~]{1,200}")
+
+_CONTENT_ID = pattern(r"[!-;=?-~]{1,200}")
 _OWN = frozenset(
     {"from", "sender", "to", "cc", "bcc", "reply-to", "subject", "mime-version"}
 )
@@ -111,14 +106,14 @@ def compose(
         ConnectError: this machine has no file descriptor left to read it; temporary.
     """
     author = _author(sender)
-    event = None if calendar is None else calendar_text(calendar)
     message = EmailMessage()
     with typed():
+        event = None if calendar is None else _event(calendar)
         _add_addresses(message, "From", [author])
         for name, value in (("To", to), ("Cc", cc), ("Bcc", bcc), ("Reply-To", reply_to)):
             _add_addresses(message, name, mailboxes_of(value))
         _add(message, "Subject", subject)
-        own = [*reply_headers(in_reply_to, references), *unsubscribe_headers(unsubscribe)]
+        own = _thread_headers(in_reply_to, references) + _list_headers(unsubscribe)
         _add_headers(message, headers or {}, {name.lower() for name, _ in own})
         given = {name.lower() for name in headers or ()}
         if "date" not in given:
@@ -128,14 +123,54 @@ def compose(
         for name, line in own:
             _add(message, name, line)
         _add_body(message, text, html, event, inline or {})
-        for attachment in _attachments(attachments):
-            file = read_attachment(attachment)
-            if isinstance(file, AttachedMessage):
-                add_message(message, file)
-            else:
-                add_file(message, file)
-            del file
+        if attachments != ():
+            _attach(message, attachments)
     return message
+
+
+# Most messages have none of what the next functions are for. What they import costs a
+# process that sends one message as much as all else that `compose` needs.
+
+
+def _event(calendar: object) -> CalendarText:
+    from smtpsend._model.message.composition.calendar_text import calendar_text
+
+    return calendar_text(calendar)
+
+
+def _thread_headers(in_reply_to: object, references: object) -> list[tuple[str, str]]:
+    if in_reply_to is None and references == ():
+        return []
+    from smtpsend._model.message.composition.references import reply_headers
+
+    return reply_headers(in_reply_to, references)
+
+
+def _list_headers(unsubscribe: object) -> list[tuple[str, str]]:
+    if unsubscribe == ():
+        return []
+    from smtpsend._model.message.composition.unsubscribe import unsubscribe_headers
+
+    return unsubscribe_headers(unsubscribe)
+
+
+def _attach(message: EmailMessage, attachments: object) -> None:
+    from smtpsend._model.message.composition.attachments import (
+        is_single,
+        read_attachment,
+    )
+
+    if is_single(attachments):
+        attachments = [attachments]
+    if not isinstance(attachments, Iterable) or isinstance(attachments, (bytes, Mapping)):
+        raise ConfigError(f"attachments must be a sequence, not {shown(attachments)}")
+    for attachment in attachments:
+        file = read_attachment(attachment)
+        if isinstance(file, AttachedMessage):
+            add_message(message, file)
+        else:
+            add_file(message, file)
+        del file
 
 
 def _author(sender: object) -> Mailbox:
@@ -198,6 +233,8 @@ def _add_body(
         raise ConfigError(
             "inline= needs html=, which shows it", hint="give html=, or use attachments="
         )
+    from smtpsend._model.message.composition.attachments import read_file
+
     body = EmailMessage(message.policy)
     _set_text(body, text, html, event)
     set_related(message, body)
@@ -224,11 +261,3 @@ def _set_text(
         set_alternative(part, text, html)
     if event is not None:
         add_calendar(part, *event)
-
-
-def _attachments(value: object) -> Iterable[object]:
-    if is_single(value):
-        return [value]
-    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise ConfigError(f"attachments must be a sequence, not {shown(value)}")
-    return value

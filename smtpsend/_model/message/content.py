@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -27,16 +28,14 @@ __all__ = [
 
 # White space before the colon is obsolete syntax, which a reader accepts (RFC 5322
 # sections 2.2 and 4.5).
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
+_FIELD = pattern(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 # All header fields, with CRLF line ends, followed by the empty line.
-_HEAD = re.compile(
-    rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)++(?=\r\n)"
-)
-_MBOX_LINE = re.compile(rb">?From [^\n]*+\n")
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_BARE_CR = re.compile(rb"\r(?!\n)")
-_BCC_LINE = re.compile(rb"^(?:resent-)?bcc[ \t]*:", re.MULTILINE | re.IGNORECASE)
-_MESSAGE_ID = re.compile(r"[!-~]{1,255}")
+_HEAD = pattern(rb"(?:[!-9;-~]++[ \t]*+:[^\r\n]*+\r\n(?:[ \t][^\r\n]*+\r\n)*+)++(?=\r\n)")
+_MBOX_LINE = pattern(rb">?From [^\n]*+\n")
+_FOLD = pattern(rb"\r?\n(?=[ \t])")
+_BARE_CR = pattern(rb"\r(?!\n)")
+_BCC_LINE = pattern(rb"^(?:resent-)?bcc[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_MESSAGE_ID = pattern(r"[!-~]{1,255}")
 _NEVER_SENT = frozenset({b"bcc", b"resent-bcc"})
 
 

@@ -19,6 +19,7 @@ from smtpsend._model.address.mailbox import Group, Mailbox, groups
 from smtpsend._model.message.content import unfolded
 from smtpsend._model.message.folding.addresses import quoted_phrase
 from smtpsend._model.message.folding.encoded_words import encode_word, raw_bytes_in
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -44,12 +45,12 @@ ADDRESS_HEADERS = frozenset(
 # What people read, so that each blank of it counts.
 FREE_TEXT = frozenset({"subject", "comments", "content-description"})
 NEVER_SENT = frozenset({"bcc", "resent-bcc"})
-_NAME = re.compile(r"[!-9;-~]+")
-_FOLD = re.compile(r"\r?\n[ \t]++(?=[^ \t\r\n])")
-_FOLD_BEFORE = re.compile(r"(?:\r\n|\r|\n)(?=[ \t])")
+_NAME = pattern(r"[!-9;-~]+")
+_FOLD = pattern(r"\r?\n[ \t]++(?=[^ \t\r\n])")
+_FOLD_BEFORE = pattern(r"(?:\r\n|\r|\n)(?=[ \t])")
 # NUL, and the line breaks: all that str.splitlines recognises, since `email` folds by it.
-_BREAK = re.compile("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
-_IDN = re.compile(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
+_BREAK = pattern("[\\0\\r\\n\\x0b\\x0c\\x1c-\\x1e\\x85\\u2028\\u2029]")
+_IDN = pattern(r'@[^\s<>,;:()"@]*[^\x00-\x7f]')
 # The defects of encoded words in places where many mailers write them. The parser reports
 # repairs, such as a ">" that it added, by the same class.
 _ENCODED_OTHERWISE = frozenset(

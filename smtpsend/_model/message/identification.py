@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import formatdate, make_msgid
 from functools import lru_cache
 
+from smtpsend._patterns import pattern
+
 
 __all__ = ["date_now", "new_id", "usual_id", "written_id"]
 
 # The standard library parses such a Message-ID without a defect, and folds it unchanged.
-_ID = re.compile(r"<[A-Za-z0-9_+$-]++(?:\.[A-Za-z0-9_+$-]++)*+@([A-Za-z0-9.-]++)>")
-_DOMAIN = re.compile(r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+")
+_ID = pattern(r"<[A-Za-z0-9_+$-]++(?:\.[A-Za-z0-9_+$-]++)*+@([A-Za-z0-9.-]++)>")
+_DOMAIN = pattern(r"[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+")
 
 # Each second is formatted once. If the time zone changes within the second, the text
 # keeps the old offset, which still names the same moment.

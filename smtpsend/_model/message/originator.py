@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from email.message import Message
+from typing import NamedTuple
 
 from smtpsend._model.address.mailbox import Group, Mailbox
 from smtpsend._model.message.headers import ADDRESS_HEADERS, addresses_of
@@ -17,8 +17,7 @@ _RESENT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderAddresses:
+class HeaderAddresses(NamedTuple):
     """The addresses that each header of a message names.
 
     Attributes:

@@ -8,7 +8,6 @@ read.
 
 from __future__ import annotations
 
-import re
 from email import policy
 from email.contentmanager import raw_data_manager
 from email.headerregistry import HeaderRegistry
@@ -21,6 +20,7 @@ from smtpsend._model.message.folding.encoded_words import fold_text, reads_other
 from smtpsend._model.message.folding.field import folds_to_itself
 from smtpsend._model.message.headers import FREE_TEXT
 from smtpsend._model.message.identification import usual_id
+from smtpsend._patterns import pattern
 
 
 __all__ = [
@@ -44,7 +44,7 @@ _STRUCTURED = HeaderRegistry().registry.keys() - {"subject"}
 
 
 # File names that folding leaves unchanged as quoted strings.
-_FILENAME = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._ -]*+(?<! ))")
+_FILENAME = pattern(r"[A-Za-z0-9_-](?:[A-Za-z0-9._ -]*+(?<! ))")
 
 
 class File(NamedTuple):

@@ -6,7 +6,6 @@ import base64
 import codecs
 import copy
 import quopri
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.generator import BytesGenerator
@@ -20,6 +19,7 @@ from smtpsend._model.message.folding.field import field, is_built, wire_policy
 from smtpsend._model.message.headers import NEVER_SENT
 from smtpsend._model.message.once import SIGNATURES, join_repeated
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError, Phase, SendError
 
 
@@ -194,7 +194,7 @@ def _is_signed(part: Message) -> bool:
 _LARGE = 65536
 _PIECE = 1 << 18
 # A message with a NUL is refused, so a NUL in the output can mark a place.
-_MARK = re.compile(rb"\0([0-9]+)\0")
+_MARK = pattern(rb"\0([0-9]+)\0")
 
 
 class Writer(BytesGenerator):

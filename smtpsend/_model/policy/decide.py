@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._model.policy.table import Then, follows
 from smtpsend.errors import Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A method that is being tried; `idle` is the seconds since its last progress."""
 
     method: Method
     idle: float
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """Start this method; the running ones go on."""
 
     method: Method
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Wait for the running methods; decide again after `seconds`.
 
     None: decide again only when one of them ends.
@@ -35,8 +32,7 @@ class Wait:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Abort the running methods; the send has failed."""
 
 

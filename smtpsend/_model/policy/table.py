@@ -7,8 +7,8 @@ no other rules, so every rule can be tested without a network, and printed for p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from smtpsend.errors import Event
 
@@ -27,8 +27,7 @@ class Then(StrEnum):
     GO_ON = "go on"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One rule: what happened, what the client does then, and why."""
 
     what: str

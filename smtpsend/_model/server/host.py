@@ -6,17 +6,11 @@ import ipaddress
 import re
 from functools import lru_cache
 
-from smtpsend._model.address.domain import address_literal, ascii_domain
+from smtpsend._model.address.domain import address_literal, ascii_domain, is_ldh
 from smtpsend.errors import ConfigError
 
 
-# Letters, digits and hyphens (RFC 1123 section 2.1), and the underscore, which many
-# internal host names hold; a dot at the end makes a name absolute.
-_HOST = re.compile(
-    r"(?=.{1,254}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-    r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?",
-    re.IGNORECASE,
-)
+_LONGEST = 254  # with the dot at the end that makes a name absolute
 
 QUOTED = "leave out the quotation marks, which the reader of a .env file should remove"
 """The hint for a URL or a host in quotation marks."""
@@ -46,7 +40,7 @@ def check_host(host: object) -> str:
         absolute = "." if host.endswith(".") else ""
         host = ascii_domain(host.removesuffix(".")) + absolute
     labels = host.removesuffix(".").rpartition(".")
-    if not _HOST.fullmatch(host) or labels[2].isdigit():
+    if not _is_name(host) or labels[2].isdigit():
         hint = (
             "a port goes into a URL (smtp://host:587) or into Policy(methods=...)"
             if re.fullmatch(r"[\w.-]+:[0-9]+", host)
@@ -54,6 +48,14 @@ def check_host(host: object) -> str:
         )
         raise ConfigError("the host is not a valid host name or IP address", hint=hint)
     return host
+
+
+def _is_name(host: str) -> bool:
+    """Whether `host` has the form of a host name (RFC 1123 section 2.1).
+
+    The underscore is accepted, because many internal host names hold it.
+    """
+    return len(host) <= _LONGEST and is_ldh(host.removesuffix(".").replace("_", "x"))
 
 
 @lru_cache(maxsize=64)
@@ -124,7 +126,7 @@ def check_ehlo_name(name: object) -> str:
             return address_literal(name)
         domain = name.removesuffix(".")
         domain = domain if domain.isascii() else ascii_domain(domain)
-        if _HOST.fullmatch(domain) and not domain.rpartition(".")[2].isdigit():
+        if _is_name(domain) and not domain.rpartition(".")[2].isdigit():
             return domain
     raise ConfigError(
         "ehlo_name must be a domain or an address literal such as [192.0.2.1] "

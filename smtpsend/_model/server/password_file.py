@@ -9,6 +9,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from pathlib import Path
 
+from smtpsend._model.address.domain import decoded
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
@@ -82,18 +83,6 @@ def read_password_file(path: str, name: str) -> FilePassword:
         # Raised outside of the handlers, whose exceptions quote the path.
         raise ConfigError(f"{name} cannot be read: {why}")
     return FilePassword(password, path)
-
-
-def decoded(content: bytes) -> str | None:
-    """Decode UTF-8; None if `content` is no UTF-8.
-
-    An error that the caller raised while it handled the UnicodeDecodeError would keep it,
-    and the content in it, as its `__context__`.
-    """
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def password_in(content: bytes) -> str | None:

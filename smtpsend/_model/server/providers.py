@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.policy.policy import Method
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -23,9 +24,9 @@ __all__ = ["Provider", "provider_named", "provider_of", "providers"]
 # The order in which the ports of a provider are tried: first those that most networks
 # leave open. 443 comes last, since networks with a proxy for the web break SMTP there.
 _ORDER = (587, 465, 2525, 2587, 2465, 8025, 8465, 588, 80, 443)
-_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_REGION = pattern(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_REGION = 40
-_NAME = re.compile(r"[a-z0-9 ._-]{1,40}", re.IGNORECASE)
+_NAME = pattern(r"[a-z0-9 ._-]{1,40}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING
 from smtpsend._model.address.argument import AddressLike, mailbox_of
 from smtpsend._model.policy.policy import DEFAULT_METHODS, Method, Policy
 from smtpsend._model.server.credentials import Auth, External, OAuth2, Password, Provider
-from smtpsend._model.server.environment import (
-    auth_from_env,
-    method_from_env,
-    variables,
-)
 from smtpsend._model.server.host import (
     check_ehlo_name,
     check_fingerprint,
@@ -23,12 +18,12 @@ from smtpsend._model.server.host import (
     check_private,
     literal,
 )
-from smtpsend._model.server.oauth_environment import tokens_from_env, wants_tokens
 from smtpsend._model.server.url import (
     auth_of,
     method_of,
     split,
 )
+from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 
@@ -186,9 +181,10 @@ class Server:
             ConfigError: the provider or its region is not known, or an argument cannot be
                 used.
         """
-        from smtpsend._model.server.providers import provider_named
+        with importing():
+            from smtpsend._model.server.providers import provider_named
 
-        found = provider_named(provider)
+            found = provider_named(provider)  # reads the file of the providers
         policy = options.get("policy", Policy())
         if isinstance(policy, Policy) and policy.methods == DEFAULT_METHODS:
             options["policy"] = replace(policy, methods=found.methods)
@@ -228,6 +224,18 @@ class Server:
                 the name that another program reads.
             ConnectError: no file descriptor is left to read the password file; temporary.
         """
+        # A process that gives the server as arguments need not import these.
+        with importing():
+            from smtpsend._model.server.environment import (
+                auth_from_env,
+                method_from_env,
+                variables,
+            )
+            from smtpsend._model.server.oauth_environment import (
+                tokens_from_env,
+                wants_tokens,
+            )
+
         env = os.environ if environ is None else environ
         if wants_tokens(env):
             rest, login = tokens_from_env(env)
@@ -254,7 +262,9 @@ class Server:
     @classmethod
     @hides_arguments
     def _from_provider(cls, found: dict[str, str], options: dict[str, object]) -> Server:
-        from smtpsend._model.server.providers import provider_named
+        with importing():
+            from smtpsend._model.server.environment import auth_from_env
+            from smtpsend._model.server.providers import provider_named
 
         for name in ("HOST", "PORT", "SECURITY"):
             if name in found:

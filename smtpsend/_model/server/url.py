@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import cast, get_args
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
-from smtpsend._model.address.domain import is_unicode
+from smtpsend._model.address.domain import decoded, is_unicode
 from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.server.host import QUOTED
-from smtpsend._model.server.password_file import decoded
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -59,9 +59,9 @@ def _check_characters(url: str) -> None:
 
 
 # Python's parser silently drops any text before or after an address in brackets.
-_HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
+_HOST_AND_PORT = pattern(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
-_QUERY = re.compile(f"security=({'|'.join(get_args(Security))})")
+_QUERY = pattern(f"security=({'|'.join(get_args(Security))})")
 
 _URL_FORM = (
     "the URL is not of the form smtp://user:password@host:port; characters such as "

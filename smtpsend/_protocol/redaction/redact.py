@@ -12,6 +12,7 @@ from smtpsend._model.server.credentials import (
     provider_of,
     shown_name,
 )
+from smtpsend._patterns import pattern
 from smtpsend._protocol.redaction.secret_forms import (
     PART,
     SHORTEST,
@@ -27,8 +28,8 @@ from smtpsend._protocol.redaction.secret_forms import (
 )
 
 
-_ESCAPES = re.compile(r"[%=&\\]")  # all begin with one of these
-_ENHANCED = re.compile(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
+_ESCAPES = pattern(r"[%=&\\]")  # all begin with one of these
+_ENHANCED = pattern(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
 class Redactor:

@@ -12,6 +12,8 @@ import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
 
+from smtpsend._patterns import pattern
+
 
 # Six characters of base64 are four bytes. A shorter form would be found in other words.
 SHORTEST = 6
@@ -108,13 +110,13 @@ def common(part: str) -> bool:
     return part in _COMMON
 
 
-_ESCAPE = re.compile(
+_ESCAPE = pattern(
     r"%u([0-9a-f]{4})|[%=]([0-9a-f]{2})|\\x([0-9a-f]{2})"
     r"|(?-i:\\U)([0-9a-f]{8})|\\u([0-9a-f]{4})"
     r"|&#([0-9]{1,7});?|&#x([0-9a-f]{1,6});?|&([a-z]{2,8}[0-9]?);|\\([0-7]{3})|\\(\W)",
     re.IGNORECASE,
 )
-_SOFT_BREAK = re.compile(r"=[ \t]?\n")
+_SOFT_BREAK = pattern(r"=[ \t]?\n")
 # Another program may have escaped the text before the server escapes it again.
 _MOST_TIMES = 3
 

@@ -9,14 +9,14 @@ reply to the EHLO after STARTTLS.
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 
+from smtpsend._patterns import pattern
 from smtpsend.errors import Event, Phase, TLSError
 
 
 # OpenSSL's names for a received alert.
-_ALERT = re.compile(
+_ALERT = pattern(
     r"(?:SSLV3|TLSV1|TLSV11|TLSV12|TLSV13)_ALERT_(\w+)"
     r"|TLSV1_(BAD_CERTIFICATE_HASH_VALUE|CERTIFICATE_UNOBTAINABLE|UNRECOGNIZED_NAME)"
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import os
 import ssl
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
@@ -49,15 +49,15 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
     if own is not None:
         return require_verifying(own)
     try:
-        path = Path(_public_cas() if cafile is None else cafile)
+        path = _public_cas() if cafile is None else cafile
     except OSError as error:
         raise_if_short(error, "the CAs of certifi cannot be read")
         raise
     try:
-        state = path.stat()
+        state = os.stat(path)  # noqa: PTH116 - nothing else of a send needs pathlib
         # Reading a bundle takes about 17 ms, so each file is read once per process, and
         # again only if it has changed (a renewed CA).
-        return _build(str(path), state.st_mtime_ns, state.st_size)
+        return _build(path, state.st_mtime_ns, state.st_size)
     except ssl.SSLError:
         raise ConfigError(f"cafile holds no PEM certificates: {_shown(path)}") from None
     except ValueError:
@@ -68,10 +68,9 @@ def context_for(cafile: str | None, own: ssl.SSLContext | None) -> ssl.SSLContex
         raise ConfigError(text) from None
 
 
-def _shown(path: Path) -> str:
+def _shown(path: str) -> str:
     """Format a path for an error text: on one line, without control characters."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
+    return path if path.isprintable() else ascii(path)
 
 
 @lru_cache(maxsize=1)

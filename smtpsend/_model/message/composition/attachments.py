@@ -22,6 +22,7 @@ from smtpsend._model.message.headers import NEVER_SENT
 from smtpsend._model.message.parts import AttachedMessage, File
 from smtpsend._model.message.serialize import own_copy
 from smtpsend._model.shortage import raise_if_short
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError, Phase, SendError
 
 
@@ -38,7 +39,7 @@ Attachment = (
     | tuple[str, Message]
 )
 
-_TYPE = re.compile(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
+_TYPE = pattern(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
 _OCTET_STREAM = ("application", "octet-stream")
 _RFC822 = "message/rfc822"
 # Control characters, surrogates, and the separators of lines and paragraphs.

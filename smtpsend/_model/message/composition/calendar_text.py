@@ -6,14 +6,15 @@ import re
 from typing import NamedTuple
 
 from smtpsend._model.address.domain import shown
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["CalendarText", "calendar_text"]
 
-_FOLD = re.compile(r"\r?\n[ \t]")  # RFC 5545 section 3.1
-_METHOD = re.compile(r"^METHOD((?:;[^:\r\n]*)?):(.*)$", re.IGNORECASE | re.MULTILINE)
-_TOKEN = re.compile(r"[A-Za-z0-9-]{1,40}")
+_FOLD = pattern(r"\r?\n[ \t]")  # RFC 5545 section 3.1
+_METHOD = pattern(r"^METHOD((?:;[^:\r\n]*)?):(.*)$", re.IGNORECASE | re.MULTILINE)
+_TOKEN = pattern(r"[A-Za-z0-9-]{1,40}")
 _FORM = "give the text of one iCalendar object, BEGIN:VCALENDAR to END:VCALENDAR"
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from email.message import Message
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.message.content import unfolded
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["reply_headers"]
 
-_ID = re.compile(r"<[!-;=?-~]{1,990}>")
+_ID = pattern(r"<[!-;=?-~]{1,990}>")
 # An id without its brackets, as some programs store it.
-_BARE = re.compile(r"[!-;=?A-~]++@[!-;=?-~]++")
+_BARE = pattern(r"[!-;=?A-~]++@[!-;=?-~]++")
 # RFC 5537 section 3.4.4 allows to leave out ids of a long list. Without a limit, the
 # header of the answer to a hostile message could be larger than servers accept.
 _MOST = 100

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.address.mailbox import mailboxes
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["unsubscribe_headers"]
 
-_URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 section 2
+_URI = pattern(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")  # RFC 3986 section 2
 _FORM = "give an https:// URL, a mailto: URL, or both as ('https://...', 'mailto:...')"
 
 

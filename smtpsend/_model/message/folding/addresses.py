@@ -14,15 +14,16 @@ from typing import NamedTuple
 from smtpsend._model.address.display_name import display_name
 from smtpsend._model.address.mailbox import Group, Mailbox
 from smtpsend._model.message.folding.encoded_words import LONGEST_WORD, Lines, encode_word
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
 __all__ = ["address_list", "fold_addresses", "quoted_phrase"]
 
-_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
+_ATOM = pattern(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 _LITERAL = r"\[[^]]*+\]"
-_PART = re.compile(
+_PART = pattern(
     rf"""(?P<space>[ \t]++)
         |(?P<special>[,:;])
         |(?P<comment>\()
@@ -30,8 +31,8 @@ _PART = re.compile(
         |(?P<word>(?:{_QUOTED}|{_LITERAL}|[^][\s,:;()<>"]++)++)""",
     re.VERBOSE | re.DOTALL,
 )
-_COMMENT = re.compile(r"[()]|\\.", re.DOTALL)
-_ENCODED = re.compile(r"=\?[^?\s]+\?[qQbB]\?[^?\s]*\?=")
+_COMMENT = pattern(r"[()]|\\.", re.DOTALL)
+_ENCODED = pattern(r"=\?[^?\s]+\?[qQbB]\?[^?\s]*\?=")
 _COMMENT_WIDTH = 72  # with its parentheses it fits into a line
 
 

@@ -8,13 +8,14 @@ from email.message import Message
 from functools import lru_cache
 
 from smtpsend._model.message.folding.field import WirePolicy, field
+from smtpsend._patterns import pattern
 
 
 __all__ = ["boundary_line", "simple_type"]
 
 # This boundary has the length of those that the generator makes.
 _PROBE = "=" * 15 + "0" * len(str(sys.maxsize - 1)) + "=="
-_SIMPLE_TYPE = re.compile(
+_SIMPLE_TYPE = pattern(
     r"""([A-Za-z0-9!#$&^_+-]++/[A-Za-z0-9!#$&^_.+-]++)
         (?:;\ [A-Za-z0-9-]++=(?:"[A-Za-z0-9 ./_+:=-]++"|[A-Za-z0-9._+-]++))*+""",
     re.VERBOSE,

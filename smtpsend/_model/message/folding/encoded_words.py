@@ -8,9 +8,9 @@ encoded words, so white space that has to be kept there is inside one of them.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -30,10 +30,10 @@ LONGEST_WORD = 75  # RFC 2047 section 2
 _SAFE = frozenset(b"-!*+/ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _ONE = frozenset(" " + bytes(_SAFE).decode("ascii"))
 # What some reader decodes as an encoded word.
-_ENCODED_START = re.compile(r"=\?[^?]*+\?[qQbB]\?")
+_ENCODED_START = pattern(r"=\?[^?]*+\?[qQbB]\?")
 # Blanks, and the word after them. Some programs read a fold before a tab as one blank, so
 # a tab, with the blanks before it, belongs to a word.
-_WORD = re.compile(r"(?<! )( *+)([^ ]++(?:\ ++(?=\t)[^ ]++)*+)")
+_WORD = pattern(r"(?<! )( *+)([^ ]++(?:\ ++(?=\t)[^ ]++)*+)")
 _BLANKS = " \t"
 
 

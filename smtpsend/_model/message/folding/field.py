@@ -8,7 +8,6 @@ space next to encoded words, and differs between versions.
 from __future__ import annotations
 
 import contextlib
-import re
 from email import headerregistry as registry
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry
@@ -35,6 +34,7 @@ from smtpsend._model.message.headers import (
     names_addresses,
     unfolded_text,
 )
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -64,12 +64,12 @@ _PRINTED = frozenset(
 _STRUCTURED = HeaderRegistry().registry.keys() - {"subject"}
 _REGISTRY = HeaderRegistry()
 _CRLF = "\r\n"
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_FOLD = re.compile(r"(?:\r\n|\r|\n)(?=[ \t])")
-_ENCODED_WORD = re.compile(r"=\?[^?\s]*\?[^?]*\?[^?\s]*\?=")
+_LINE_END = pattern(r"\r\n|\r|\n")
+_FOLD = pattern(r"(?:\r\n|\r|\n)(?=[ \t])")
+_ENCODED_WORD = pattern(r"=\?[^?\s]*\?[^?]*\?[^?\s]*\?=")
 # White space at the start of a line that some readers make one blank, and a first line
 # without a value, which some readers make a blank.
-_MISREAD = re.compile(r"\r\n(?: [ \t]|\t)|\A[^:]*: *\r\n")
+_MISREAD = pattern(r"\r\n(?: [ \t]|\t)|\A[^:]*: *\r\n")
 
 
 class WirePolicy(NamedTuple):

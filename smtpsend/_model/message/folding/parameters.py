@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from smtpsend._model.message.folding.encoded_words import LONGEST_LINE, raw_bytes_in
+from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ __all__ = ["fold_parameters"]
 
 _LEAST = 78  # a policy with shorter lines cannot hold a section
 # The printable characters that a quoted string may hold as they are, or quoted.
-_QUOTABLE = re.compile(r"[\t -~]*")
+_QUOTABLE = pattern(r"[\t -~]*")
 
 
 def fold_parameters(
