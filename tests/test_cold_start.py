@@ -22,7 +22,7 @@ server = Server(
     cafile=ca,
 )
 send(
-    compose(sender="ann@example.org", to="bob@example.net", subject="Hi", text="Hello\\n"),
+    compose(sender="ann@example.org", to="bob@example.net", subject="Hi", text="Hi"),
     server,
 )
 print(json.dumps(sorted(sys.modules)))

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import OAuth2, Password, Server
-from smtpsend._model.server.environment import auth_from_env, variables
-from smtpsend._model.server.oauth_environment import tokens_from_env, wants_tokens
+from smtpsend._model.server.environment import auth_from_env, variables, wants_tokens
 from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import split, user_of
@@ -66,6 +65,8 @@ def _token(user: str, host: str) -> OAuth2 | None:
         AuthError: the stored login cannot be read.
     """
     if wants_tokens(os.environ):
+        from smtpsend._model.server.oauth_environment import tokens_from_env
+
         env = {name: v for name, v in os.environ.items() if name.startswith("SMTP_OAUTH")}
         return tokens_from_env({**env, "SMTP_USERNAME": user})[1](host)
     from smtpsend.oauth import store

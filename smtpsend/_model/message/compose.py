@@ -123,7 +123,7 @@ def compose(
         for name, line in own:
             _add(message, name, line)
         _add_body(message, text, html, event, inline or {})
-        if attachments != ():
+        if attachments not in ((), []):
             _attach(message, attachments)
     return message
 

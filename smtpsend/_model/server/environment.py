@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from typing import get_args
@@ -14,6 +13,9 @@ from smtpsend._model.server.url import method_for
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
 
+
+OAUTH_PREFIX = "SMTP_OAUTH_"
+"""What the names of the variables for a login by a token begin with."""
 
 log = logging.getLogger("smtpsend")
 
@@ -95,6 +97,8 @@ def _meant(name: str) -> str | None:
     plain = name.replace("_", "")
     if plain in _RIGHT:
         return _RIGHT[plain]
+    import difflib  # only a misspelt name needs it
+
     close = difflib.get_close_matches(plain, _RIGHT, n=1, cutoff=0.85)
     return _RIGHT[close[0]] if close and len(plain) > _SHORTEST_MISSPELT else None
 
@@ -143,3 +147,8 @@ def auth_from_env(found: Mapping[str, str]) -> Password | None:
     if password is None:
         return None
     return Password(found["USERNAME"], password)
+
+
+def wants_tokens(env: Mapping[str, str]) -> bool:
+    """Return whether a variable of OAuth 2.0 is set."""
+    return any(name.startswith(OAUTH_PREFIX) and env[name] for name in env)

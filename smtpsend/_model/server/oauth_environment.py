@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 from smtpsend._model.server.credentials import OAuth2
+from smtpsend._model.server.environment import OAUTH_PREFIX as _PREFIX
 from smtpsend._model.server.url import split, user_of
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 
 
-_PREFIX = "SMTP_OAUTH_"
 _NAMES = (
     "TENANT",
     "TOKEN_URL",
@@ -52,11 +52,6 @@ class OAuthSettings:
     values: Mapping[str, str] = field(repr=False)
     username: str
     host: str
-
-
-def wants_tokens(env: Mapping[str, str]) -> bool:
-    """Return whether a variable of OAuth 2.0 is set."""
-    return any(name.startswith(_PREFIX) and env[name] for name in env)
 
 
 @hides_arguments

@@ -230,14 +230,14 @@ class Server:
                 auth_from_env,
                 method_from_env,
                 variables,
-            )
-            from smtpsend._model.server.oauth_environment import (
-                tokens_from_env,
                 wants_tokens,
             )
 
         env = os.environ if environ is None else environ
         if wants_tokens(env):
+            with importing():
+                from smtpsend._model.server.oauth_environment import tokens_from_env
+
             rest, login = tokens_from_env(env)
             server = cls.from_env(rest, **options)
             return replace(server, auth=login(server.host))
