@@ -147,6 +147,44 @@ def test_the_window_is_the_callers(face: Any) -> None:
     assert len(windows) <= 12
 
 
+def windows_of(scripted: ScriptedServer) -> list[int]:
+    """How many messages each window of the only connection had."""
+    (verbs,) = lines(scripted)
+    counts = [window.count("BDAT") for window in " ".join(verbs).split("EHLO")]
+    return [count for count in counts if count]
+
+
+@both
+@pytest.mark.parametrize("window", [64, 20, 16, 5])
+def test_windows_grow(face: Any, window: int) -> None:
+    """Windows that went well allow twice as many messages, up to those of the caller."""
+    with one_port(Script(offers=(*OFFERS, *MODES["window"]))) as scripted:
+        options = {"max_connections": 1, "max_messages": 1000, "window": window}
+        found = batch(scripted, map(item, range(400)), face, **options)
+        assert check_true(scripted, found) == {"Receipt": 400}
+    sizes = windows_of(scripted)
+    most = min(16, window)
+    for size in sizes:
+        assert size <= most
+        most = min(2 * most, window) if size == most else most
+    assert max(sizes) == window
+
+
+@pytest.mark.parametrize(("code", "falls"), [(450, True), (550, False)])
+def test_trouble_makes_windows_small(code: int, falls: bool) -> None:
+    """After a 4yz windows begin small again; a refusal for good changes nothing."""
+    on = {"rcpt:200": reply(code, f"{code // 100}.1.1", "not now")}
+    with one_port(Script(on, offers=(*OFFERS, *MODES["window"]))) as scripted:
+        options = {"max_connections": 1, "max_messages": 1000}
+        found = batch(scripted, map(item, range(500)), **options)
+        outcomes = check_true(scripted, found)
+    assert outcomes == {"Receipt": 499, "RecipientsRefused": 1}
+    sizes = windows_of(scripted)
+    with_it = next(n for n in range(len(sizes)) if sum(sizes[: n + 1]) >= 200)
+    assert sizes[with_it] > 16
+    assert (sizes[with_it + 1] <= 16) is falls
+
+
 @modes
 def test_more_connections(mode: str) -> None:
     """Where there is enough to send, others are opened; each message goes out once."""
@@ -552,7 +590,7 @@ def test_slower_and_faster(face: Any) -> None:
     seen: list[bool] = []
     with one_port(Script(slow, offers=(*OFFERS, "PIPELINING"))) as scripted:
         where = server_for(scripted)
-        with face(where, max_connections=1) as client:
+        with face(where, max_connections=1, window=8) as client:
             pace = (client.client if face is InLoop else client)._pool.throttle
 
             def watched() -> Iterable[Any]:

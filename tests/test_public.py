@@ -56,7 +56,7 @@ CLIENT = {
     "max_messages": 100,
     "idle_timeout": 30.0,
     "max_age": 300.0,
-    "window": 16,
+    "window": 64,
     "max_rate": None,
     "on_attempt": None,
     "on_outcome": None,

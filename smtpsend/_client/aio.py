@@ -87,8 +87,8 @@ class AsyncClient:
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
-        window: how many messages `send_many` sends over a connection before it has the
-            reply to the first of them (16); see `Client`.
+        window: how many messages `send_many` sends over a connection at most before it
+            has the reply to the first of them (64); see `Client`.
         max_rate: how many messages may be started per second, over all connections; None
             (the default) sets no limit. A send waits for its turn, and the wait counts
             against its deadline.
@@ -110,7 +110,7 @@ class AsyncClient:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
-        window: int = 16,
+        window: int = 64,
         max_rate: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,

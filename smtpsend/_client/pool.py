@@ -40,7 +40,7 @@ class Limits:
     max_messages: int = 100
     idle_timeout: float = 30.0
     max_age: float = 300.0
-    window: int = 16
+    window: int = 64
     max_rate: float | None = None
 
     def __post_init__(self) -> None:

@@ -106,10 +106,12 @@ class Client:
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
-        window: how many messages `send_many` sends over a connection before it has the
-            reply to the first of them (16), if the server offers CHUNKING (RFC 3030) and
-            PIPELINING (RFC 2920). If the connection is lost, delivery is unknown for at
-            most this many messages.
+        window: how many messages `send_many` sends over a connection at most before it
+            has the reply to the first of them (64), if the server offers CHUNKING (RFC
+            3030) and PIPELINING (RFC 2920). A batch begins with 16, or with `window` if
+            that is less, and doubles this after each window that went well. After a lost
+            connection or a 4yz reply it begins anew. If a connection is lost, delivery
+            is unknown for at most `window` messages.
         max_rate: how many messages may be started per second, over all connections; None
             (the default) sets no limit. A send waits for its turn, and the wait counts
             against its deadline.
@@ -131,7 +133,7 @@ class Client:
         max_messages: int = 100,
         idle_timeout: float = 30.0,
         max_age: float = 300.0,
-        window: int = 16,
+        window: int = 64,
         max_rate: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         on_outcome: Callable[[Outcome], object] | None = None,

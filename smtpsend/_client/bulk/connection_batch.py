@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log
+from smtpsend._client.bulk.queue import FIRST_WINDOW
 from smtpsend._client.delivery import Delivery
 from smtpsend._client.outcomes import receipt_of
 from smtpsend._client.submission import Submission
@@ -23,7 +24,7 @@ from smtpsend._wire import exchange
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
-from smtpsend.errors import Phase, SendError
+from smtpsend.errors import Phase, Rejected, SendError
 
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ class ConnectionBatch:
     @property
     def window(self) -> int:
         """How many messages may be in flight over the connection."""
-        return self._pool.limits.window if self.session.pipelining else 1
+        if not self.session.pipelining:
+            return 1
+        # It is 1 after a connection that did not pipeline.
+        known = self._queue.window if self._queue.window > 1 else FIRST_WINDOW
+        return min(known, self._pool.limits.window)
 
     def can_send(self, submission: Submission) -> bool:
         """Whether one transaction can carry a message."""
@@ -195,7 +200,7 @@ class ConnectionBatch:
     def _window_limit(self) -> int:
         """How many messages the window may have."""
         left = self._max_messages - self.session.state.transactions
-        return min(self._pool.throttle.allowed(self._pool.limits.window), left)
+        return min(self._pool.throttle.allowed(self.window), left)
 
     def _transaction(
         self, submission: Submission, after: Verb | None
@@ -214,6 +219,8 @@ class ConnectionBatch:
         else:
             confirmed = session.state.state is State.CONFIRMED
             by_bdat = after is None and confirmed and self._may_join_window(submission)
+            if self._count >= self.window > 1:
+                self._queue.widen_window()
             self._count, self._size = 1, len(envelope.content)
             self._limit = self._window_limit()
             if self._first is not None:
@@ -241,6 +248,11 @@ class ConnectionBatch:
     def _settle(self, transaction: Transaction) -> None:
         """Report the outcome of a transaction, or keep it for another connection."""
         submission, error = transaction.submission, transaction.error
+        final = error is None or (isinstance(error, Rejected) and not error.temporary)
+        if not final or transaction.deferred:
+            # Its window does not count as one that went well.
+            self._count = 0
+            self._queue.narrow_window()
         if transaction.unsent:
             self.unsent.append(transaction)
         elif transaction.lost:

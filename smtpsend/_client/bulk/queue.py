@@ -17,6 +17,9 @@ from smtpsend._model.receipt import Outcome, Receipt
 if TYPE_CHECKING:
     from smtpsend._client.pool import Pool
 
+FIRST_WINDOW = 16
+"""How many messages a connection sends at once before a window went well."""
+
 # Octets of content that may be held, beyond one message for each connection.
 _MAX_BYTES = 1 << 23
 
@@ -57,11 +60,28 @@ class Queue:
     def has_room(self) -> bool:
         """Whether one more message may be put."""
         connections = self.pool.limits.max_connections
+        # The next window may be twice as large as this one.
+        most = min(2 * self.window, self.pool.limits.window)
         return self._held < connections or (
             self.window > 1
-            and self._held < 2 * self.window * connections
+            and self._held < 2 * most * connections
             and self._bytes_put - self._bytes_settled < _MAX_BYTES
         )
+
+    def widen_window(self) -> None:
+        """Let each connection send twice as many messages at once, as far as it may.
+
+        Each window costs a round trip, and leaves its messages in doubt if the connection
+        is lost. So a batch begins with a smaller one than the caller allows.
+        """
+        limit = self.pool.limits.window
+        if self.window < limit:
+            self.window = min(2 * self.window, limit)
+            self.notify()
+
+    def narrow_window(self) -> None:
+        """Begin anew with the first window."""
+        self.window = min(self.window, FIRST_WINDOW)
 
     @property
     def is_short(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import EmailMessage, Message
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import is_unicode, shown
@@ -30,9 +31,19 @@ from smtpsend.errors import ConfigError
 
 
 if TYPE_CHECKING:
-    from smtpsend._model.message.composition.attachments import Attachment
     from smtpsend._model.message.composition.calendar_text import CalendarText
 
+
+_Data = bytes | bytearray | memoryview | IO[bytes]
+Attachment = (
+    str
+    | os.PathLike[str]
+    | IO[bytes]
+    | Message
+    | tuple[str, _Data]
+    | tuple[str, _Data, str]
+    | tuple[str, Message]
+)
 
 _CONTENT_ID = pattern(r"[!-;=?-~]{1,200}")
 _OWN = frozenset(

@@ -14,7 +14,7 @@ from email.header import Header
 from email.message import Message
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.message.content import unfolded
@@ -26,18 +26,7 @@ from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError, Phase, SendError
 
 
-__all__ = ["Attachment", "is_single", "read_attachment", "read_file"]
-
-Data = bytes | bytearray | memoryview | IO[bytes]
-Attachment = (
-    str
-    | os.PathLike[str]
-    | IO[bytes]
-    | Message
-    | tuple[str, Data]
-    | tuple[str, Data, str]
-    | tuple[str, Message]
-)
+__all__ = ["is_single", "read_attachment", "read_file"]
 
 _TYPE = pattern(r"([A-Za-z0-9!#$&^_.+-]+)/([A-Za-z0-9!#$&^_.+-]+)")
 _OCTET_STREAM = ("application", "octet-stream")
