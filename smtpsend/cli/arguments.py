@@ -285,6 +285,17 @@ def _add_sending(parser: argparse.ArgumentParser, timeout: str) -> None:
         help="send to nobody unless the server accepts every recipient",
     )
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=timeout)
+    parser.add_argument(
+        "--notify",
+        metavar="EVENTS",
+        help="ask for notifications to the sender (DSN): any of success,failure,delay, "
+        "or never",
+    )
+    parser.add_argument(
+        "--require-tls",
+        action="store_true",
+        help="every further server must use TLS, too (REQUIRETLS), or return the message",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

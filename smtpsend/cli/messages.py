@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +12,9 @@ from email.utils import formatdate, make_msgid
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.exits import Exit, Problem
@@ -61,6 +64,22 @@ def ready(
     return prepare(
         "".join(missing).encode() + content, sender=sender, recipients=recipients
     )
+
+
+def delivery_from(arguments: argparse.Namespace) -> Delivery | None:
+    """What --notify and --require-tls ask for; None for nothing.
+
+    Raises:
+        Problem: --notify has an event that does not exist.
+    """
+    events = [] if arguments.notify is None else arguments.notify.split(",")
+    if not (events or arguments.require_tls):
+        return None
+    names: Any = tuple(event.strip().lower() for event in events)
+    try:
+        return Delivery(notify=names, require_tls=arguments.require_tls)
+    except ConfigError as error:
+        raise Problem(Exit.USAGE, f"--notify: {error.message}", error.hint) from None
 
 
 @dataclass(frozen=True, slots=True)
