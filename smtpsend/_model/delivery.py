@@ -87,13 +87,14 @@ def _checked_notify(given: Any) -> tuple[Notify, ...]:
         )
     names: list[Notify] = []
     for name in given:
-        known: list[Notify] = [one for one in _NOTIFY if name == one]
-        if not known:
+        known = next((one for one in _NOTIFY if name == one), None)
+        if known is None:
             raise ConfigError(
                 f"not an event of a notification: {shown(name)}",
                 hint='notify has any of "success", "failure" and "delay", or "never"',
             )
-        names += [one for one in known if one not in names]
+        if known not in names:
+            names.append(known)
     if "never" in names and len(names) > 1:
         raise ConfigError(
             'notify has "never" beside another event',
