@@ -12,7 +12,6 @@ from email.utils import formatdate, make_msgid
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.originator import HeaderAddresses
@@ -67,19 +66,10 @@ def ready(
 
 
 def delivery_from(arguments: argparse.Namespace) -> Delivery | None:
-    """What --notify and --require-tls ask for; None for nothing.
-
-    Raises:
-        Problem: --notify has an event that does not exist.
-    """
-    events = [] if arguments.notify is None else arguments.notify.split(",")
-    if not (events or arguments.require_tls):
+    """What --notify and --require-tls ask for; None for nothing."""
+    if not (arguments.notify or arguments.require_tls):
         return None
-    names: Any = tuple(event.strip().lower() for event in events)
-    try:
-        return Delivery(notify=names, require_tls=arguments.require_tls)
-    except ConfigError as error:
-        raise Problem(Exit.USAGE, f"--notify: {error.message}", error.hint) from None
+    return Delivery(notify=arguments.notify, require_tls=arguments.require_tls)
 
 
 @dataclass(frozen=True, slots=True)
