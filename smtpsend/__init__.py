@@ -12,6 +12,7 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "ConnectionLost",
+    "Delivery",
     "DeliveryUnknown",
     "External",
     "Method",
@@ -47,6 +48,7 @@ if _typing.TYPE_CHECKING:
     from smtpsend._client.diagnosis.examination import diagnose, diagnose_async
     from smtpsend._client.submission import prepare
     from smtpsend._client.sync import Client, send
+    from smtpsend._model.delivery import Delivery
     from smtpsend._model.diagnosis.report import Report
     from smtpsend._model.message.compose import compose
     from smtpsend._model.message.prepared import Prepared
@@ -76,6 +78,7 @@ else:
         "_client.diagnosis.examination": ("diagnose", "diagnose_async"),
         "_client.submission": ("prepare",),
         "_client.sync": ("Client", "send"),
+        "_model.delivery": ("Delivery",),
         "_model.diagnosis.report": ("Report",),
         "_model.message.compose": ("compose",),
         "_model.message.prepared": ("Prepared",),

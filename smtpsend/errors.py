@@ -296,7 +296,7 @@ class Rejected(SendError):
     """The server refused the sender or the message, or does not support it.
 
     `reply` is None where the extensions in its EHLO reply already ruled the message
-    out (SIZE, 8BITMIME, SMTPUTF8). Temporary for a 4yz reply.
+    out (SIZE, 8BITMIME, SMTPUTF8, DSN, REQUIRETLS). Temporary for a 4yz reply.
     """
 
 

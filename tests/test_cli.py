@@ -32,6 +32,7 @@ from smtpsend.errors import (
     ConnectionLost,
     RecipientsRefused,
     Rejected,
+    Reply,
     TLSError,
 )
 
@@ -515,6 +516,9 @@ def test_every_exit_code_is_explained() -> None:
     assert set(TABLE) == set(Exit)
 
 
+NO = Reply(550, "5.7.1", "no")
+
+
 def made(kind: type[SendError], *, accepted: tuple[str, ...] = (), **facts: Any) -> Any:
     """An error of this kind."""
     error = kind("x", **facts)
@@ -533,8 +537,10 @@ def made(kind: type[SendError], *, accepted: tuple[str, ...] = (), **facts: Any)
         (made(TLSError, temporary=True), Exit.TEMPORARY, "deferred"),
         (made(ConnectError), Exit.PERMANENT, "failed"),
         (made(ConnectionLost, temporary=True), Exit.TEMPORARY, "deferred"),
-        (made(Rejected), Exit.PERMANENT, "refused"),
-        (made(RecipientsRefused), Exit.PERMANENT, "refused"),
+        (made(Rejected, reply=NO), Exit.PERMANENT, "refused"),
+        (made(RecipientsRefused, reply=NO), Exit.PERMANENT, "refused"),
+        # What the reply to EHLO rules out: another run may ask for less.
+        (made(Rejected), Exit.PERMANENT, "failed"),
         (made(Rejected, accepted=("a@b.org",)), Exit.PARTIAL, "partial"),
         (made(DeliveryUnknown), Exit.UNKNOWN, "unknown"),
         (made(DeliveryUnknown, accepted=("a@b.org",)), Exit.UNKNOWN, "unknown"),

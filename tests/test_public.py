@@ -29,7 +29,8 @@ ERROR_TREE = [
 ]
 NAMES = sorted(
     [
-        *("AsyncClient", "Client", "External", "Method", "OAuth2", "Outcome"),
+        *("AsyncClient", "Client", "Delivery", "External", "Method", "OAuth2"),
+        "Outcome",
         *(
             "Password",
             "Policy",
@@ -51,6 +52,7 @@ ERROR_NAMES = [
 ]
 
 SEND = {"sender": None, "recipients": None, "require_all": False, "timeout": None}
+SEND |= {"delivery": None}
 CLIENT = {
     "max_connections": 4,
     "max_messages": 100,
@@ -61,7 +63,7 @@ CLIENT = {
     "on_attempt": None,
     "on_outcome": None,
 }
-MANY = {"require_all": False, "timeout": None}
+MANY = {"require_all": False, "timeout": None, "delivery": None}
 
 # Function: its positional parameters, and its keyword-only ones, with their defaults.
 SIGNATURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
@@ -88,6 +90,16 @@ SIGNATURES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "Client.check": (smtpsend.Client.check, {"self": REQUIRED}, {"timeout": None}),
     "Client.close": (smtpsend.Client.close, {"self": REQUIRED}, {}),
     "AsyncClient.aclose": (smtpsend.AsyncClient.aclose, {"self": REQUIRED}, {}),
+    "Delivery": (
+        smtpsend.Delivery,
+        {},
+        {"notify": (), "ret": None, "envid": None, "require_tls": False},
+    ),
+    "prepare": (
+        smtpsend.prepare,
+        {"message": REQUIRED},
+        {"sender": None, "recipients": None, "delivery": None},
+    ),
     "Password": (smtpsend.Password, {"username": REQUIRED, "password": REQUIRED}, {}),
     "External": (smtpsend.External, {"username": ""}, {}),
     "OAuth2": (smtpsend.OAuth2, {"username": REQUIRED, "token": REQUIRED}, {}),
@@ -212,7 +224,8 @@ VALUES = (*FIELDS, smtpsend.Server, smtpsend.Policy, smtpsend.Method)
 
 
 @pytest.mark.parametrize(
-    "kind", [*VALUES, smtpsend.Password, smtpsend.OAuth2, smtpsend.External]
+    "kind",
+    [*VALUES, smtpsend.Password, smtpsend.OAuth2, smtpsend.External, smtpsend.Delivery],
 )
 def test_frozen(kind: Any) -> None:
     """Values cannot be changed."""

@@ -42,7 +42,7 @@ WRONG = {
 WRONG_UNDER_TLS = {
     "VRFY": (b"VRFY a", "injection"),
     "an odd parameter": (b"MAIL FROM:<a@example.org> FOO=1", "injection"),
-    "a parameter of RCPT": (b"RCPT TO:<a@example.org> NOTIFY=NEVER", "injection"),
+    "a parameter of RCPT": (b"RCPT TO:<a@example.org> FOO=1", "injection"),
     "a path in a path": (b"RCPT TO:<a@example.org><b@example.org>", "injection"),
     "a bare CR": (b"NOOP\r\r", "bare CR"),
     "a bare LF": (b"RCPT TO:<a@example.org>\nRCPT TO:<b@example.org>", "bare CR"),

@@ -115,6 +115,8 @@ def test_a_submission_server_wants_tls_and_login_first() -> None:
         ("MAIL FROM:<ä@example.org>", b"553"),
         ("MAIL FROM:<ä@example.org> BODY=8BITMIME SMTPUTF8", b"250"),
         ("MAIL FROM:<a@example.org> FOO=1", b"555"),
+        ("MAIL FROM:<a@example.org> RET=HDRS", b"555"),
+        ("MAIL FROM:<a@example.org> REQUIRETLS", b"555"),
         ('MAIL FROM:<"a> b"@example.org>', b"250"),
         ("RCPT TO:<b@example.org>", b"503"),
         ("DATA", b"503"),
@@ -123,6 +125,34 @@ def test_a_submission_server_wants_tls_and_login_first() -> None:
 def test_what_a_correct_server_refuses(line: str, code: bytes) -> None:
     """Parameters count, and so does the order of commands."""
     with ScriptedServer() as server, RawClient.ready(server) as client:
+        assert client.ask(line.encode())[:3] == code
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("MAIL FROM:<a@example.org> RET=FULL ENVID=a+20b REQUIRETLS", b"250"),
+        ("MAIL FROM:<a@example.org> RET=HEADERS", b"501"),
+        ("MAIL FROM:<a@example.org> ENVID=a+2b", b"501"),
+        (f"MAIL FROM:<a@example.org> ENVID={101 * 'a'}", b"501"),
+        ("RCPT TO:<b@example.org> NOTIFY=NEVER ORCPT=rfc822;b@example.org", b"250"),
+        ("RCPT TO:<b@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bb@c", b"250"),
+        (r"RCPT TO:<b@example.org> ORCPT=utf-8;\x{F6}@c", b"250"),
+        ("RCPT TO:<b@example.org> ORCPT=utf-8;a+2Bb@c", b"501"),
+        ("RCPT TO:<b@example.org> NOTIFY=NEVER,DELAY", b"501"),
+        ("RCPT TO:<b@example.org> NOTIFY=", b"501"),
+        ("RCPT TO:<b@example.org> ORCPT=rfc822;a b", b"555"),
+        ("RCPT TO:<b@example.org> ORCPT=rfc822;ä@c", b"501"),
+        (f"RCPT TO:<b@example.org> ORCPT=rfc822;{500 * 'a'}", b"501"),
+        ("RCPT TO:<b@example.org> NOTIFY=DELAY NOTIFY=DELAY", b"501"),
+    ],
+)
+def test_what_a_server_with_dsn_refuses(line: str, code: bytes) -> None:
+    """The parameters of RFC 3461 and RFC 8689 must be as the grammar has them."""
+    script = Script(offers=("AUTH PLAIN", "SMTPUTF8", "DSN", "REQUIRETLS"))
+    with ScriptedServer(script) as server, RawClient.ready(server) as client:
+        if line.startswith("RCPT"):
+            client.ask(b"MAIL FROM:<a@example.org>")
         assert client.ask(line.encode())[:3] == code
 
 

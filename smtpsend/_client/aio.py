@@ -13,6 +13,7 @@ from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
 from smtpsend._model.address.argument import AddressLike
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server, server_of
@@ -27,6 +28,7 @@ async def send_async(
     recipients: AddressLike | Sequence[AddressLike] | None = None,
     require_all: bool = False,
     timeout: float | None = None,
+    delivery: Delivery | None = None,
 ) -> Receipt:
     """Send one message to a submission server (RFC 6409), then close the connection.
 
@@ -45,6 +47,9 @@ async def send_async(
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
         timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        delivery: the notifications that are asked for (DSN, RFC 3461), and whether all of
+            the way needs TLS (REQUIRETLS, RFC 8689); by default what a `Prepared` asks
+            for, else nothing.
 
     Returns:
         The recipients that the server accepted and refused, its reply, and the
@@ -69,7 +74,13 @@ async def send_async(
     finally:
         del server  # a URL holds a password, and an error keeps this frame
     submission = submission_of(
-        where, message, sender, recipients, require_all=require_all, timeout=timeout
+        where,
+        message,
+        sender,
+        recipients,
+        require_all=require_all,
+        timeout=timeout,
+        delivery=delivery,
     )
     return await submit(where, submission)
 
@@ -149,6 +160,7 @@ class AsyncClient:
         recipients: AddressLike | Sequence[AddressLike] | None = None,
         require_all: bool = False,
         timeout: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Receipt:
         """Send one message over a kept connection, as `Client.send` does.
 
@@ -164,6 +176,8 @@ class AsyncClient:
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
                 for `max_rate`; by default ``policy.deadline`` (900).
+            delivery: the notifications and the TLS that are asked for, as for
+                `send_async`.
 
         Returns:
             The recipients that the server accepted and refused, its reply, and the
@@ -175,7 +189,13 @@ class AsyncClient:
         """
         server = self._pool.server
         submission = submission_of(
-            server, message, sender, recipients, require_all=require_all, timeout=timeout
+            server,
+            message,
+            sender,
+            recipients,
+            require_all=require_all,
+            timeout=timeout,
+            delivery=delivery,
         )
         return await submit(server, submission, self._pool)
 
@@ -185,6 +205,7 @@ class AsyncClient:
         *,
         require_all: bool = False,
         timeout: float | None = None,
+        delivery: Delivery | None = None,
     ) -> AsyncIterator[Outcome]:
         """Send many messages, and yield the `Outcome` of each as soon as it is known.
 
@@ -192,12 +213,14 @@ class AsyncClient:
         in flight.
 
         Args:
-            messages: messages, or tuples of (message, sender, recipients), in an iterable
-                or an async iterable. An async generator is closed when the batch ends or
-                is left.
+            messages: messages, or tuples of (message, sender, recipients) or (message,
+                sender, recipients, delivery), in an iterable or an async iterable. An
+                async generator is closed when the batch ends or is left.
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
             timeout: seconds for each message; by default ``policy.deadline`` (900).
+            delivery: the notifications and the TLS that are asked for, for each message
+                that has none of its own, in its tuple or as a `Prepared`.
 
         Returns:
             An async iterator that yields one `Outcome` for each message. An error that
@@ -207,7 +230,7 @@ class AsyncClient:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout)
+        terms = Terms(self._pool, require_all, timeout, delivery)
         return batch(messages, terms)
 
     async def check(self, *, timeout: float | None = None) -> None:

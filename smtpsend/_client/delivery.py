@@ -99,6 +99,7 @@ class Delivery:
             by_bdat=last
             and not self.require_all
             and session.may_pipeline_content(content),
+            delivery=self.envelope.delivery,
             deadline=session.deadline,
         )
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smtpsend._model.address.argument import AddressLike
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.envelope import Envelope, envelope, redirected
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.policy.policy import check_seconds
@@ -53,6 +54,7 @@ def submission_of(
     *,
     require_all: bool,
     timeout: float | None,
+    delivery: Delivery | None = None,
     index: int = 0,
 ) -> Submission:
     """Validate the arguments of a send.
@@ -63,7 +65,13 @@ def submission_of(
         ConnectError: memory ran out.
     """
     seconds = checked_timeout(server, timeout)
-    validated = read(message, sender, recipients)
+    validated = read(message, sender, recipients, delivery)
+    asked = validated.delivery
+    if asked is not None and asked.require_tls and server.plaintext:
+        raise ConfigError(
+            "require_tls is set, and the server is reached in plaintext",
+            hint="send it without require_tls to a development sink",
+        )
     if server.redirect_to is not None:
         validated = redirected(validated, server.redirect_to)
     return Submission(message, validated, bool(require_all), seconds, index)
@@ -74,6 +82,7 @@ def prepare(
     *,
     sender: AddressLike | None = None,
     recipients: AddressLike | Sequence[AddressLike] | None = None,
+    delivery: Delivery | None = None,
 ) -> Prepared:
     """Make a message ready once, so that each try of a job sends the same bytes.
 
@@ -83,7 +92,7 @@ def prepare(
     accepts it.
 
     Args:
-        message, sender, recipients: as for `send`.
+        message, sender, recipients, delivery: as for `send`.
 
     Returns:
         The envelope and the bytes, to send now or later.
@@ -91,13 +100,14 @@ def prepare(
     Raises:
         ConfigError: as for `send`.
     """
-    made = read(message, sender, recipients)
+    made = read(message, sender, recipients, delivery)
     content = made.seven_bit() if made.seven_bit is not None else None
     return Prepared(
         sender=made.sender,
         recipients=made.recipients,
         content=made.content if content is None else content,
         message_id=made.message_id,
+        delivery=made.delivery,
     )
 
 
@@ -105,6 +115,7 @@ def read(
     message: object,
     sender: AddressLike | None,
     recipients: AddressLike | Sequence[AddressLike] | None,
+    delivery: Delivery | None = None,
 ) -> Envelope:
     """Make an envelope of any message, whatever the caller's objects raise.
 
@@ -114,7 +125,7 @@ def read(
         ConnectError: memory ran out.
     """
     try:
-        return envelope(message, sender, recipients)
+        return envelope(message, sender, recipients, delivery)
     except SendError:
         raise
     except RAISED_WHILE_READING as error:
@@ -161,13 +172,19 @@ class Terms:
     pool: Pool
     require_all: bool
     timeout: float | None
+    delivery: Delivery | None = None
 
     def submission(self, index: int, item: Any) -> Submission | Outcome:
         """Validate one item of the iterable; return its outcome if it cannot be used."""
-        message, sender, recipients = item, None, None
+        message, sender, recipients, delivery = item, None, None, None
         try:
             if isinstance(item, tuple) and len(item) == 3:
                 message, sender, recipients = item
+            elif isinstance(item, tuple) and len(item) == 4:
+                message, sender, recipients, delivery = item
+            own = delivery is not None or (
+                isinstance(message, Prepared) and message.delivery is not None
+            )
             return submission_of(
                 self.pool.server,
                 message,
@@ -175,6 +192,7 @@ class Terms:
                 recipients,
                 require_all=self.require_all,
                 timeout=self.timeout,
+                delivery=delivery if own else self.delivery,
                 index=index,
             )
         except RAISED_WHILE_READING as caught:

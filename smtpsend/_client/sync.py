@@ -15,6 +15,7 @@ from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
 from smtpsend._client.submit import check, submit
 from smtpsend._model.address.argument import AddressLike
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server, server_of
@@ -29,6 +30,7 @@ def send(
     recipients: AddressLike | Sequence[AddressLike] | None = None,
     require_all: bool = False,
     timeout: float | None = None,
+    delivery: Delivery | None = None,
 ) -> Receipt:
     """Send one message to a submission server (RFC 6409), then close the connection.
 
@@ -49,6 +51,9 @@ def send(
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
         timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        delivery: the notifications that are asked for (DSN, RFC 3461), and whether all of
+            the way needs TLS (REQUIRETLS, RFC 8689); by default what a `Prepared` asks
+            for, else nothing.
 
     Returns:
         The recipients that the server accepted the message for, its reply, and the
@@ -75,7 +80,13 @@ def send(
     finally:
         del server  # a URL holds a password, and an error keeps this frame
     submission = submission_of(
-        where, message, sender, recipients, require_all=require_all, timeout=timeout
+        where,
+        message,
+        sender,
+        recipients,
+        require_all=require_all,
+        timeout=timeout,
+        delivery=delivery,
     )
     return _submitted(where, submission)
 
@@ -174,6 +185,7 @@ class Client:
         recipients: AddressLike | Sequence[AddressLike] | None = None,
         require_all: bool = False,
         timeout: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Receipt:
         """Send one message over a kept connection.
 
@@ -191,6 +203,7 @@ class Client:
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
                 for `max_rate`; by default ``policy.deadline`` (900).
+            delivery: the notifications and the TLS that are asked for, as for `send`.
 
         Returns:
             The recipients that the server accepted and refused, its reply, and the
@@ -203,7 +216,13 @@ class Client:
         self._refuse_at_end()
         server = self._pool.server
         submission = submission_of(
-            server, message, sender, recipients, require_all=require_all, timeout=timeout
+            server,
+            message,
+            sender,
+            recipients,
+            require_all=require_all,
+            timeout=timeout,
+            delivery=delivery,
         )
         return _submitted(server, submission, self._pool)
 
@@ -213,6 +232,7 @@ class Client:
         *,
         require_all: bool = False,
         timeout: float | None = None,
+        delivery: Delivery | None = None,
     ) -> Iterator[Outcome]:
         """Send many messages, and yield the `Outcome` of each as soon as it is known.
 
@@ -233,10 +253,13 @@ class Client:
         them again.
 
         Args:
-            messages: messages, or tuples of (message, sender, recipients).
+            messages: messages, or tuples of (message, sender, recipients) or (message,
+                sender, recipients, delivery).
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
             timeout: seconds for each message; by default ``policy.deadline`` (900).
+            delivery: the notifications and the TLS that are asked for, for each message
+                that has none of its own, in its tuple or as a `Prepared`.
 
         Returns:
             An iterator that yields one `Outcome` for each message. An error that ends the
@@ -247,7 +270,7 @@ class Client:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout)
+        terms = Terms(self._pool, require_all, timeout, delivery)
         return batch_sync(messages, terms)
 
     def check(self, *, timeout: float | None = None) -> None:

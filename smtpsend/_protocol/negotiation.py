@@ -1,14 +1,16 @@
-"""Fits the MAIL parameters and the content of a message to what a server offers."""
+"""Fits the parameters and the content of a message to what a server offers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from smtpsend._model.delivery import original_recipient, xtext
 from smtpsend.errors import Event, Phase, Rejected
 
 
 if TYPE_CHECKING:
+    from smtpsend._model.delivery import Delivery
     from smtpsend._model.message.envelope import Envelope
     from smtpsend._protocol.extensions import Extensions
 
@@ -57,7 +59,49 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
         line += " BODY=8BITMIME"
     if utf8:
         line += " SMTPUTF8"
+    if envelope.delivery is not None:
+        line += _mail_parameters(envelope.delivery, extensions)
     return Negotiated(f"{line}\r\n".encode(), content)
+
+
+_RET = {"headers": "HDRS", "full": "FULL"}
+
+
+def _mail_parameters(delivery: Delivery, extensions: Extensions) -> str:
+    """The parameters of MAIL that the caller asked for.
+
+    Raises:
+        Rejected: the server does not offer the extension. The message is not sent without
+            the parameters, because the caller relies on them.
+    """
+    asked = ""
+    if delivery.asks_for_dsn:
+        if "DSN" not in extensions:
+            raise unsupported(
+                "the message asks for delivery status notifications, and the server does "
+                "not offer DSN (RFC 3461)",
+                "send it without notify, ret and envid, or use a server with DSN",
+            )
+        asked += f" RET={_RET[delivery.ret]}" if delivery.ret is not None else ""
+        asked += f" ENVID={xtext(delivery.envid)}" if delivery.envid is not None else ""
+    if delivery.require_tls:
+        if "REQUIRETLS" not in extensions:
+            raise unsupported(
+                "the message requires TLS on all of its way, and the server does not "
+                "offer REQUIRETLS (RFC 8689)",
+                "send it without require_tls, or use a server with REQUIRETLS",
+            )
+        asked += " REQUIRETLS"
+    return asked
+
+
+def recipient_parameters(delivery: Delivery, address: str) -> str:
+    """The parameters of RCPT that the caller asked for (RFC 3461 section 4)."""
+    if not delivery.asks_for_dsn:
+        return ""
+    asked = f" NOTIFY={','.join(delivery.notify).upper()}" if delivery.notify else ""
+    original = original_recipient(address)
+    return asked if original is None else f"{asked} ORCPT={original}"
 
 
 def unsupported(text: str, hint: str) -> Rejected:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._protocol.failures import (
     closing,
@@ -29,6 +29,10 @@ from smtpsend.errors import (
     Reply,
     SendError,
 )
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.delivery import Delivery
 
 
 class Stage(IntEnum):
@@ -51,6 +55,7 @@ class Transaction:
         content: the content, before dot-stuffing.
         require_all: the message is for all recipients or for none.
         by_bdat: the content is sent by BDAT, pipelined after the recipients.
+        delivery: what the caller asked for, as parameters of RCPT; None for nothing.
         deadline: when the message must have its outcome; only the caller reads it.
         submission: what the caller submitted; only the caller reads it.
         stage: how far it has come.
@@ -70,6 +75,7 @@ class Transaction:
     content: bytes
     require_all: bool = False
     by_bdat: bool = False
+    delivery: Delivery | None = None
     deadline: Any = None
     submission: Any = None
     stage: Stage = Stage.QUEUED

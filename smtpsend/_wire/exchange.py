@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from smtpsend._model.message.content import dot_stuff
 from smtpsend._protocol.failures import FAULTS, ExtraReply, TimedOut
+from smtpsend._protocol.negotiation import recipient_parameters
 from smtpsend._protocol.ordering import LONGEST_WRITE, Command, Verb
 from smtpsend._protocol.pipeline import Pipeline
 from smtpsend._protocol.transaction import Transaction
@@ -138,7 +139,9 @@ def _octets(session: Session, group: list[Command]) -> list[tuple[bytes, bytes]]
     pieces, lines = [], []
     for verb, transaction, address in group:
         if verb is Verb.RCPT:
-            lines.append(f"RCPT TO:<{address}>\r\n".encode())
+            delivery = None if transaction is None else transaction.delivery
+            asked = "" if delivery is None else recipient_parameters(delivery, address)
+            lines.append(f"RCPT TO:<{address}>{asked}\r\n".encode())
         elif verb is Verb.EHLO:
             lines.append(session.ehlo_line)
         elif transaction is not None and verb is Verb.MAIL:

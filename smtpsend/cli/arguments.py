@@ -286,6 +286,19 @@ def _add_sending(parser: argparse.ArgumentParser, timeout: str) -> None:
         help="send to nobody unless the server accepts every recipient",
     )
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=timeout)
+    parser.add_argument(
+        "--notify",
+        type=_events,
+        default=(),
+        metavar="EVENTS",
+        help="ask for notifications to the sender (DSN): any of success,failure,delay, "
+        "or never",
+    )
+    parser.add_argument(
+        "--require-tls",
+        action="store_true",
+        help="every further server must use TLS, too (REQUIRETLS), or return the message",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -305,6 +318,13 @@ def _seconds(text: str) -> float:
     if not (0 < seconds < math.inf):
         raise argparse.ArgumentTypeError("a number of seconds above 0")
     return seconds
+
+
+def _events(text: str) -> tuple[str, ...]:
+    events = tuple([event.strip().lower() for event in text.split(",")])
+    if events != ("never",) and not {*events} <= {"success", "failure", "delay"}:
+        raise argparse.ArgumentTypeError("any of success,failure,delay, or never")
+    return events
 
 
 def _count(text: str) -> int:

@@ -90,6 +90,8 @@ _ARGUMENTS = {
     " or into Policy(methods=...)": "",
     "sender=": "--from",
     "recipients=": "--to",
+    "notify, ret and envid": "--notify",
+    "require_tls": "--require-tls",
 }
 
 
@@ -126,4 +128,6 @@ def state_of(receipt: Receipt | None, error: SendError | None) -> str:
         return "deferred"
     if isinstance(error, errors.ConfigError):
         return "invalid"
-    return "refused" if isinstance(error, errors.Rejected) else "failed"
+    # Without a reply, only what was asked for ruled the message out.
+    refused = isinstance(error, errors.Rejected) and error.reply is not None
+    return "refused" if refused else "failed"

@@ -17,7 +17,7 @@ from smtpsend._model.diagnosis.report import plain
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal
-from smtpsend.cli.messages import Entry, digest, entries, ready
+from smtpsend.cli.messages import Entry, delivery_from, digest, entries, ready
 from smtpsend.cli.terminal.output import OUT
 from smtpsend.cli.terminal.progress import Progress
 from smtpsend.cli.terminal.screen import Screen, seconds
@@ -100,6 +100,7 @@ class _Run:
                     self._noted(first, messages),
                     require_all=arguments.require_all,
                     timeout=arguments.timeout,
+                    delivery=delivery_from(arguments),
                 )
                 for outcome in outcomes:
                     self._record(outcome)

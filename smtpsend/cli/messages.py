@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._patterns import pattern
@@ -62,6 +64,13 @@ def ready(
     return prepare(
         "".join(missing).encode() + content, sender=sender, recipients=recipients
     )
+
+
+def delivery_from(arguments: argparse.Namespace) -> Delivery | None:
+    """What --notify and --require-tls ask for; None for nothing."""
+    if not (arguments.notify or arguments.require_tls):
+        return None
+    return Delivery(notify=arguments.notify, require_tls=arguments.require_tls)
 
 
 @dataclass(frozen=True, slots=True)

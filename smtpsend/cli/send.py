@@ -13,7 +13,7 @@ from smtpsend._model.diagnosis.report import plain
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.cli.credentials import is_asked, server_from
 from smtpsend.cli.exits import Exit, Problem, advise, exit_of, state_of
-from smtpsend.cli.messages import ready
+from smtpsend.cli.messages import delivery_from, ready
 from smtpsend.cli.terminal.output import OUT
 from smtpsend.cli.terminal.screen import Screen, seconds
 from smtpsend.cli.terminal.timeline import Bar, bars, show
@@ -28,6 +28,7 @@ SLOW = 2.0
 def send(arguments: argparse.Namespace) -> Exit:
     """Send one message, and print the receipt or the error."""
     server = server_from(arguments)
+    delivery = delivery_from(arguments)
     try:
         message = _message(arguments)
     except ConfigError as error:
@@ -46,6 +47,7 @@ def send(arguments: argparse.Namespace) -> Exit:
                 recipients=message.recipients,
                 require_all=arguments.require_all,
                 timeout=arguments.timeout,
+                delivery=delivery,
             )
     except SendError as error:
         failure = error

@@ -11,11 +11,12 @@
     # anywhere in the program
     send_mail.delay(prepare(message).to_dict())
 
-`prepare` sets Message-ID and Date, so that all tries send the same message; `to_dict`
-makes values that JSON can represent. The task tries again exactly when the error is
-`temporary`, with a growing delay, and some times after an `AuthError`, so that a password
-can be changed while messages wait. Any other error fails the task, above all
-`DeliveryUnknown`: only a person can find out what became of the message.
+`prepare` sets Message-ID and Date, so that all tries send the same message, and keeps
+what its argument ``delivery`` asks for; `to_dict` makes values that JSON can represent.
+The task tries again exactly when the error is `temporary`, with a growing delay, and some
+times after an `AuthError`, so that a password can be changed while messages wait. Any
+other error fails the task, above all `DeliveryUnknown`: only a person can find out what
+became of the message.
 
 The task's result is ``receipt.to_dict()``, which `Receipt.from_dict` reads. If the task
 fails, its exception is the `SendError` with all attributes, even if the results are JSON,
@@ -195,6 +196,7 @@ class _Account:
                 prepared.content,
                 sender=prepared.sender,
                 recipients=prepared.recipients,
+                delivery=prepared.delivery,
                 **options,
             )
         except AuthError as error:

@@ -24,7 +24,8 @@ verified. The timeout is for a whole message, or for all of `EmailBackend.open`.
 
 After a send, the message has the receipt or the error in ``message.smtpsend_receipt`` or
 ``message.smtpsend_error``. If the program has no message object (``send_mail``), the
-signal `mail_outcome` has them, too.
+signal `mail_outcome` has them, too. A `Delivery` in ``message.smtpsend_delivery`` asks
+for notifications (DSN), or for TLS on all of the way.
 """
 
 from __future__ import annotations
@@ -258,11 +259,12 @@ class EmailBackend(_Base):
                 self._publish(messages[index], outcome.receipt, outcome.error)
         return sent
 
-    def _item(self, message: Any) -> tuple[Message | bytes, str, list[str]]:
+    def _item(self, message: Any) -> tuple[Message | bytes, str, list[str], Any]:
         """Make an item for `send_many`; an unusable message ends the batch."""
         try:
             recipients = [str(address) for address in message.recipients()]
-            return _built(message), str(message.from_email), recipients
+            delivery = getattr(message, "smtpsend_delivery", None)
+            return _built(message), str(message.from_email), recipients, delivery
         except ConfigError as error:
             self._publish(message, None, error)
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
 from smtpsend._model.address.mailbox import mailbox
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import recipients_refused
@@ -39,6 +40,7 @@ class Captured:
         server: the server that it was sent to.
         receipt: the receipt that the program got, or None.
         error: the error that the program got, or None.
+        delivery: the notifications and the TLS that the program asked for, or None.
     """
 
     sender: str
@@ -47,6 +49,7 @@ class Captured:
     server: Server
     receipt: Receipt | None = None
     error: SendError | None = None
+    delivery: Delivery | None = None
 
     @property
     def message(self) -> EmailMessage:
@@ -272,6 +275,7 @@ class Outbox:
                     envelope.content,
                     server,
                     error=error,
+                    delivery=envelope.delivery,
                 )
             )
         raise _reported(error, hooks)
@@ -304,7 +308,14 @@ class Outbox:
             elapsed=0.001,
         )
         self.messages.append(
-            Captured(envelope.sender, accepted, envelope.content, server, receipt)
+            Captured(
+                envelope.sender,
+                accepted,
+                envelope.content,
+                server,
+                receipt,
+                delivery=envelope.delivery,
+            )
         )
         return receipt
 

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from sending import MESSAGE, RECIPIENT, SENDER
 
-from smtpsend import DeliveryUnknown, Receipt, SendError, Server, compose
+from smtpsend import Delivery, DeliveryUnknown, Receipt, SendError, Server, compose
 from smtpsend.contrib import celery as module
 from smtpsend.contrib.celery import mail_task
 from smtpsend.errors import (
@@ -69,6 +69,15 @@ def test_it_sends(outbox: Outbox, task: Any) -> None:
     assert str(receipt.refused["carol@example.net"]) == "550 5.1.1 unknown"
     assert (receipt.reply.code, receipt.method.port) == (250, 587)
     assert outbox[0].content == MESSAGE
+
+
+def test_it_asks_for_notifications(outbox: Outbox, task: Any) -> None:
+    """What a prepared message asks for goes through the broker as plain data."""
+    asked = Delivery(notify=("failure", "delay"), envid="17", require_tls=True)
+    given = prepare(MESSAGE, sender=SENDER, recipients=RECIPIENT, delivery=asked)
+    outbox.fail_next(ConnectionLost)
+    task.apply(args=[json.loads(json.dumps(given.to_dict()))]).get()
+    assert [one.delivery for one in (*outbox.failed, *outbox)] == [asked, asked]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from scripted import OFFERS, Script, ScriptedServer, close, hang, reply
 from sending import server_for
 
 from smtpsend import (
+    Delivery,
     DeliveryUnknown,
     Method,
     Password,
@@ -112,6 +113,19 @@ def test_a_project_sends(outcomes: list[Any]) -> None:
     assert stored.message.get_content() == "Grüße\n"
     ((receipt, error),) = outcomes
     assert (receipt.accepted, error) == (("bob@example.net",), None)
+
+
+def test_a_message_asks_for_notifications(outbox: Outbox) -> None:
+    """A message may have what it asks for, and anything else there is an error."""
+    asked, plain, bad = note(), note(), note()
+    asked.smtpsend_delivery = Delivery(notify=("failure",), envid="17")
+    bad.smtpsend_delivery = "failure"
+    with project(server=URL):
+        assert backend(server=URL).send_messages([asked, plain]) == 2
+        with pytest.raises(ConfigError, match="must be a Delivery"):
+            backend(server=URL, fail_silently=True).send_messages([bad])
+    found = sorted((one.delivery for one in outbox), key=str)
+    assert found == [asked.smtpsend_delivery, None]
 
 
 def test_old_settings(outbox: Outbox) -> None:

@@ -195,7 +195,8 @@ class Conversation(Talk):
 
         answer = (503, "5.5.1", "MAIL first")
         if message:
-            answer = rules.rcpt(path, parameters, message.parameters)
+            offers = self._offers()
+            answer = rules.rcpt(path, parameters, message.parameters, offers)
         self.play("rcpt", self._answer(*answer), commit, command=True)
 
     def _data(self, argument: str) -> None:

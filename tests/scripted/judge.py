@@ -20,8 +20,9 @@ _PATH = rb'<(("(\\[\x20-\x7e]|[^\x00-\x1f\x7f"\\])*"@)?[^<>\x00-\x20\x7f]*)>'
 _HONEST = re.compile(
     rb"(?i)(EHLO|HELO) (\[[0-9a-z.:]+\]|[0-9a-z.-]+)|STARTTLS|DATA|RSET|NOOP|QUIT"
     rb"|AUTH [A-Z0-9_-]+( [A-Za-z0-9+/]+=*| =)?|BDAT \d+( LAST)?"
-    rb"|MAIL FROM: ?" + _PATH + rb"( (SIZE=\d+|BODY=(7BIT|8BITMIME)|SMTPUTF8|AUTH=<>))*"
-    rb"|RCPT TO: ?" + _PATH
+    rb"|MAIL FROM: ?" + _PATH + rb"( (SIZE=\d+|BODY=(7BIT|8BITMIME)|SMTPUTF8|AUTH=<>"
+    rb"|RET=(FULL|HDRS)|ENVID=[!-<>-~]+|REQUIRETLS))*"
+    rb"|RCPT TO: ?" + _PATH + rb"( NOTIFY=[A-Z,]+)?( ORCPT=(rfc822|utf-8);[!-<>-~]+)?"
 )
 """The commands that this library sends, with all their parameters."""
 

@@ -17,7 +17,19 @@ MAIL = re.compile(r"FROM: *" + _PATH, re.IGNORECASE)
 RCPT = re.compile(r"TO: *" + _PATH, re.IGNORECASE)
 
 _NEEDS = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "AUTH": "AUTH"}
+_NEEDS |= {"RET": "DSN", "ENVID": "DSN", "REQUIRETLS": "REQUIRETLS"}
 """The EHLO keyword that a parameter of MAIL requires."""
+
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_NOTIFY = r"(?:SUCCESS|FAILURE|DELAY)"
+_VALUES = {
+    "RET": "FULL|HDRS",
+    "ENVID": f"{_XTEXT}+",
+    "NOTIFY": f"NEVER|{_NOTIFY}(?:,{_NOTIFY})*",
+    "ORCPT": rf"rfc822;{_XTEXT}+|utf-8;(?:[!-*,-<>-\[\]-~]|\\x\{{[0-9A-F]{{2,6}}\}})+",
+}
+_LONGEST = {"ENVID": 100, "NOTIFY": 28, "ORCPT": 500}
+"""The values of RFC 3461 and RFC 6533, and how long they may be."""
 
 
 def split(pattern: re.Pattern[str], argument: str) -> tuple[str | None, str]:
@@ -36,6 +48,8 @@ def mail(path: str | None, parameters: str, offers: Mapping[str, str]) -> Answer
     if path is None:
         return 501, "5.1.7", "Bad sender"
     given = parameters.upper().split()
+    if _malformed(parameters):
+        return 501, "5.5.4", "Bad parameter"
     for key, _, value in (parameter.partition("=") for parameter in given):
         if _NEEDS.get(key) not in offers:
             return 555, "5.5.4", f"Unknown parameter {key}"
@@ -48,12 +62,29 @@ def mail(path: str | None, parameters: str, offers: Mapping[str, str]) -> Answer
     return 250, "2.1.0", "Sender ok"
 
 
-def rcpt(path: str | None, parameters: str, mail_parameters: str) -> Answer:
+def _malformed(parameters: str) -> bool:
+    """Whether a parameter of RFC 3461 has a value that it cannot have."""
+    return any(
+        key in _VALUES
+        and not (
+            re.fullmatch(_VALUES[key], value) and len(value) <= _LONGEST.get(key, 100)
+        )
+        for key, _, value in (one.partition("=") for one in parameters.split())
+    )
+
+
+def rcpt(
+    path: str | None, parameters: str, mail_parameters: str, offers: Mapping[str, str]
+) -> Answer:
     """The reply to a RCPT after MAIL."""
     if not path:
         return 501, "5.1.3", "Bad recipient"
-    if parameters:
+    keys = [one.partition("=")[0] for one in parameters.split()]
+    known = ("NOTIFY", "ORCPT") if "DSN" in offers else ()
+    if any(key not in known for key in keys):
         return 555, "5.5.4", "Unknown parameter"
+    if _malformed(parameters) or len(set(keys)) < len(keys):
+        return 501, "5.5.4", "Bad parameter"
     if not path.isascii() and "SMTPUTF8" not in mail_parameters.upper().split():
         return 553, "5.6.7", "Non-ASCII address without SMTPUTF8"
     return 250, "2.1.5", "Recipient ok"

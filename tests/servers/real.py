@@ -67,7 +67,8 @@ class RealServer:
 
     The server refuses `unknown*@DOMAIN` (550), defers `later*@DOMAIN` (450; chasquid
     accepts it), and refuses the sender `banned@DOMAIN` at MAIL or after the content
-    (`refuses_sender_at`). It accepts every other address of the domain.
+    (`refuses_sender_at`). It accepts every other address of the domain; Postfix also
+    `returned*@DOMAIN`, which its relay refuses later.
     """
 
     def __init__(

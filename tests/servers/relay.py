@@ -31,7 +31,7 @@ class Policy:
         return "250 2.1.0 Ok"
 
     async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("unknown"):
+        if address.startswith(("unknown", "returned")):
             return "550 5.1.1 User unknown"
         if address.startswith("later"):
             return "450 4.2.0 Try again later"

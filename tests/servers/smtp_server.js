@@ -26,6 +26,7 @@ function store(envelope, content) {
     const head = {
         sender: envelope.mailFrom.address || '',
         recipients: envelope.rcptTo.map(to => to.address),
+        dsn: [envelope.dsn, ...envelope.rcptTo.map(to => to.dsn)],
     };
     fs.writeFileSync(`${stem}.eml`, content);
     fs.writeFileSync(`${stem}.part`, JSON.stringify(head));

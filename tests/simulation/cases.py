@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simulation.world import SILENT, Rules, World
+from smtpsend._model.delivery import Delivery
 from smtpsend._protocol.connection_state import ConnectionState
 from smtpsend._protocol.ordering import Command, Terms, Verb
 from smtpsend._protocol.pipeline import Pipeline
@@ -14,6 +15,9 @@ from smtpsend._protocol.quirks import AfterData, Quirks
 from smtpsend._protocol.transaction import Stage, Transaction
 from smtpsend.errors import DeliveryUnknown, Event, Reply
 
+
+# The recipients of the messages that ask for notifications: of every second one.
+ASKING = frozenset(f"b{n}.{k}" for n in (1, 3) for k in range(8))
 
 MODES = ("single", "group", "chain", "window", "alone", "quit")
 
@@ -49,6 +53,7 @@ class Case:
                 content=f"content a{n}\r\n".encode(),
                 require_all=self.require_all,
                 by_bdat=by_bdat,
+                delivery=Delivery(notify=("failure",)) if n % 2 else None,
             )
             for n in range(_COUNT.get(self.mode, 4))
         ]

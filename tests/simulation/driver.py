@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
-from simulation.cases import Case, Run, start
+from simulation.cases import ASKING, Case, Run, start
 from simulation.world import GARBAGE, LOST, World
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.transaction import Transaction
@@ -36,7 +36,10 @@ def parse(data: bytes) -> list[tuple[str, str]]:
             commands.append(("bdat", rest[8 : length - 2].decode()))
             rest = rest[length:]
         else:
-            address = argument.partition("<")[2].rstrip(">")
+            address, _, asked = argument.partition("<")[2].partition(">")
+            if verb == "RCPT":
+                assert asked in ("", f" NOTIFY=FAILURE ORCPT=rfc822;{address}")
+                assert bool(asked) is (address in ASKING)
             commands.append((verb.lower(), address))
         data = rest
     return commands

@@ -16,6 +16,7 @@ from smtpsend import (
     AsyncClient,
     Client,
     ConfigError,
+    Delivery,
     DeliveryUnknown,
     External,
     Method,
@@ -152,6 +153,9 @@ prepared = prepare(message, sender="ann@example.org", recipients=["bob@example.n
 assert_type(prepared, Prepared)
 assert_type(prepared.to_dict(), dict[str, Any])
 assert_type(Prepared.from_dict(prepared.to_dict()), Prepared)
+delivery = Delivery(notify=("failure", "delay"), ret="headers", envid="17")
+assert_type(prepare(message, delivery=delivery).delivery, Delivery | None)
+assert_type(delivery.envid, str | None)
 
 
 # One message
@@ -163,6 +167,8 @@ send(b"bytes", server, sender="ann@example.org", recipients=["bob@example.net"])
 send(message, server, sender=ann, recipients=ann)
 send("text", server, sender="", recipients=("bob@example.net",), require_all=True)
 send(prepared, server, timeout=30)
+send(prepared, server, delivery=Delivery(require_tls=True))
+send(message, server, delivery=None)
 
 assert_type(receipt.message_id, str | None)
 assert_type(receipt.to_dict(), dict[str, Any])
@@ -182,6 +188,7 @@ receipt.raise_for_refused()
 async def one() -> None:
     """The same in async code."""
     assert_type(await send_async(message, server, timeout=10), Receipt)
+    await send_async(message, server, delivery=delivery)
     assert_type(await diagnose_async(server), Report)
 
 
@@ -214,6 +221,8 @@ with Client(
         assert_type(outcome.index, int)
         assert_type(outcome.receipt, Receipt | None)
         assert_type(outcome.error, SendError | None)
+    client.send(message, delivery=delivery)
+    client.send_many([(message, None, None, delivery)], delivery=delivery)
     client.check(timeout=5)
     client.close()
 
@@ -229,6 +238,8 @@ async def many() -> None:
         assert_type(client, AsyncClient)
         assert_type(await client.send(message), Receipt)
         assert_type(client.send_many(mails()), AsyncIterator[Outcome])
+        await client.send(message, delivery=delivery)
+        client.send_many(mails(), delivery=delivery)
         await client.check()
         await client.aclose()
 
@@ -272,6 +283,7 @@ assert_type(report.as_dict(), dict[str, Any])
 
 send(message)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 compose(sender=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Delivery(ret="hdrs")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Method(587, "ssl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 compose("ann@example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

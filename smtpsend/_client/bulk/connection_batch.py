@@ -241,6 +241,7 @@ class ConnectionBatch:
             content=message.content,
             require_all=submission.require_all and len(envelope.recipients) > 1,
             by_bdat=by_bdat,
+            delivery=envelope.delivery,
             deadline=deadline,
             submission=submission,
         )

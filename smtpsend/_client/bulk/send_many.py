@@ -29,6 +29,7 @@ from smtpsend._client.bulk.handoff import Handoff
 from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.submission import Terms
 from smtpsend._client.submit import submit
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
 from smtpsend._wire.callers.code import contained
@@ -88,7 +89,7 @@ def _checked(items: Any) -> Any:
     first = items[0] if isinstance(items, tuple) and items else None
     one = isinstance(items, _ONE) or (
         isinstance(first, _ONE)
-        and len(items) == 3
+        and (len(items) == 3 or (len(items) == 4 and isinstance(items[3], Delivery)))
         and isinstance(items[1], str)
         # A tuple of three str may be three messages: each of them has a line end, which a
         # sender never has.

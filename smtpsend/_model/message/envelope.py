@@ -9,6 +9,7 @@ from email.message import Message
 from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
 from smtpsend._model.address.domain import shown
 from smtpsend._model.address.mailbox import Mailbox
+from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.content import (
     dot_stuff,
     fields,
@@ -53,6 +54,7 @@ class Envelope:
             SMTPUTF8 either, though an address still may. None unless the message is an
             object and `eight_bit` is True.
         utf8_headers: the headers, those of parts included, hold UTF-8.
+        delivery: the notifications and the TLS that are asked for; None for nothing.
     """
 
     sender: str
@@ -65,12 +67,14 @@ class Envelope:
         default=None, repr=False, compare=False
     )
     utf8_headers: bool = field(default=False, repr=False, compare=False)
+    delivery: Delivery | None = None
 
 
 def envelope(
     message: object,
     sender: AddressLike | None,
     recipients: AddressLike | Sequence[AddressLike] | None,
+    delivery: Delivery | None = None,
 ) -> Envelope:
     """Make the envelope of a message.
 
@@ -80,6 +84,7 @@ def envelope(
         sender: the address for MAIL, ``""`` for the null sender; by default the address
             in Sender, else in From.
         recipients: the addresses for RCPT; by default those in To, Cc and Bcc.
+        delivery: what is asked for; by default what a `Prepared` asks for.
 
     If a message has Resent- headers, their addresses count, as in
     `smtplib.SMTP.send_message`.
@@ -87,6 +92,36 @@ def envelope(
     Raises:
         ConfigError: the message, a header of it or an address cannot be sent.
     """
+    if delivery is None and isinstance(message, Prepared):
+        delivery = message.delivery
+    made = _envelope(message, sender, recipients)
+    return made if delivery is None else replace(made, delivery=_fit(delivery, made))
+
+
+def _fit(delivery: Delivery, made: Envelope) -> Delivery:
+    """Return what is asked for, if it can be asked for this message.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not isinstance(delivery, Delivery):
+        raise ConfigError(
+            f"delivery must be a Delivery, not {shown(delivery)}",
+            hint='such as smtpsend.Delivery(notify=("failure", "delay"))',
+        )
+    if made.sender == "" and delivery.asks_for_mail:
+        raise ConfigError(
+            "a notification is asked for, and the sender is the null sender",
+            hint="notifications are sent to the sender: give sender=, or no notify",
+        )
+    return delivery
+
+
+def _envelope(
+    message: object,
+    sender: AddressLike | None,
+    recipients: AddressLike | Sequence[AddressLike] | None,
+) -> Envelope:
     given = None if sender is None else _sender(sender)
     listed = None if recipients is None else _recipients(recipients)
     if isinstance(message, Prepared):

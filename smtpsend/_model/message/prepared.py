@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from smtpsend._model.delivery import Delivery
+from smtpsend._plain import plain
 from smtpsend.errors import ConfigError
 
 
@@ -21,24 +23,27 @@ class Prepared:
         content: the bytes to send; Date and Message-ID are set, unless the message was
             given as bytes or str without them.
         message_id: the Message-ID, the same at each try; None if there is none.
+        delivery: the notifications and the TLS that are asked for; None for nothing.
     """
 
     sender: str
     recipients: tuple[str, ...]
     content: bytes = field(repr=False)
     message_id: str | None
+    delivery: Delivery | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to a dict for JSON, or any other serialiser of simple values.
 
         Returns:
-            str, list and None values; `content` in base64.
+            str, list, dict, bool and None values; `content` in base64.
         """
         return {
             "sender": self.sender,
             "recipients": list(self.recipients),
             "content": base64.b64encode(self.content).decode(),
             "message_id": self.message_id,
+            "delivery": plain(self.delivery),
         }
 
     @classmethod
@@ -54,8 +59,11 @@ class Prepared:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             content = base64.b64decode(data["content"], validate=True)
             sender, recipients = data["sender"], tuple(data["recipients"])
+            asked = data.get("delivery")  # older versions have no such item
+            delivery = None if asked is None else Delivery(**asked)
             if recipients and all(isinstance(r, str) for r in (sender, *recipients)):
-                return cls(sender, recipients, content, data["message_id"])
+                identity = data["message_id"]
+                return cls(sender, recipients, content, identity, delivery)
         raise ConfigError(
             "not a prepared message", hint="give what Prepared.to_dict() returned"
         )
