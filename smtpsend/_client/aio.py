@@ -9,19 +9,19 @@ from typing import Any, Self
 
 from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import Terms, checked_timeout, submission_of
-from smtpsend._client.submit import check, submit
+from smtpsend._client.pool import Limits
+from smtpsend._client.servers.servers import Servers, Terms
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server.server import Server, server_of
+from smtpsend._model.server.server import Server
+from smtpsend._model.server.several import servers_of
 from smtpsend.errors import Attempt
 
 
 async def send_async(
     message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
-    server: Server | str,
+    server: Server | str | Sequence[Server | str],
     *,
     sender: AddressLike | None = None,
     recipients: AddressLike | Sequence[AddressLike] | None = None,
@@ -37,14 +37,16 @@ async def send_async(
     Args:
         message: an `EmailMessage`, a `Message` or a `Prepared`; or bytes or an ASCII str,
             which need `sender` and `recipients`.
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
         sender: the envelope sender; by default the Sender field, else From. ``""`` is
             the null reverse-path (RFC 5321 section 4.5.5). It is an address as for
             `compose`; its name is not used.
         recipients: the envelope recipients, as for `compose`; by default those of To,
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
-        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900), or the
+            sum of those of all servers.
 
     Returns:
         The recipients that the server accepted and refused, its reply, and the
@@ -65,33 +67,34 @@ async def send_async(
             the message may have been delivered.
     """
     try:
-        where = server_of(server)
+        servers = Servers(servers_of(server))
     finally:
         del server  # a URL holds a password, and an error keeps this frame
-    submission = submission_of(
-        where, message, sender, recipients, require_all=require_all, timeout=timeout
+    submission = servers.submission(
+        message, sender, recipients, require_all=require_all, timeout=timeout
     )
-    return await submit(where, submission)
+    return await servers.submit(submission)
 
 
 class AsyncClient:
-    """Verified connections to one server, kept open between sends, for async code.
+    """Verified connections to a server, kept open between sends, for async code.
 
     A client is an async context manager. It belongs to the event loop that uses it first,
     and many tasks of that loop can use it at once.
 
     Args:
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        max_connections: how many connections may be open at once (4). If all are in use,
-            a send waits for one, and the wait counts against its deadline.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
+        max_connections: how many connections to a server may be open at once (4). If all
+            are in use, a send waits for one, and the wait counts against its deadline.
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
         window: how many messages `send_many` sends over a connection before it has the
             reply to the first of them (16); see `Client`.
-        max_rate: how many messages may be started per second, over all connections; None
-            (the default) sets no limit. A send waits for its turn, and the wait counts
-            against its deadline.
+        max_rate: how many messages may be started per second, over all connections to a
+            server; None (the default) sets no limit. A send waits for its turn, and the
+            wait counts against its deadline.
         on_attempt: a function, called with each `Attempt` that failed or was abandoned.
         on_outcome: a function, called with the `Outcome` of each message, including one
             whose send was cancelled and whose delivery is unknown. Both functions run in
@@ -104,7 +107,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        server: Server | str,
+        server: Server | str | Sequence[Server | str],
         *,
         max_connections: int = 4,
         max_messages: int = 100,
@@ -116,7 +119,7 @@ class AsyncClient:
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         try:
-            where = server_of(server)
+            where = servers_of(server)
         finally:
             del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
@@ -127,8 +130,7 @@ class AsyncClient:
             window=window,
             max_rate=max_rate,
         )
-        hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(where, limits, hooks)
+        self._servers = Servers(where, limits, Hooks(on_attempt, on_outcome))
 
     async def __aenter__(self) -> Self:
         return self
@@ -163,7 +165,8 @@ class AsyncClient:
             Cc and Bcc.
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
-                for `max_rate`; by default ``policy.deadline`` (900).
+                for `max_rate`; by default ``policy.deadline`` (900), or the sum of those
+                of all servers.
 
         Returns:
             The recipients that the server accepted and refused, its reply, and the
@@ -173,11 +176,10 @@ class AsyncClient:
             SendError: the same errors as `send_async`; a `ConfigError` also if the client
                 is closed or in use in another running event loop.
         """
-        server = self._pool.server
-        submission = submission_of(
-            server, message, sender, recipients, require_all=require_all, timeout=timeout
+        submission = self._servers.submission(
+            message, sender, recipients, require_all=require_all, timeout=timeout
         )
-        return await submit(server, submission, self._pool)
+        return await self._servers.submit(submission)
 
     def send_many(
         self,
@@ -197,7 +199,8 @@ class AsyncClient:
                 is left.
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
-            timeout: seconds for each message; by default ``policy.deadline`` (900).
+            timeout: seconds for each message; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Returns:
             An async iterator that yields one `Outcome` for each message. An error that
@@ -207,7 +210,7 @@ class AsyncClient:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout)
+        terms = Terms(self._servers, require_all, timeout)
         return outcomes(batch_of(messages), terms, Unstarted())
 
     async def check(self, *, timeout: float | None = None) -> None:
@@ -216,17 +219,17 @@ class AsyncClient:
         The connection is kept for the next send.
 
         Args:
-            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Raises:
             SendError: the error that `send` would raise at this point.
         """
-        server = self._pool.server
-        await check(server, checked_timeout(server, timeout), self._pool)
+        await self._servers.check(self._servers.seconds(timeout))
 
     async def aclose(self) -> None:
         """Let running sends finish, then close all connections.
 
         A send after this raises a `ConfigError`.
         """
-        await self._pool.close()
+        await self._servers.close()

@@ -11,19 +11,20 @@ from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.send_many import Unstarted, batch_of, outcomes_sync
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
-from smtpsend._client.submit import check, submit
+from smtpsend._client.pool import Limits
+from smtpsend._client.servers.servers import Servers, Terms
+from smtpsend._client.submission import Submission
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server.server import Server, server_of
+from smtpsend._model.server.server import Server
+from smtpsend._model.server.several import servers_of
 from smtpsend.errors import Attempt, ConnectError, SendError
 
 
 def send(
     message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
-    server: Server | str,
+    server: Server | str | Sequence[Server | str],
     *,
     sender: AddressLike | None = None,
     recipients: AddressLike | Sequence[AddressLike] | None = None,
@@ -41,14 +42,16 @@ def send(
             Message-ID and a Date even if it has none; or bytes or an ASCII str, to which
             nothing is added, and which need `sender` and `recipients`. A Bcc field is
             never sent.
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
         sender: the envelope sender; by default the Sender field, else From. ``""`` is
             the null reverse-path (RFC 5321 section 4.5.5). It is an address as for
             `compose`; its name is not used.
         recipients: the envelope recipients, as for `compose`; by default those of To,
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
-        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900), or the
+            sum of those of all servers.
 
     Returns:
         The recipients that the server accepted the message for, its reply, and the
@@ -71,21 +74,19 @@ def send(
     """
     refuse_at_end()
     try:
-        where = server_of(server)
+        servers = Servers(servers_of(server))
     finally:
         del server  # a URL holds a password, and an error keeps this frame
-    submission = submission_of(
-        where, message, sender, recipients, require_all=require_all, timeout=timeout
+    submission = servers.submission(
+        message, sender, recipients, require_all=require_all, timeout=timeout
     )
-    return _submitted(where, submission)
+    return _submitted(servers, submission)
 
 
-def _submitted(
-    server: Server, submission: Submission, pool: Pool | None = None
-) -> Receipt:
+def _submitted(servers: Servers, submission: Submission) -> Receipt:
     try:
         return portal.run(
-            lambda: submit(server, submission, pool), submission.timeout, submission
+            lambda: servers.submit(submission), submission.timeout, submission
         )
     except SendError as error:
         # Where not even the event loop could be started, nobody has noted it.
@@ -94,15 +95,16 @@ def _submitted(
 
 
 class Client:
-    """Verified connections to one server, kept open between sends.
+    """Verified connections to a server, kept open between sends.
 
     A client is a context manager. Many threads can use it at once. A forked child can
     use it as well, and opens connections of its own.
 
     Args:
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        max_connections: how many connections may be open at once (4). If all are in use,
-            a send waits for one, and the wait counts against its deadline.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
+        max_connections: how many connections to a server may be open at once (4). If all
+            are in use, a send waits for one, and the wait counts against its deadline.
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
@@ -110,9 +112,9 @@ class Client:
             reply to the first of them (16), if the server offers CHUNKING (RFC 3030) and
             PIPELINING (RFC 2920). If the connection is lost, delivery is unknown for at
             most this many messages.
-        max_rate: how many messages may be started per second, over all connections; None
-            (the default) sets no limit. A send waits for its turn, and the wait counts
-            against its deadline.
+        max_rate: how many messages may be started per second, over all connections to a
+            server; None (the default) sets no limit. A send waits for its turn, and the
+            wait counts against its deadline.
         on_attempt: a function, called with each `Attempt` that failed or was abandoned.
         on_outcome: a function, called with the `Outcome` of each message, including one
             whose send was cancelled and whose delivery is unknown. Both functions run in
@@ -125,7 +127,7 @@ class Client:
 
     def __init__(
         self,
-        server: Server | str,
+        server: Server | str | Sequence[Server | str],
         *,
         max_connections: int = 4,
         max_messages: int = 100,
@@ -137,7 +139,7 @@ class Client:
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         try:
-            where = server_of(server)
+            where = servers_of(server)
         finally:
             del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
@@ -148,8 +150,7 @@ class Client:
             window=window,
             max_rate=max_rate,
         )
-        hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(where, limits, hooks)
+        self._servers = Servers(where, limits, Hooks(on_attempt, on_outcome))
         # The interpreter empties the modules at its end; these names are found then, too.
         self._ending, self._refuse_at_end = ending, refuse_at_end
 
@@ -188,7 +189,8 @@ class Client:
             Cc and Bcc.
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
-                for `max_rate`; by default ``policy.deadline`` (900).
+                for `max_rate`; by default ``policy.deadline`` (900), or the sum of those
+                of all servers.
 
         Returns:
             The recipients that the server accepted and refused, its reply, and the
@@ -199,11 +201,10 @@ class Client:
                 closed.
         """
         self._refuse_at_end()
-        server = self._pool.server
-        submission = submission_of(
-            server, message, sender, recipients, require_all=require_all, timeout=timeout
+        submission = self._servers.submission(
+            message, sender, recipients, require_all=require_all, timeout=timeout
         )
-        return _submitted(server, submission, self._pool)
+        return _submitted(self._servers, submission)
 
     def send_many(
         self,
@@ -234,7 +235,8 @@ class Client:
             messages: messages, or tuples of (message, sender, recipients).
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
-            timeout: seconds for each message; by default ``policy.deadline`` (900).
+            timeout: seconds for each message; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Returns:
             An iterator that yields one `Outcome` for each message. An error that ends the
@@ -245,7 +247,7 @@ class Client:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout)
+        terms = Terms(self._servers, require_all, timeout)
         return outcomes_sync(batch_of(messages), terms, Unstarted())
 
     def check(self, *, timeout: float | None = None) -> None:
@@ -254,15 +256,15 @@ class Client:
         The connection is kept for the next send.
 
         Args:
-            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Raises:
             SendError: the error that `send` would raise at this point.
         """
         self._refuse_at_end()
-        server = self._pool.server
-        seconds = checked_timeout(server, timeout)
-        portal.run(lambda: check(server, seconds, self._pool), seconds)
+        seconds = self._servers.seconds(timeout)
+        portal.run(lambda: self._servers.check(seconds), seconds)
 
     def close(self) -> None:
         """Let running sends finish, then close all connections.
@@ -274,11 +276,11 @@ class Client:
         if self._ending():
             return
         if portal.inside():
-            portal.run_later(self._pool.close)
+            portal.run_later(self._servers.close)
             return
         try:
-            portal.run(self._pool.close)
+            portal.run(self._servers.close)
         except ConnectError:
             # No event loop can be started, so that none has a connection of this client;
             # or the background thread has ended, and its connections with it.
-            self._pool.abandon()
+            self._servers.abandon()

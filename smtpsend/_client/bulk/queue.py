@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smtpsend._client.pool import Pool
 
 # Octets of content that may be held, beyond one message for each connection.
-_MAX_BYTES = 1 << 23
+MAX_BYTES = 1 << 23
 
 
 class Queue:
@@ -60,7 +60,7 @@ class Queue:
         return self._held < connections or (
             self.window > 1
             and self._held < 2 * self.window * connections
-            and self._bytes_put - self._bytes_settled < _MAX_BYTES
+            and self._bytes_put - self._bytes_settled < MAX_BYTES
         )
 
     @property
@@ -157,7 +157,7 @@ class Queue:
 
         The caller has stopped iterating and gets no outcome.
         """
-        self.cancelled(submission, Delivery(submission.envelope, submission.require_all))
+        self.cancelled(submission, Delivery.of(submission))
 
     def cancelled(self, submission: Submission, delivery: Delivery) -> None:
         """Report to the hook a message whose send was cancelled."""

@@ -24,11 +24,8 @@ from typing import Any
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
-from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.handoff import Handoff
-from smtpsend._client.bulk.worker import Worker
-from smtpsend._client.submission import Terms
-from smtpsend._client.submit import submit
+from smtpsend._client.servers.servers import AnyDispatcher, Terms
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
 from smtpsend._wire.callers.code import contained
@@ -101,7 +98,7 @@ async def outcomes(
         changed.set()
         room.set()
 
-    dispatcher = Dispatcher(terms.pool, Worker, notify)
+    dispatcher = terms.servers.dispatcher(notify)
     queue = dispatcher.queue
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
     feeder.add_done_callback(lambda _: changed.set())
@@ -127,7 +124,7 @@ async def outcomes(
 
 async def _feed(
     items: Iterable[Any] | AsyncIterable[Any],
-    dispatcher: Dispatcher,
+    dispatcher: AnyDispatcher,
     terms: Terms,
     room: asyncio.Event,
 ) -> None:
@@ -236,10 +233,10 @@ def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
     submission = terms.submission(index, item)
     if isinstance(submission, Outcome):
         return submission
-    pool = terms.pool
+    servers = terms.servers
     try:
         receipt = portal.run(
-            lambda: submit(pool.server, submission, pool), submission.timeout, submission
+            lambda: servers.submit(submission), submission.timeout, submission
         )
     except SendError as error:
         return Outcome(index, submission.message, None, error)

@@ -1,0 +1,166 @@
+"""The servers of a client or of one send: one, which is the usual case, or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smtpsend._client import transport
+from smtpsend._client.bulk.dispatcher import Dispatcher
+from smtpsend._client.bulk.queue import Queue
+from smtpsend._client.bulk.worker import Worker
+from smtpsend._client.hooks import Hooks
+from smtpsend._client.pool import Limits, Pool
+from smtpsend._client.servers.dispatchers import Dispatchers
+from smtpsend._client.servers.fail_over import check_over, require_trust, submit_over
+from smtpsend._client.servers.retries import Availability
+from smtpsend._client.servers.route import Route
+from smtpsend._client.submission import (
+    RAISED_WHILE_READING,
+    Submission,
+    checked_timeout,
+    submission_of,
+    unreadable,
+)
+from smtpsend._client.submit import check, submit
+from smtpsend._model.address.argument import AddressLike
+from smtpsend._model.receipt import Outcome, Receipt
+from smtpsend._model.server.server import Server
+
+
+AnyDispatcher = Dispatcher | Dispatchers
+"""What sends the messages of a `send_many`."""
+
+
+class Servers:
+    """The servers of a client, each with its connections, or those of one send.
+
+    Args:
+        given: the servers, in order of preference.
+        limits: the limits of a client; None for a one-shot send, which keeps nothing.
+        hooks: the hooks of a client.
+
+    Attributes:
+        pools: the connections to each server; empty for a one-shot send.
+    """
+
+    def __init__(
+        self,
+        given: tuple[Server, ...],
+        limits: Limits | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._all, self._first = given, given[0]
+        self._hooks = hooks = hooks or Hooks()
+        self.pools: tuple[Pool, ...] = ()
+        if limits is not None:
+            self.pools = tuple([Pool(server, limits, hooks) for server in given])
+        self._availability = Availability(given) if len(given) > 1 else None
+
+    def seconds(self, timeout: float | None) -> float:
+        """Return how many seconds a call may last: `timeout`, or all deadlines together.
+
+        Raises:
+            ConfigError: `timeout` is not a usable number of seconds.
+        """
+        if timeout is None and self._availability is not None:
+            # So the last server has all of its time.
+            return sum(server.policy.deadline for server in self._all)
+        return checked_timeout(self._first, timeout)
+
+    def submission(
+        self,
+        message: object,
+        sender: AddressLike | None,
+        recipients: AddressLike | Sequence[AddressLike] | None,
+        *,
+        require_all: bool,
+        timeout: float | None,
+        index: int = 0,
+    ) -> Submission:
+        """Validate the arguments of a send; see `submission_of`."""
+        if self._availability is not None:
+            timeout = self.seconds(timeout)
+            require_trust(self._all)
+        return submission_of(
+            self._first,
+            message,
+            sender,
+            recipients,
+            require_all=require_all,
+            timeout=timeout,
+            index=index,
+        )
+
+    def _route(self, seconds: float) -> Route:
+        available = self._availability
+        assert available is not None  # noqa: S101  # there are several
+        if transport.replacement is not None:
+            available = Availability(self._all, captured=True)
+        return Route(self._all, available, seconds, self._hooks)
+
+    def submit(self, submission: Submission) -> Coroutine[Any, Any, Receipt]:
+        """Send one message; see `submit` and `submit_over`."""
+        if self._availability is None:
+            pool = self.pools[0] if self.pools else None
+            return submit(self._first, submission, pool)
+        route = self._route(submission.timeout)
+        return submit_over(route, submission, self.pools, self._hooks)
+
+    def check(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Log in without a message; see `submit.check` and `check_over`."""
+        if self._availability is None:
+            return check(self._first, seconds, self.pools[0])
+        return check_over(self._route(seconds), self._all, self.pools, seconds)
+
+    def dispatcher(self, notify: Callable[[], None]) -> AnyDispatcher:
+        """Build what sends the messages of a `send_many`.
+
+        Args:
+            notify: called after a change that the caller may wait for: a new outcome,
+                room for a message, the end of a worker.
+        """
+        if self._availability is None:
+            return Dispatcher(Queue(self.pools[0], notify), Worker)
+        return Dispatchers(self.pools, self._route, notify)
+
+    async def close(self) -> None:
+        """Let running sends finish, then close all connections; refuse later sends."""
+        for pool in self.pools:
+            await pool.close()
+
+    def abandon(self) -> None:
+        """Begin no further send; for a client without a connection in this process."""
+        for pool in self.pools:
+            pool.abandon()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The arguments that a `send_many` applies to each of its messages."""
+
+    servers: Servers
+    require_all: bool
+    timeout: float | None
+
+    def submission(self, index: int, item: Any) -> Submission | Outcome:
+        """Validate one item of the iterable; return its outcome if it cannot be used."""
+        message, sender, recipients = item, None, None
+        try:
+            if isinstance(item, tuple) and len(item) == 3:
+                message, sender, recipients = item
+            return self.servers.submission(
+                message,
+                sender,
+                recipients,
+                require_all=self.require_all,
+                timeout=self.timeout,
+                index=index,
+            )
+        except RAISED_WHILE_READING as caught:
+            error = unreadable(caught)
+            # The error is returned and not raised, so its traceback is of no use, and
+            # would keep the local variables of these frames alive.
+            error.__traceback__ = error.__context__ = None
+            return Outcome(index, message, None, error)
