@@ -103,11 +103,18 @@ def by_client(message: Any, servers: Any, **options: Any) -> Receipt:
 each_way = pytest.mark.parametrize("way", [*WAYS, by_client, by_batch])
 
 
+def offering(script: Script, *more: str) -> Script:
+    """The same script, where the server offers more."""
+    return replace(script, offers=(*script.offers, *more))
+
+
 @each_way
+@pytest.mark.parametrize("more", [(), ("PIPELINING",)])
 @pytest.mark.parametrize("case", NEXT)
-def test_the_next_server(way: Send, case: str) -> None:
+def test_the_next_server(way: Send, case: str, more: tuple[str, ...]) -> None:
     """The message goes out by the second server, once, and the receipt tells all."""
     script, event, count = NEXT[case]
+    script = offering(script, *more)
     with two_servers(script) as pair:
         receipt = way(MESSAGE, pair.servers(), **envelope())
         pair.wait_closed()
@@ -120,10 +127,12 @@ def test_the_next_server(way: Send, case: str) -> None:
 
 
 @each_way
+@pytest.mark.parametrize("more", [(), ("PIPELINING",)])
 @pytest.mark.parametrize("case", STOP)
-def test_the_send_stops(way: Send, case: str) -> None:
+def test_the_send_stops(way: Send, case: str, more: tuple[str, ...]) -> None:
     """The second server never hears of the message."""
     script, kind = STOP[case]
+    script = offering(script, *more)
     with two_servers(script) as pair:
         with pytest.raises(kind) as caught:
             way(MESSAGE, pair.servers(), **envelope())

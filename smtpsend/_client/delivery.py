@@ -111,7 +111,7 @@ class Delivery:
             self.refused |= error.refused
         except BaseException:
             self._remaining.extendleft(reversed(part))
-            self._refused_for_good = _permanent(transaction.refused)
+            self._refused_for_good = _refused_for_good(transaction)
             raise
         else:
             self.reply = transaction.reply
@@ -154,7 +154,7 @@ class Delivery:
                 1, len(transaction.recipients) - len(transaction.deferred)
             )
         else:
-            delivery._refused_for_good = _permanent(transaction.refused)
+            delivery._refused_for_good = _refused_for_good(transaction)
         return delivery
 
     def for_next_server(self, error: SendError) -> Delivery:
@@ -186,8 +186,16 @@ class Delivery:
         return error
 
 
-def _permanent(refused: dict[str, Reply]) -> dict[str, Reply]:
-    return {address: reply for address, reply in refused.items() if reply.code >= 500}
+def _refused_for_good(transaction: Transaction) -> dict[str, Reply]:
+    """Return the 5yz replies that are about recipients of a transaction that failed.
+
+    RCPT may be pipelined after a MAIL that is refused. It is refused then for its place,
+    mostly by 503 (RFC 5321 section 4.1.4), which says nothing about the recipient.
+    """
+    if transaction.mail_refused is not None:
+        return {}
+    replies = transaction.refused.items()
+    return {to: reply for to, reply in replies if 500 <= reply.code != 503}
 
 
 async def _exchange(session: Session, transaction: Transaction, *, last: bool) -> None:
