@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from leaks import one_port
 from scripted import ScriptedServer
-from sending import forget, server_for
+from sending import WAYS, forget, server_for
 
-from smtpsend import DeliveryUnknown, Outcome, Receipt, SendError, Server
+from smtpsend import Client, DeliveryUnknown, Outcome, Receipt, SendError, Server
 
 
 FIRST, SECOND = "127.0.0.1", "localhost"
@@ -99,3 +100,20 @@ def check_true(
             assert not count, f"{message_id} was accepted for {address}: {found!r}"
     if isinstance(found, SendError) and found.accepted:
         assert not found.temporary
+
+
+def by_batch(message: Any, servers: Any, **options: Any) -> Receipt:
+    """One message by `send_many`."""
+    item = (message, options["sender"], options["recipients"])
+    with Client(servers) as client:
+        (outcome,) = client.send_many([item])
+    return outcome.result()
+
+
+def by_client(message: Any, servers: Any, **options: Any) -> Receipt:
+    """One message by `Client.send`."""
+    with Client(servers) as client:
+        return client.send(message, **options)
+
+
+each_way = pytest.mark.parametrize("way", [*WAYS, by_client, by_batch])

@@ -227,6 +227,17 @@ class AsyncClient:
         """
         await self._servers.check(self._servers.seconds(timeout))
 
+    def explain(self) -> str:
+        """Describe the servers of the client, and their order, in words.
+
+        `Policy.explain` describes what is done at each of them, and what follows.
+
+        Returns:
+            Text with a line for each server: its host, its methods, and, where it failed
+            lately, when it is tried again.
+        """
+        return self._servers.explain()
+
     async def aclose(self) -> None:
         """Let running sends finish, then close all connections.
 

@@ -266,6 +266,17 @@ class Client:
         seconds = self._servers.seconds(timeout)
         portal.run(lambda: self._servers.check(seconds), seconds)
 
+    def explain(self) -> str:
+        """Describe the servers of the client, and their order, in words.
+
+        `Policy.explain` describes what is done at each of them, and what follows.
+
+        Returns:
+            Text with a line for each server: its host, its methods, and, where it failed
+            lately, when it is tried again.
+        """
+        return self._servers.explain()
+
     def close(self) -> None:
         """Let running sends finish, then close all connections.
 

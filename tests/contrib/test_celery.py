@@ -71,6 +71,15 @@ def test_it_sends(outbox: Outbox, task: Any) -> None:
     assert outbox[0].content == MESSAGE
 
 
+def test_several_servers(outbox: Outbox, app: Celery) -> None:
+    """Where the first server fails, the same try sends by the second."""
+    name = mail_task([URL, "backup.example.org"], name="tests.several").name
+    outbox.fail_next(ConnectError)
+    result = app.tasks[name].apply(args=[an_example()]).get()
+    assert result["server"] == "backup.example.org"
+    assert Receipt.from_dict(result).server == "backup.example.org"
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [

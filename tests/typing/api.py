@@ -224,6 +224,7 @@ with Client(
         assert_type(outcome.receipt, Receipt | None)
         assert_type(outcome.error, SendError | None)
     client.check(timeout=5)
+    assert_type(client.explain(), str)
     client.close()
 
 
@@ -239,6 +240,7 @@ async def many() -> None:
         assert_type(await client.send(message), Receipt)
         assert_type(client.send_many(mails()), AsyncIterator[Outcome])
         await client.check()
+        assert_type(client.explain(), str)
         await client.aclose()
 
 

@@ -51,6 +51,11 @@ class Retries:
         """Whether a server has failed, and has not worked since."""
         return key in self._failed
 
+    def seconds_left(self, key: Hashable) -> float:
+        """Seconds until a failed server is tried again; 0 if it may be tried now."""
+        found = self._failed.get(key)
+        return 0.0 if found is None else max(0.0, found.until - time.monotonic())
+
     def begin_trial(self, key: Hashable, seconds: float) -> bool:
         """Begin to try a failed server again; return False if it is too early.
 
@@ -129,6 +134,13 @@ class Availability:
         if self._captured:
             return True
         return not any(retries.has_failed(key) for retries, key in self._kept(index))
+
+    def describe(self, index: int) -> str:
+        """Say in words what is known of a server; empty if it has not failed lately."""
+        if self.is_good(index):
+            return ""
+        left = max(retries.seconds_left(key) for retries, key in self._kept(index))
+        return f"failed; tried again in {left:.0f} s" if left else "failed; tried next"
 
     def begin_trial(self, index: int, seconds: float) -> bool:
         """Begin to try a failed server again; return False if it is left alone."""

@@ -125,6 +125,16 @@ class Servers:
             return Dispatcher(Queue(self.pools[0], notify), Worker)
         return Dispatchers(self.pools, self._route, notify)
 
+    def explain(self) -> str:
+        """Describe the servers, their order and their state in words."""
+        lines = ["Servers, in order:"]
+        for index, server in enumerate(self._all):
+            methods = ", ".join(map(str, server.policy.methods))
+            state = self._availability.describe(index) if self._availability else ""
+            end = f"; {state}" if state else ""
+            lines.append(f"  {index + 1}. {server.host}: {methods}{end}")
+        return "\n".join(lines)
+
     async def close(self) -> None:
         """Let running sends finish, then close all connections; refuse later sends."""
         for pool in self.pools:
