@@ -20,18 +20,22 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.handoff import Handoff
-from smtpsend._client.servers.servers import AnyDispatcher, Terms
+from smtpsend._client.servers.servers import Terms
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
 from smtpsend._wire.callers.code import contained
 from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import ConfigError, SendError
 
+
+if TYPE_CHECKING:
+    from smtpsend._client.bulk.dispatcher import Dispatcher
+    from smtpsend._client.servers.dispatchers import Dispatchers
 
 log = logging.getLogger("smtpsend")
 
@@ -124,7 +128,7 @@ async def outcomes(
 
 async def _feed(
     items: Iterable[Any] | AsyncIterable[Any],
-    dispatcher: AnyDispatcher,
+    dispatcher: Dispatcher | Dispatchers,
     terms: Terms,
     room: asyncio.Event,
 ) -> None:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smtpsend._client import transport
 from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.queue import Queue
 from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.servers.dispatchers import Dispatchers
-from smtpsend._client.servers.fail_over import check_over, require_trust, submit_over
-from smtpsend._client.servers.retries import Availability
-from smtpsend._client.servers.route import Route
 from smtpsend._client.submission import (
     RAISED_WHILE_READING,
     Submission,
@@ -29,8 +24,9 @@ from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
 
 
-AnyDispatcher = Dispatcher | Dispatchers
-"""What sends the messages of a `send_many`."""
+if TYPE_CHECKING:
+    from smtpsend._client.servers.dispatchers import Dispatchers
+    from smtpsend._client.servers.several import Several
 
 
 class Servers:
@@ -52,11 +48,16 @@ class Servers:
         hooks: Hooks | None = None,
     ) -> None:
         self._all, self._first = given, given[0]
-        self._hooks = hooks = hooks or Hooks()
+        hooks = hooks or Hooks()
         self.pools: tuple[Pool, ...] = ()
         if limits is not None:
             self.pools = tuple([Pool(server, limits, hooks) for server in given])
-        self._availability = Availability(given) if len(given) > 1 else None
+        self._several: Several | None = None
+        if len(given) > 1:
+            # Imported here, so that programs with one server do not pay for it.
+            from smtpsend._client.servers.several import Several
+
+            self._several = Several(given, self.pools, hooks)
 
     def seconds(self, timeout: float | None) -> float:
         """Return how many seconds a call may last: `timeout`, or all deadlines together.
@@ -64,9 +65,8 @@ class Servers:
         Raises:
             ConfigError: `timeout` is not a usable number of seconds.
         """
-        if timeout is None and self._availability is not None:
-            # So the last server has all of its time.
-            return sum(server.policy.deadline for server in self._all)
+        if timeout is None and self._several is not None:
+            return self._several.seconds
         return checked_timeout(self._first, timeout)
 
     def submission(
@@ -80,9 +80,9 @@ class Servers:
         index: int = 0,
     ) -> Submission:
         """Validate the arguments of a send; see `submission_of`."""
-        if self._availability is not None:
+        if self._several is not None:
             timeout = self.seconds(timeout)
-            require_trust(self._all)
+            self._several.require_trust()
         return submission_of(
             self._first,
             message,
@@ -93,44 +93,36 @@ class Servers:
             index=index,
         )
 
-    def _route(self, seconds: float) -> Route:
-        available = self._availability
-        assert available is not None  # noqa: S101  # there are several
-        if transport.replacement is not None:
-            available = Availability(self._all, captured=True)
-        return Route(self._all, available, seconds, self._hooks)
-
     def submit(self, submission: Submission) -> Coroutine[Any, Any, Receipt]:
         """Send one message; see `submit` and `submit_over`."""
-        if self._availability is None:
-            pool = self.pools[0] if self.pools else None
-            return submit(self._first, submission, pool)
-        route = self._route(submission.timeout)
-        return submit_over(route, submission, self.pools, self._hooks)
+        if self._several is not None:
+            return self._several.submit(submission)
+        pool = self.pools[0] if self.pools else None
+        return submit(self._first, submission, pool)
 
     def check(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Log in without a message; see `submit.check` and `check_over`."""
-        if self._availability is None:
-            return check(self._first, seconds, self.pools[0])
-        return check_over(self._route(seconds), self._all, self.pools, seconds)
+        if self._several is not None:
+            return self._several.check(seconds)
+        return check(self._first, seconds, self.pools[0])
 
-    def dispatcher(self, notify: Callable[[], None]) -> AnyDispatcher:
+    def dispatcher(self, notify: Callable[[], None]) -> Dispatcher | Dispatchers:
         """Build what sends the messages of a `send_many`.
 
         Args:
             notify: called after a change that the caller may wait for: a new outcome,
                 room for a message, the end of a worker.
         """
-        if self._availability is None:
-            return Dispatcher(Queue(self.pools[0], notify), Worker)
-        return Dispatchers(self.pools, self._route, notify)
+        if self._several is not None:
+            return self._several.dispatcher(notify)
+        return Dispatcher(Queue(self.pools[0], notify), Worker)
 
     def explain(self) -> str:
         """Describe the servers, their order and their state in words."""
         lines = ["Servers, in order:"]
         for index, server in enumerate(self._all):
             methods = ", ".join(map(str, server.policy.methods))
-            state = self._availability.describe(index) if self._availability else ""
+            state = self._several.state(index) if self._several is not None else ""
             end = f"; {state}" if state else ""
             lines.append(f"  {index + 1}. {server.host}: {methods}{end}")
         return "\n".join(lines)

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from smtpsend._model.policy.servers import explain_servers
 from smtpsend._model.policy.table import TABLE, follows
 from smtpsend.errors import ConfigError
 
@@ -140,8 +139,10 @@ class Policy:
         """Describe the whole policy in words.
 
         Returns:
-            Text of several lines: methods, time limits, and the table of events.
+            Text of several lines: methods, time limits, and the tables of events.
         """
+        from smtpsend._model.policy.servers import explain_servers
+
         lines = ["Methods, in order:"]
         lines += [f"  {n}. {method}" for n, method in enumerate(self.methods, 1)]
         lines += [
