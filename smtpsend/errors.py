@@ -21,13 +21,13 @@ both, so that code written for smtplib keeps working; but code that retries on a
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from smtpsend._events import HINTS, Event
-from smtpsend._plain import plain
+from smtpsend._plain import number_from, plain, restore, text_from, texts_from
 
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Attempt:
         started: seconds from the start of the call to the start of this attempt.
         elapsed: seconds that it ran.
         event: the event that ended it, which is a row of the policy table.
+        server: the host of the server.
     """
 
     method: Method
@@ -117,9 +118,21 @@ class Attempt:
     started: float
     elapsed: float
     event: Event = Event.ABANDONED
+    server: str | None = None
 
     def __str__(self) -> str:
         return f"{self.method}: {self.error or 'abandoned, another was ready first'}"
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        restore(self, state)
+
+
+def named(attempts: Sequence[Attempt], server: str | None) -> str:
+    """The attempts in words, with their servers unless all of them are `server`."""
+    hosts = {a.server for a in attempts} | {server}
+    several = len(hosts - {None}) > 1
+    texts = [f"{a.server} {a}" if several and a.server else str(a) for a in attempts]
+    return "; ".join(texts)
 
 
 class SendError(smtplib.SMTPException):
@@ -139,10 +152,13 @@ class SendError(smtplib.SMTPException):
             several transactions of which a later one failed; otherwise empty.
         event: the event that caused the failure, which is a row of the policy table;
             or None.
+        server: the host of the server that caused the failure, or None.
     """
 
     # Whether `temporary` can be True for this class.
     _can_be_temporary = True
+    # An error that was pickled by an earlier version has no such attribute.
+    server: str | None = None
 
     def __init__(
         self,
@@ -184,7 +200,7 @@ class SendError(smtplib.SMTPException):
             parts.append(f" ({self.hint})")
         failed = [a for a in self.attempts if a.error]
         if len(failed) > 1:
-            parts.append("; tried: " + "; ".join(map(str, failed)))
+            parts.append("; tried: " + named(failed, self.server))
         return "".join(parts)
 
     def __repr__(self) -> str:
@@ -199,7 +215,7 @@ class SendError(smtplib.SMTPException):
             their values, a `Reply` and an `Attempt` a dict of their fields.
         """
         names = ["phase", "event", "temporary", "timed_out", "reply", "hint"]
-        names += ["message_id", "accepted", "attempts"]
+        names += ["message_id", "accepted", "attempts", "server"]
         names += ["refused"] if isinstance(self, RecipientsRefused) else []
         facts = {name: plain(getattr(self, name)) for name in names}
         return {"type": type(self).__name__, "message": self.message, **facts}
@@ -245,6 +261,8 @@ class SendError(smtplib.SMTPException):
         self.message_id = None if identity is None else text_from(identity)
         self.accepted = texts_from(data["accepted"])
         self.attempts = tuple([attempt_from(one) for one in data["attempts"]])
+        if (server := data.get("server")) is not None:
+            self.server = text_from(server)
         if isinstance(self, RecipientsRefused):
             self.refused = replies_from(data["refused"])
 
@@ -340,20 +358,6 @@ class DeliveryUnknown(SendError):
     _can_be_temporary = False
 
 
-def text_from(value: object) -> str:
-    """The value, which must be a str."""
-    if not isinstance(value, str):
-        raise TypeError("not a str")
-    return value
-
-
-def texts_from(value: object) -> tuple[str, ...]:
-    """The tuple of a list of str."""
-    if not isinstance(value, list | tuple):
-        raise TypeError("not a list")
-    return tuple([text_from(item) for item in value])
-
-
 def reply_from(data: Mapping[str, Any]) -> Reply:
     """The reply of a dict of its fields."""
     code, enhanced = data["code"], data["enhanced"]
@@ -372,7 +376,7 @@ def attempt_from(data: Mapping[str, Any]) -> Attempt:
     """The attempt of a dict of its fields."""
     from smtpsend._model.policy.policy import Method  # it imports this module
 
-    address, error = data["address"], data["error"]
+    address, error, server = data["address"], data["error"], data.get("server")
     return Attempt(
         method=Method(**data["method"]),
         address=None if address is None else text_from(address),
@@ -381,11 +385,5 @@ def attempt_from(data: Mapping[str, Any]) -> Attempt:
         started=number_from(data["started"]),
         elapsed=number_from(data["elapsed"]),
         event=Event(data["event"]),
+        server=None if server is None else text_from(server),
     )
-
-
-def number_from(value: object) -> float:
-    """The value, which must be a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("not a number")
-    return value

@@ -106,7 +106,7 @@ class InLoop:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.client = AsyncClient(*args, **options)
-        self._pool = self.client._pool
+        self._servers = self.client._servers
         self._runner = asyncio.Runner()
 
     def send(self, *args: Any, **options: Any) -> Receipt:

@@ -12,6 +12,7 @@ from scripted import ScriptedServer
 
 from smtpsend import Method, Password, Policy, Receipt, Server, send, send_async
 from smtpsend._client import known_servers
+from smtpsend._client.servers import retries
 
 
 SENDER = "ann@example.org"
@@ -44,6 +45,7 @@ def forget() -> None:
     """Ports are used again: a server must not be taken for one of before."""
     known_servers._worked.clear()
     known_servers._quirks.clear()
+    retries.in_process.clear()
 
 
 class _Patience:

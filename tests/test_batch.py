@@ -591,7 +591,9 @@ def test_slower_and_faster(face: Any) -> None:
     with one_port(Script(slow, offers=(*OFFERS, "PIPELINING"))) as scripted:
         where = server_for(scripted)
         with face(where, max_connections=1, window=8) as client:
-            pace = (client.client if face is InLoop else client)._pool.throttle
+            pace = (
+                (client.client if face is InLoop else client)._servers.pools[0].throttle
+            )
 
             def watched() -> Iterable[Any]:
                 for n in range(60):

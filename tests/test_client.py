@@ -213,7 +213,7 @@ def test_check_opens_no_connection_beyond_the_limit(face: Face) -> None:
             client.check()
             client.send(numbered(2), **envelope())
             opened = len(scripted.connections)
-            assert len(client._pool._idle) == 1
+            assert len(client._servers.pools[0]._idle) == 1
             scripted.wait_closed(opened - 1)
     scripted.assert_clean(auths=2)
     assert ids(scripted) == [1, 2]
@@ -274,9 +274,9 @@ def test_close_lets_running_and_waiting_sends_finish() -> None:
         first = threads.submit(client.send, numbered(1), **envelope())
         scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
         second = threads.submit(client.send, numbered(2), **envelope())
-        eventually(lambda: client._pool._waiting)
+        eventually(lambda: client._servers.pools[0]._waiting)
         closing = threads.submit(client.close)
-        eventually(lambda: client._pool._closed)
+        eventually(lambda: client._servers.pools[0]._closed)
         with pytest.raises(ConfigError):
             client.send(numbered(3), **envelope())
         assert not closing.done()

@@ -46,6 +46,7 @@ sybil = pytest.importorskip("sybil")
 myst = pytest.importorskip("sybil.parsers.myst")
 
 from smtpsend._client import known_servers  # noqa: E402
+from smtpsend._client.servers import retries  # noqa: E402
 from smtpsend._wire import dial  # noqa: E402
 from smtpsend.errors import ConfigError  # noqa: E402
 from smtpsend.testing.server import LocalServer  # noqa: E402
@@ -152,6 +153,7 @@ def world(
     monkeypatch.setattr(socket, "getaddrinfo", servers.look_up)
     monkeypatch.setattr(dial, "_connect", servers.connect)
     known_servers._worked.clear()
+    retries.in_process.clear()
     root = logging.getLogger()
     loggers = [root, *map(logging.getLogger, ("smtpsend", "smtpsend.wire"))]
     had = [(one, one.level, one.handlers[:], one.propagate) for one in loggers]

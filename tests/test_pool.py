@@ -124,7 +124,7 @@ def test_a_full_pool_waits_no_longer_than_the_deadline() -> None:
             first = threads.submit(client.send, numbered(1), **envelope())
             scripted.wait_for(lambda: any(c.messages for c in scripted.connections))
             patient = threads.submit(client.send, numbered(2), **envelope())
-            eventually(lambda: client._pool._waiting)
+            eventually(lambda: client._servers.pools[0]._waiting)
             for call in (
                 lambda: client.send(numbered(3), **envelope(), timeout=0.2),
                 lambda: client.check(timeout=0.2),

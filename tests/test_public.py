@@ -190,6 +190,8 @@ def test_server_and_policy() -> None:
         "remember": 600,
         "pipelining": True,
         "chunking": True,
+        "on_temporary_refusal": "next",
+        "retry_interval": 30,
     }
 
 

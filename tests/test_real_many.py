@@ -218,7 +218,7 @@ def test_checks_keep_to_the_limit(aiosmtpd_server: RealServer) -> None:
     with Client(server_on(aiosmtpd_server), max_connections=2) as client:
         for _ in range(5):
             client.check()
-        assert len(client._pool._idle) <= 2
+        assert len(client._servers.pools[0]._idle) <= 2
 
 
 @both

@@ -63,9 +63,9 @@ def test_idle(what: str) -> None:
     with one_port({"final": after(go, UNASKED[what])}, {}) as scripted:
         with Client(server_for(scripted), idle_timeout=600, max_age=600) as client:
             client.send(numbered(1), **envelope())
-            assert len(client._pool._idle) == 1
+            assert len(client._servers.pools[0]._idle) == 1
             go.set()
-            eventually(lambda: not client._pool._idle, "it is kept")
+            eventually(lambda: not client._servers.pools[0]._idle, "it is kept")
             scripted.wait_closed(1)
             assert client.send(numbered(2), **envelope()).attempts == ()
     assert [len(c.accepted) for c in scripted.connections] == [1, 1]
@@ -107,10 +107,10 @@ def test_others_are_kept() -> None:
                 thread.start()
             for thread in threads:
                 thread.join(20)
-            assert len(client._pool._idle) == 2
+            assert len(client._servers.pools[0]._idle) == 2
             go.set()
             scripted.wait_closed(1)
-            eventually(lambda: len(client._pool._idle) == 1)
+            eventually(lambda: len(client._servers.pools[0]._idle) == 1)
             client.send(numbered(3), **to)
             client.send(numbered(4), **to)
     assert len(scripted.connections) == 2

@@ -9,20 +9,20 @@ from typing import Any, Self
 
 from smtpsend._client.bulk.send_many import batch
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import Terms, checked_timeout, submission_of
-from smtpsend._client.submit import check, submit
+from smtpsend._client.pool import Limits
+from smtpsend._client.servers.servers import Servers, Terms
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server.server import Server, server_of
+from smtpsend._model.server.server import Server
+from smtpsend._model.server.several import servers_of
 from smtpsend.errors import Attempt
 
 
 async def send_async(
     message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
-    server: Server | str,
+    server: Server | str | Sequence[Server | str],
     *,
     sender: AddressLike | None = None,
     recipients: AddressLike | Sequence[AddressLike] | None = None,
@@ -39,14 +39,16 @@ async def send_async(
     Args:
         message: an `EmailMessage`, a `Message` or a `Prepared`; or bytes or an ASCII str,
             which need `sender` and `recipients`.
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
         sender: the envelope sender; by default the Sender field, else From. ``""`` is
             the null reverse-path (RFC 5321 section 4.5.5). It is an address as for
             `compose`; its name is not used.
         recipients: the envelope recipients, as for `compose`; by default those of To,
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
-        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900), or the
+            sum of those of all servers.
         delivery: the notifications that are asked for (DSN, RFC 3461), and whether all of
             the way needs TLS (REQUIRETLS, RFC 8689); by default what a `Prepared` asks
             for, else nothing.
@@ -70,11 +72,10 @@ async def send_async(
             the message may have been delivered.
     """
     try:
-        where = server_of(server)
+        servers = Servers(servers_of(server))
     finally:
         del server  # a URL holds a password, and an error keeps this frame
-    submission = submission_of(
-        where,
+    submission = servers.submission(
         message,
         sender,
         recipients,
@@ -82,27 +83,28 @@ async def send_async(
         timeout=timeout,
         delivery=delivery,
     )
-    return await submit(where, submission)
+    return await servers.submit(submission)
 
 
 class AsyncClient:
-    """Verified connections to one server, kept open between sends, for async code.
+    """Verified connections to a server, kept open between sends, for async code.
 
     A client is an async context manager. It belongs to the event loop that uses it first,
     and many tasks of that loop can use it at once.
 
     Args:
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        max_connections: how many connections may be open at once (4). If all are in use,
-            a send waits for one, and the wait counts against its deadline.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
+        max_connections: how many connections to a server may be open at once (4). If all
+            are in use, a send waits for one, and the wait counts against its deadline.
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
         window: how many messages `send_many` sends over a connection at most before it
             has the reply to the first of them (64); see `Client`.
-        max_rate: how many messages may be started per second, over all connections; None
-            (the default) sets no limit. A send waits for its turn, and the wait counts
-            against its deadline.
+        max_rate: how many messages may be started per second, over all connections to a
+            server; None (the default) sets no limit. A send waits for its turn, and the
+            wait counts against its deadline.
         on_attempt: a function, called with each `Attempt` that failed or was abandoned.
         on_outcome: a function, called with the `Outcome` of each message, including one
             whose send was cancelled and whose delivery is unknown. Both functions run in
@@ -115,7 +117,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        server: Server | str,
+        server: Server | str | Sequence[Server | str],
         *,
         max_connections: int = 4,
         max_messages: int = 100,
@@ -127,7 +129,7 @@ class AsyncClient:
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         try:
-            where = server_of(server)
+            where = servers_of(server)
         finally:
             del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
@@ -138,8 +140,7 @@ class AsyncClient:
             window=window,
             max_rate=max_rate,
         )
-        hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(where, limits, hooks)
+        self._servers = Servers(where, limits, Hooks(on_attempt, on_outcome))
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,7 +176,8 @@ class AsyncClient:
             Cc and Bcc.
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
-                for `max_rate`; by default ``policy.deadline`` (900).
+                for `max_rate`; by default ``policy.deadline`` (900), or the sum of those
+                of all servers.
             delivery: the notifications and the TLS that are asked for, as for
                 `send_async`.
 
@@ -187,9 +189,7 @@ class AsyncClient:
             SendError: the same errors as `send_async`; a `ConfigError` also if the client
                 is closed or in use in another running event loop.
         """
-        server = self._pool.server
-        submission = submission_of(
-            server,
+        submission = self._servers.submission(
             message,
             sender,
             recipients,
@@ -197,7 +197,7 @@ class AsyncClient:
             timeout=timeout,
             delivery=delivery,
         )
-        return await submit(server, submission, self._pool)
+        return await self._servers.submit(submission)
 
     def send_many(
         self,
@@ -218,7 +218,8 @@ class AsyncClient:
                 async generator is closed when the batch ends or is left.
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
-            timeout: seconds for each message; by default ``policy.deadline`` (900).
+            timeout: seconds for each message; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
             delivery: the notifications and the TLS that are asked for, for each message
                 that has none of its own, in its tuple or as a `Prepared`.
 
@@ -230,7 +231,7 @@ class AsyncClient:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout, delivery)
+        terms = Terms(self._servers, require_all, timeout, delivery)
         return batch(messages, terms)
 
     async def check(self, *, timeout: float | None = None) -> None:
@@ -239,17 +240,28 @@ class AsyncClient:
         The connection is kept for the next send.
 
         Args:
-            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Raises:
             SendError: the error that `send` would raise at this point.
         """
-        server = self._pool.server
-        await check(server, checked_timeout(server, timeout), self._pool)
+        await self._servers.check(self._servers.seconds(timeout))
+
+    def explain(self) -> str:
+        """Describe the servers of the client, and their order, in words.
+
+        `Policy.explain` describes what is done at each of them, and what follows.
+
+        Returns:
+            Text with a line for each server: its host, its methods, and, where it failed
+            lately, when it is tried again.
+        """
+        return self._servers.explain()
 
     async def aclose(self) -> None:
         """Let running sends finish, then close all connections.
 
         A send after this raises a `ConfigError`.
         """
-        await self._pool.close()
+        await self._servers.close()

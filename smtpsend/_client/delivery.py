@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
@@ -40,6 +40,8 @@ class Delivery:
     unknown: DeliveryUnknown | None = None
     _remaining: deque[str] = field(default_factory=deque)
     _max_recipients: int = sys.maxsize  # in one transaction
+    # The 5yz replies to recipients in a transaction that failed.
+    _refused_for_good: dict[str, Reply] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._remaining.extend(self.envelope.recipients)
@@ -110,6 +112,7 @@ class Delivery:
             self.refused |= error.refused
         except BaseException:
             self._remaining.extendleft(reversed(part))
+            self._refused_for_good = _refused_for_good(transaction)
             raise
         else:
             self.reply = transaction.reply
@@ -123,6 +126,14 @@ class Delivery:
                 # QUIT was pipelined although recipients are left. If the content is not
                 # pipelined after RCPT, the client knows of them before it sends QUIT.
                 session.target.quirks.no_content_in_group = True
+
+    @classmethod
+    def of(cls, submission: Any) -> Delivery:
+        """Build the state of a submission before its first transaction with a server.
+
+        If other servers failed to send it, their state goes on.
+        """
+        return submission.delivery or cls(submission.envelope, submission.require_all)
 
     @classmethod
     def after_batch(cls, transaction: Transaction) -> Delivery:
@@ -143,7 +154,29 @@ class Delivery:
             delivery._max_recipients = max(
                 1, len(transaction.recipients) - len(transaction.deferred)
             )
+        else:
+            delivery._refused_for_good = _refused_for_good(transaction)
         return delivery
+
+    def for_next_server(self, error: SendError) -> Delivery:
+        """Build the state with which the next server begins, after `error` at this one.
+
+        No recipient that this server accepted the message for remains, and none that it
+        refused with 5yz. Where it refused all of them with 4yz, all of them remain.
+        """
+        after = Delivery(self.envelope, self.require_all)
+        after.accepted, after.reply = self.accepted, self.reply
+        if not isinstance(error, RecipientsRefused):
+            after.refused = self.refused | self._refused_for_good
+        settled = {*after.accepted, *after.refused}
+        recipients = self.envelope.recipients
+        after._remaining = deque([r for r in recipients if r not in settled])
+        return after
+
+    @property
+    def begun(self) -> bool:
+        """Whether a server has accepted or refused the message for some recipients."""
+        return bool(self.accepted or self.refused)
 
     def complete_error(self, error: SendError) -> SendError:
         """Add the Message-ID and the accepted recipients to `error`, and return it."""
@@ -152,6 +185,18 @@ class Delivery:
             # Sending the same message again would repeat it to the accepted recipients.
             error.accepted, error.temporary = tuple(self.accepted), False
         return error
+
+
+def _refused_for_good(transaction: Transaction) -> dict[str, Reply]:
+    """Return the 5yz replies that are about recipients of a transaction that failed.
+
+    RCPT may be pipelined after a MAIL that is refused. It is refused then for its place,
+    mostly by 503 (RFC 5321 section 4.1.4), which says nothing about the recipient.
+    """
+    if transaction.mail_refused is not None:
+        return {}
+    replies = transaction.refused.items()
+    return {to: reply for to, reply in replies if 500 <= reply.code != 503}
 
 
 async def _exchange(session: Session, transaction: Transaction, *, last: bool) -> None:

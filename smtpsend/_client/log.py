@@ -15,7 +15,14 @@ from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
 from smtpsend._protocol.transaction import Stage, Transaction
 from smtpsend._wire.callers.code import contained
-from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase, SendError
+from smtpsend.errors import (
+    ConnectError,
+    DeliveryUnknown,
+    Event,
+    Phase,
+    SendError,
+    named,
+)
 
 
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def _fallback(receipt: Receipt, host: str) -> None:
             "%s: fell back to %s (%s)",
             host,
             receipt.method,
-            "; ".join(map(str, receipt.attempts)),
+            named(receipt.attempts, host),
         )
 
 
@@ -163,3 +170,14 @@ def unexpected(error: BaseException, phase: Phase) -> SendError:
     with contained():
         log.error("%s", typed)
     return typed
+
+
+def left_alone(host: str, seconds: float) -> None:
+    """Log that a server failed, so that the others are tried before it."""
+    _warn("%s failed: the other servers are tried first for %g s", host, seconds)
+
+
+def works_again(host: str) -> None:
+    """Log that a server works that had failed."""
+    with contained():
+        log.info("%s works again", host)

@@ -45,6 +45,7 @@ def receipt_of(
         attempts=attempts,
         elapsed=elapsed,
         started=started,
+        server=session.track.server,
     )
 
 

@@ -107,6 +107,11 @@ class Pool:
         self._owner = here
 
     @property
+    def closed(self) -> bool:
+        """Whether no further send may begin."""
+        return self._closed
+
+    @property
     def has_waiters(self) -> bool:
         """Whether a call waits for a slot."""
         return bool(self._waiting)
@@ -174,7 +179,7 @@ class Pool:
             session = idle.session
             session.channel.watch(None)
             if self._usable(session):
-                track = Track(session.method, deadline.elapsed)
+                track = Track(session.method, deadline.elapsed, server=self.server.host)
                 track.address = session.track.address
                 session.track, session.deadline = track, deadline
                 session.state.was_idle, session.state.state = True, State.READY

@@ -115,7 +115,7 @@ class Race:
         return self._target
 
     def _start(self, method: Method, target: Target) -> None:
-        track = Track(method, self.deadline.elapsed)
+        track = Track(method, self.deadline.elapsed, server=self.server.host)
         task = asyncio.create_task(open_session(target, track, self.deadline))
         self._running[task] = track
 

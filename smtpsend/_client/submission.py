@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.envelope import Envelope, envelope, redirected
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.policy.policy import check_seconds
-from smtpsend._model.receipt import Outcome
 from smtpsend.errors import ConfigError, ConnectError, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.pool import Pool
+    from smtpsend._client.delivery import Delivery as Transactions
+    from smtpsend._client.servers.route import Route
     from smtpsend._model.server.server import Server
 
 
@@ -32,10 +32,13 @@ class Submission:
     """The validated arguments of a send.
 
     Attributes:
-        timeout: seconds for the whole send.
+        timeout: seconds for the send, or for its part with the server of now.
         index: the position of the message in the iterable of `send_many`, from 0.
         not_commands: True if no line of the content could be read as a command; None
             until this has been checked.
+        elapsed: seconds that the send has lasted before, with other servers.
+        delivery: what other servers left of it; None before the first has failed.
+        route: the way over several servers; None where only one is given.
     """
 
     message: object
@@ -44,6 +47,9 @@ class Submission:
     timeout: float
     index: int = 0
     not_commands: bool | None = None
+    elapsed: float = 0.0
+    delivery: Transactions | None = None
+    route: Route | None = None
 
 
 def submission_of(
@@ -163,41 +169,3 @@ def checked_timeout(server: Server, timeout: float | None) -> float:
         return server.policy.deadline
     check_seconds("timeout", timeout)
     return timeout
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """The arguments that a `send_many` applies to each of its messages."""
-
-    pool: Pool
-    require_all: bool
-    timeout: float | None
-    delivery: Delivery | None = None
-
-    def submission(self, index: int, item: Any) -> Submission | Outcome:
-        """Validate one item of the iterable; return its outcome if it cannot be used."""
-        message, sender, recipients, delivery = item, None, None, None
-        try:
-            if isinstance(item, tuple) and len(item) == 3:
-                message, sender, recipients = item
-            elif isinstance(item, tuple) and len(item) == 4:
-                message, sender, recipients, delivery = item
-            own = delivery is not None or (
-                isinstance(message, Prepared) and message.delivery is not None
-            )
-            return submission_of(
-                self.pool.server,
-                message,
-                sender,
-                recipients,
-                require_all=self.require_all,
-                timeout=self.timeout,
-                delivery=delivery if own else self.delivery,
-                index=index,
-            )
-        except RAISED_WHILE_READING as caught:
-            error = unreadable(caught)
-            # The error is returned and not raised, so its traceback is of no use, and
-            # would keep the local variables of these frames alive.
-            error.__traceback__ = error.__context__ = None
-            return Outcome(index, message, None, error)

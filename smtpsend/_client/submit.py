@@ -61,15 +61,10 @@ async def submit(
         SendError: the message was not sent, or its delivery is unknown.
     """
     hooks = pool.hooks if pool is not None else Hooks()
-    delivery = Delivery(submission.envelope, submission.require_all)
-    deadline = Deadline(submission.timeout)
+    delivery = Delivery.of(submission)
+    deadline = Deadline(submission.timeout, submission.elapsed)
     try:
-        if pool is None:
-            receipt = await _deliver(server, submission, delivery, deadline, None)
-        else:
-            await pool.throttle.wait_turn(deadline)
-            async with pool.slot(deadline):
-                receipt = await _deliver(server, submission, delivery, deadline, pool)
+        receipt = await send_once(server, submission, delivery, deadline, pool)
     except BaseException as error:  # P3: nothing untyped escapes
         if passes(error):
             conclude_cancelled(submission, delivery, hooks)
@@ -80,6 +75,25 @@ async def submit(
         raise typed from None
     conclude(server, submission, receipt, hooks)
     return receipt
+
+
+async def send_once(
+    server: Server,
+    submission: Submission,
+    delivery: Delivery,
+    deadline: Deadline,
+    pool: Pool | None,
+) -> Receipt:
+    """Send one message by one server, when the pool has a connection for it.
+
+    Raises:
+        SendError: the message was not sent, or its delivery is unknown.
+    """
+    if pool is None:
+        return await _deliver(server, submission, delivery, deadline, None)
+    await pool.throttle.wait_turn(deadline)
+    async with pool.slot(deadline):
+        return await _deliver(server, submission, delivery, deadline, pool)
 
 
 async def _deliver(
@@ -107,14 +121,18 @@ def race_for(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
     return Race(server, context_for(cafile, server.ssl_context), deadline, hooks)
 
 
-async def check(server: Server, timeout: float, pool: Pool) -> None:
+async def check(server: Server, timeout: float, pool: Pool, elapsed: float = 0.0) -> None:
     """Connect and log in as `submit` would, and keep the connection in `pool`.
+
+    Args:
+        timeout: seconds for this server.
+        elapsed: seconds that the call has lasted before, with other servers.
 
     Raises:
         SendError: the error that a send would raise.
     """
     try:
-        await _check(server, Deadline(timeout), pool)
+        await _check(server, Deadline(timeout, elapsed), pool)
     except SendError as error:
         explain(error, server)
         raise

@@ -11,20 +11,21 @@ from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.send_many import batch_sync
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
-from smtpsend._client.submission import Submission, Terms, checked_timeout, submission_of
-from smtpsend._client.submit import check, submit
+from smtpsend._client.pool import Limits
+from smtpsend._client.servers.servers import Servers, Terms
+from smtpsend._client.submission import Submission
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
-from smtpsend._model.server.server import Server, server_of
+from smtpsend._model.server.server import Server
+from smtpsend._model.server.several import servers_of
 from smtpsend.errors import Attempt, ConnectError, SendError
 
 
 def send(
     message: EmailMessage | Message[Any, Any] | Prepared | bytes | str,
-    server: Server | str,
+    server: Server | str | Sequence[Server | str],
     *,
     sender: AddressLike | None = None,
     recipients: AddressLike | Sequence[AddressLike] | None = None,
@@ -43,14 +44,16 @@ def send(
             Message-ID and a Date even if it has none; or bytes or an ASCII str, to which
             nothing is added, and which need `sender` and `recipients`. A Bcc field is
             never sent.
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
         sender: the envelope sender; by default the Sender field, else From. ``""`` is
             the null reverse-path (RFC 5321 section 4.5.5). It is an address as for
             `compose`; its name is not used.
         recipients: the envelope recipients, as for `compose`; by default those of To,
             Cc and Bcc.
         require_all: if True, send to no recipient unless the server accepts all of them.
-        timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+        timeout: seconds for the whole call; by default ``policy.deadline`` (900), or the
+            sum of those of all servers.
         delivery: the notifications that are asked for (DSN, RFC 3461), and whether all of
             the way needs TLS (REQUIRETLS, RFC 8689); by default what a `Prepared` asks
             for, else nothing.
@@ -76,11 +79,10 @@ def send(
     """
     refuse_at_end()
     try:
-        where = server_of(server)
+        servers = Servers(servers_of(server))
     finally:
         del server  # a URL holds a password, and an error keeps this frame
-    submission = submission_of(
-        where,
+    submission = servers.submission(
         message,
         sender,
         recipients,
@@ -88,15 +90,13 @@ def send(
         timeout=timeout,
         delivery=delivery,
     )
-    return _submitted(where, submission)
+    return _submitted(servers, submission)
 
 
-def _submitted(
-    server: Server, submission: Submission, pool: Pool | None = None
-) -> Receipt:
+def _submitted(servers: Servers, submission: Submission) -> Receipt:
     try:
         return portal.run(
-            lambda: submit(server, submission, pool), submission.timeout, submission
+            lambda: servers.submit(submission), submission.timeout, submission
         )
     except SendError as error:
         # Where not even the event loop could be started, nobody has noted it.
@@ -105,15 +105,16 @@ def _submitted(
 
 
 class Client:
-    """Verified connections to one server, kept open between sends.
+    """Verified connections to a server, kept open between sends.
 
     A client is a context manager. Many threads can use it at once. A forked child can
     use it as well, and opens connections of its own.
 
     Args:
-        server: a `Server`, a host name, or a URL (see `Server.from_url`).
-        max_connections: how many connections may be open at once (4). If all are in use,
-            a send waits for one, and the wait counts against its deadline.
+        server: a `Server`, a host name, or a URL (see `Server.from_url`). Or a sequence
+            of these: the next is tried where the message cannot have been accepted.
+        max_connections: how many connections to a server may be open at once (4). If all
+            are in use, a send waits for one, and the wait counts against its deadline.
         max_messages: how many messages are sent over one connection (100).
         idle_timeout: seconds for which an unused connection is kept (30); 0 keeps none.
         max_age: seconds after which a connection is not used again (300).
@@ -123,9 +124,9 @@ class Client:
             that is less, and doubles this after each window that went well. After a lost
             connection or a 4yz reply it begins anew. If a connection is lost, delivery
             is unknown for at most `window` messages.
-        max_rate: how many messages may be started per second, over all connections; None
-            (the default) sets no limit. A send waits for its turn, and the wait counts
-            against its deadline.
+        max_rate: how many messages may be started per second, over all connections to a
+            server; None (the default) sets no limit. A send waits for its turn, and the
+            wait counts against its deadline.
         on_attempt: a function, called with each `Attempt` that failed or was abandoned.
         on_outcome: a function, called with the `Outcome` of each message, including one
             whose send was cancelled and whose delivery is unknown. Both functions run in
@@ -138,7 +139,7 @@ class Client:
 
     def __init__(
         self,
-        server: Server | str,
+        server: Server | str | Sequence[Server | str],
         *,
         max_connections: int = 4,
         max_messages: int = 100,
@@ -150,7 +151,7 @@ class Client:
         on_outcome: Callable[[Outcome], object] | None = None,
     ) -> None:
         try:
-            where = server_of(server)
+            where = servers_of(server)
         finally:
             del server  # a URL holds a password, and an error keeps this frame
         limits = Limits(
@@ -161,8 +162,7 @@ class Client:
             window=window,
             max_rate=max_rate,
         )
-        hooks = Hooks(on_attempt, on_outcome)
-        self._pool = Pool(where, limits, hooks)
+        self._servers = Servers(where, limits, Hooks(on_attempt, on_outcome))
         # The interpreter empties the modules at its end; these names are found then, too.
         self._ending, self._refuse_at_end = ending, refuse_at_end
 
@@ -202,7 +202,8 @@ class Client:
             Cc and Bcc.
             require_all: if True, send to no recipient unless the server accepts all.
             timeout: seconds for the whole call, including the wait for a connection and
-                for `max_rate`; by default ``policy.deadline`` (900).
+                for `max_rate`; by default ``policy.deadline`` (900), or the sum of those
+                of all servers.
             delivery: the notifications and the TLS that are asked for, as for `send`.
 
         Returns:
@@ -214,9 +215,7 @@ class Client:
                 closed.
         """
         self._refuse_at_end()
-        server = self._pool.server
-        submission = submission_of(
-            server,
+        submission = self._servers.submission(
             message,
             sender,
             recipients,
@@ -224,7 +223,7 @@ class Client:
             timeout=timeout,
             delivery=delivery,
         )
-        return _submitted(server, submission, self._pool)
+        return _submitted(self._servers, submission)
 
     def send_many(
         self,
@@ -257,7 +256,8 @@ class Client:
                 sender, recipients, delivery).
             require_all: if True, send a message to no recipient unless the server accepts
                 all of its recipients.
-            timeout: seconds for each message; by default ``policy.deadline`` (900).
+            timeout: seconds for each message; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
             delivery: the notifications and the TLS that are asked for, for each message
                 that has none of its own, in its tuple or as a `Prepared`.
 
@@ -270,7 +270,7 @@ class Client:
         Raises:
             ConfigError: `messages` is one message, or no iterable.
         """
-        terms = Terms(self._pool, require_all, timeout, delivery)
+        terms = Terms(self._servers, require_all, timeout, delivery)
         return batch_sync(messages, terms)
 
     def check(self, *, timeout: float | None = None) -> None:
@@ -279,15 +279,26 @@ class Client:
         The connection is kept for the next send.
 
         Args:
-            timeout: seconds for the whole call; by default ``policy.deadline`` (900).
+            timeout: seconds for the whole call; by default ``policy.deadline`` (900), or
+                the sum of those of all servers.
 
         Raises:
             SendError: the error that `send` would raise at this point.
         """
         self._refuse_at_end()
-        server = self._pool.server
-        seconds = checked_timeout(server, timeout)
-        portal.run(lambda: check(server, seconds, self._pool), seconds)
+        seconds = self._servers.seconds(timeout)
+        portal.run(lambda: self._servers.check(seconds), seconds)
+
+    def explain(self) -> str:
+        """Describe the servers of the client, and their order, in words.
+
+        `Policy.explain` describes what is done at each of them, and what follows.
+
+        Returns:
+            Text with a line for each server: its host, its methods, and, where it failed
+            lately, when it is tried again.
+        """
+        return self._servers.explain()
 
     def close(self) -> None:
         """Let running sends finish, then close all connections.
@@ -299,11 +310,11 @@ class Client:
         if self._ending():
             return
         if portal.inside():
-            portal.run_later(self._pool.close)
+            portal.run_later(self._servers.close)
             return
         try:
-            portal.run(self._pool.close)
+            portal.run(self._servers.close)
         except ConnectError:
             # No event loop can be started, so that none has a connection of this client;
             # or the background thread has ended, and its connections with it.
-            self._pool.abandon()
+            self._servers.abandon()

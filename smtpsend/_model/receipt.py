@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
 from smtpsend._model.policy.policy import Method
-from smtpsend._plain import plain
+from smtpsend._plain import number_from, plain, restore, text_from, texts_from
 from smtpsend.errors import (
     Attempt,
     ConfigError,
@@ -19,11 +19,8 @@ from smtpsend.errors import (
     Reply,
     SendError,
     attempt_from,
-    number_from,
     replies_from,
     reply_from,
-    text_from,
-    texts_from,
 )
 
 
@@ -43,6 +40,7 @@ class Receipt:
         attempts: the methods that failed or were abandoned before.
         elapsed: seconds from the start of the call to that reply.
         started: seconds from the start of the call to the start of `method`.
+        server: the host of the server.
     """
 
     message_id: str | None
@@ -55,6 +53,10 @@ class Receipt:
     attempts: tuple[Attempt, ...]
     elapsed: float
     started: float = 0.0
+    server: str | None = None
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        restore(self, state)
 
     def __str__(self) -> str:
         refused = f", {len(self.refused)} refused" if self.refused else ""
@@ -85,6 +87,7 @@ class Receipt:
                 "those in `accepted` have the message",
             )
             error.accepted, error.attempts = self.accepted, self.attempts
+            error.server = self.server
             raise error
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,6 +111,7 @@ class Receipt:
         """
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
             identity, tls = data["message_id"], data["tls"]
+            server = data.get("server")
             return cls(
                 message_id=None if identity is None else text_from(identity),
                 method=Method(**data["method"]),
@@ -119,6 +123,7 @@ class Receipt:
                 attempts=tuple([attempt_from(one) for one in data["attempts"]]),
                 elapsed=number_from(data["elapsed"]),
                 started=number_from(data["started"]),
+                server=None if server is None else text_from(server),
             )
         raise ConfigError(
             "not a receipt as a dict", hint="give what Receipt.to_dict() returned"

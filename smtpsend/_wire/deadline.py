@@ -25,12 +25,18 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 class Deadline:
-    """The time at which a whole call must have ended."""
+    """The time at which a whole call must have ended, or its part for one server.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: the seconds from now to the deadline.
+        elapsed: seconds that the call has lasted before, with other servers.
+    """
+
+    def __init__(self, seconds: float, elapsed: float = 0.0) -> None:
         self._clock = running_loop().time
-        self.start = self._clock()
-        self._end = self.start + seconds
+        now = self._clock()
+        self.start = now - elapsed
+        self._end = now + seconds
 
     @property
     def elapsed(self) -> float:

@@ -26,6 +26,7 @@ class Track:
         phase: the step that runs now, or ran last.
         address: the IP address that got furthest; None before the first.
         last_progress: when progress was made last, on the loop's clock.
+        server: the host of the server.
     """
 
     method: Method
@@ -35,6 +36,7 @@ class Track:
     last_progress: float = field(
         default_factory=lambda: asyncio.get_running_loop().time()
     )
+    server: str | None = None
 
     def progress(self) -> None:
         """Record progress: a TCP connection, a whole reply, or a TLS handshake."""
@@ -60,6 +62,7 @@ class Track:
             started=self.started,
             elapsed=now - self.started,
             event=Event.ABANDONED if error is None else error.event or Event.REFUSED,
+            server=self.server,
         )
 
 

@@ -45,14 +45,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
 from celery import shared_task
 
 from smtpsend import Client, Receipt, SendError, Server
-from smtpsend._model.server.server import server_of
+from smtpsend._model.server.several import servers_of
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import AuthError, ConfigError, Phase
 from smtpsend.prepared import Prepared
@@ -69,7 +69,7 @@ _LOGGED_IN = {Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.CONTENT, Phase.FINAL}
 
 @hides_arguments
 def mail_task(
-    server: Server | str | Callable[[], Server],
+    server: Server | str | Sequence[Server | str] | Callable[[], Server],
     *,
     name: str,
     require_all: bool = False,
@@ -91,7 +91,8 @@ def mail_task(
     messages wait, so that the account is not locked.
 
     Args:
-        server: the server, or a function that returns it. The function is called in the
+        server: the server, or a sequence of several, as for `send`; or a function that
+            returns it. The function is called in the
             worker for its first message, so that only the workers need the password, and
             again after an `AuthError`.
         name: the name of the task, which must be unique.
@@ -171,9 +172,11 @@ class _LoginFailed(Exception):
 class _Account:
     """Holds the client of a worker process, which is made for its first message."""
 
-    def __init__(self, server: Server | str | Callable[[], Server]) -> None:
+    def __init__(
+        self, server: Server | str | Sequence[Server | str] | Callable[[], Server]
+    ) -> None:
         self._given = server
-        self._server: Server | None = None
+        self._servers: tuple[Server, ...] = ()
         self._client: Client | None = None
         self._lock = threading.Lock()
         self._refused: AuthError | None = None
@@ -221,10 +224,10 @@ class _Account:
                 self._refused_at = time.monotonic()  # only this thread logs in
             elif self._client is not None:
                 return self._client
-            server = server_of(self._given() if callable(self._given) else self._given)
-            if self._client is None or server != self._server:
+            servers = servers_of(self._given() if callable(self._given) else self._given)
+            if self._client is None or servers != self._servers:
                 # A send of another thread keeps the old client until it ends.
-                self._server, self._client = server, Client(server)
+                self._servers, self._client = servers, Client(servers)
             return self._client
 
 

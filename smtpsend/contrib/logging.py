@@ -43,7 +43,7 @@ from smtpsend._client.background import portal
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.message.envelope import envelope
 from smtpsend._model.policy.policy import check_seconds
-from smtpsend._model.server.server import server_of
+from smtpsend._model.server.several import servers_of
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
@@ -70,7 +70,7 @@ class MailHandler(logging.Handler):
     """A logging handler that mails records in batches.
 
     Args:
-        server: a `Server`, a host name, or a URL.
+        server: a `Server`, a host name, or a URL, or a sequence of these, as for `send`.
         sender: the address in From, as for `compose`.
         recipients: the addresses in To, as for `compose`.
         subject: the beginning of the subject, by default the host name in brackets; the
@@ -93,7 +93,7 @@ class MailHandler(logging.Handler):
     @hides_arguments
     def __init__(
         self,
-        server: Server | str,
+        server: Server | str | Sequence[Server | str],
         *,
         sender: AddressLike,
         recipients: AddressLike | Sequence[AddressLike],
@@ -113,7 +113,7 @@ class MailHandler(logging.Handler):
             check_seconds(name, seconds)
         check_seconds("delay", delay, zero=True)
         self.dropped: int = 0
-        self._server, self._flush_timeout = server_of(server), flush_timeout
+        self._servers, self._flush_timeout = servers_of(server), flush_timeout
         self._sender, self._recipients = sender, recipients
         self._subject = subject or f"[{socket.gethostname()}]"
         self._delay, self._batch, self._capacity = delay, batch, capacity
@@ -288,7 +288,7 @@ class MailHandler(logging.Handler):
             body = "\n\n".join(entry.text for entry in entries)
             message = self._message(head + more, body, missing)
             limit = self._flush_timeout if self._closed else None
-            send(message, self._server, timeout=limit)
+            send(message, self._servers, timeout=limit)
             with self._changed:
                 self._in_flight = []
         except Exception as error:  # noqa: BLE001  # no caller would see it

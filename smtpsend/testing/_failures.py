@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-from smtpsend._model.policy.policy import Policy
+from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import lost, recipients_refused, refusal
 from smtpsend.errors import (
     Attempt,
@@ -99,8 +99,8 @@ class Failure:
         """Whether a check, which sends no message, can fail with this error."""
         return issubclass(self.kind, ConfigError | ConnectError | AuthError)
 
-    def make(self, policy: Policy, recipients: tuple[str, ...]) -> SendError:
-        """Make the error for a send by `policy` to `recipients`."""
+    def make(self, server: Server, recipients: tuple[str, ...]) -> SendError:
+        """Make the error for a send by `server` to `recipients`."""
         if isinstance(self.error, SendError) and self.error.event is not None:
             return copy.copy(self.error)
         error = _typical(self.kind, self.code, recipients)
@@ -108,7 +108,7 @@ class Failure:
             error = _completed(copy.copy(self.error), error)
         error.timed_out = error.timed_out or self.timed_out
         if isinstance(error, ConnectError) and not error.attempts:
-            _add_attempts(error, policy)
+            _add_attempts(error, server)
         return error
 
 
@@ -171,12 +171,14 @@ def _completed(given: SendError, typical: SendError) -> SendError:
     return given
 
 
-def _add_attempts(error: ConnectError, policy: Policy) -> None:
-    methods = policy.methods
+def _add_attempts(error: ConnectError, server: Server) -> None:
+    methods = server.policy.methods
     if isinstance(error, CertificateError):
         methods = methods[:1]  # the policy stops there
     assert error.event is not None  # noqa: S101  # set above
     error.attempts = tuple(
-        Attempt(method, None, error.phase, error.said(), 0.0, 0.0, error.event)
+        Attempt(
+            method, None, error.phase, error.said(), 0.0, 0.0, error.event, server.host
+        )
         for method in methods
     )

@@ -123,7 +123,8 @@ class Outbox:
 
     Attributes:
         messages: the accepted messages, in order, each a `Captured`.
-        failed: the messages whose send raised an error, `DeliveryUnknown` included.
+        failed: the messages whose send raised an error, `DeliveryUnknown` included. Where
+            several servers were given, also those that one of them did not accept.
     """
 
     def __init__(self) -> None:
@@ -258,7 +259,7 @@ class Outbox:
         with self._lock:
             failure = self._next(checking=True)
         if failure is not None:
-            raise _reported(failure.make(server.policy, ()), hooks)
+            raise _reported(failure.make(server, ()), hooks)
 
     def _send(self, server: Server, submission: Submission, hooks: Hooks) -> Receipt:
         """Do a send: store the message, or raise the planned failure."""
@@ -285,7 +286,7 @@ class Outbox:
     ) -> tuple[SendError | None, dict[str, Reply]]:
         to = submission.envelope.recipients
         if (failure := self._next(checking=False)) is not None:
-            return failure.make(server.policy, to), {}
+            return failure.make(server, to), {}
         refused = {r: self._refused[_key(r)] for r in to if _key(r) in self._refused}
         if refused and (submission.require_all or len(refused) == len(to)):
             return recipients_refused(refused, len(to) - len(refused)), {}
@@ -306,6 +307,7 @@ class Outbox:
             refused=refused,
             attempts=(),
             elapsed=0.001,
+            server=server.host,
         )
         self.messages.append(
             Captured(

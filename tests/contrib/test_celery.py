@@ -80,6 +80,15 @@ def test_it_asks_for_notifications(outbox: Outbox, task: Any) -> None:
     assert [one.delivery for one in (*outbox.failed, *outbox)] == [asked, asked]
 
 
+def test_several_servers(outbox: Outbox, app: Celery) -> None:
+    """Where the first server fails, the same try sends by the second."""
+    name = mail_task([URL, "backup.example.org"], name="tests.several").name
+    outbox.fail_next(ConnectError)
+    result = app.tasks[name].apply(args=[an_example()]).get()
+    assert result["server"] == "backup.example.org"
+    assert Receipt.from_dict(result).server == "backup.example.org"
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [

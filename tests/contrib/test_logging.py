@@ -64,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def handler_for(
-    log: logging.Logger, server: Server | str = URL, **options: Any
+    log: logging.Logger, server: Server | str | list[str] = URL, **options: Any
 ) -> MailHandler:
     """A handler of the logger; it waits for more records until it is flushed."""
     made = MailHandler(server, **{**PEOPLE, "delay": 3600, **options})
@@ -94,6 +94,16 @@ def test_records_share_a_message(outbox: Outbox, log: logging.Logger) -> None:
     assert "ERROR shop: no socks left" in text
     assert "KeyError: 'price'" in text
     assert "below the level" not in text
+
+
+def test_several_servers(outbox: Outbox, log: logging.Logger) -> None:
+    """Where the first server fails, the mail leaves by the second."""
+    outbox.fail_next(ConnectError)
+    handler = handler_for(log, [URL, "backup.example.org"])
+    log.error("no socks left")
+    handler.flush()
+    (sent,) = outbox
+    assert sent.server.host == "backup.example.org"
 
 
 def test_no_delay(outbox: Outbox, log: logging.Logger) -> None:

@@ -90,6 +90,8 @@ policy = Policy(
     remember=0,
     pipelining=False,
     chunking=False,
+    on_temporary_refusal="stop",
+    retry_interval=60,
 )
 assert_type(policy.explain(), str)
 assert_type(policy.methods, tuple[Method, ...])
@@ -175,6 +177,12 @@ assert_type(receipt.to_dict(), dict[str, Any])
 assert_type(Receipt.from_dict(receipt.to_dict()), Receipt)
 assert_type(SendError.from_dict({}), SendError)
 assert_type(receipt.method, Method)
+assert_type(receipt.server, str | None)
+assert_type(receipt.attempts[0].server, str | None)
+assert_type(send(message, [server, "b.example.org"]), Receipt)
+assert_type(send(message, ["a.example.org", "b.example.org"]), Receipt)
+assert_type(Client([server, server]), Client)
+assert_type(AsyncClient((server, "b.example.org")), AsyncClient)
 assert_type(receipt.address, str)
 assert_type(receipt.tls, str | None)
 assert_type(receipt.reply, Reply)
@@ -188,6 +196,7 @@ receipt.raise_for_refused()
 async def one() -> None:
     """The same in async code."""
     assert_type(await send_async(message, server, timeout=10), Receipt)
+    assert_type(await send_async(message, (server, "b.example.org")), Receipt)
     await send_async(message, server, delivery=delivery)
     assert_type(await diagnose_async(server), Report)
 
@@ -224,6 +233,7 @@ with Client(
     client.send(message, delivery=delivery)
     client.send_many([(message, None, None, delivery)], delivery=delivery)
     client.check(timeout=5)
+    assert_type(client.explain(), str)
     client.close()
 
 
@@ -241,6 +251,7 @@ async def many() -> None:
         await client.send(message, delivery=delivery)
         client.send_many(mails(), delivery=delivery)
         await client.check()
+        assert_type(client.explain(), str)
         await client.aclose()
 
 
@@ -262,6 +273,7 @@ except SendError as error:
     assert_type(error.hint, str)
     assert_type(error.accepted, tuple[str, ...])
     assert_type(error.message, str)
+    assert_type(error.server, str | None)
     if error.reply is not None:
         assert_type(error.reply.code, int)
         assert_type(error.reply.enhanced, str | None)

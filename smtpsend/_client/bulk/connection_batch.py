@@ -84,7 +84,10 @@ class ConnectionBatch:
         return min(known, self._pool.limits.window)
 
     def can_send(self, submission: Submission) -> bool:
-        """Whether one transaction can carry a message."""
+        """Whether one transaction can carry a message to all of its recipients."""
+        delivery = submission.delivery
+        if delivery is not None and delivery.begun:
+            return False
         return len(submission.envelope.recipients) <= self._max_recipients
 
     async def run(self) -> None:
@@ -224,7 +227,7 @@ class ConnectionBatch:
             self._count, self._size = 1, len(envelope.content)
             self._limit = self._window_limit()
             if self._first is not None:
-                self._deadline = Deadline(submission.timeout)
+                self._deadline = Deadline(submission.timeout, submission.elapsed)
         if self._first is None:
             self._first = submission
         deadline = self._deadline
@@ -232,8 +235,7 @@ class ConnectionBatch:
             message = negotiate(envelope, session.extensions)
         except SendError as error:
             self._add_attempt(submission, error, deadline)
-            delivery = Delivery(envelope, submission.require_all)
-            self._queue.failed(submission, delivery, error)
+            self._queue.failed(submission, Delivery.of(submission), error)
             return None
         return Transaction(
             mail=message.mail,
@@ -271,20 +273,26 @@ class ConnectionBatch:
     ) -> None:
         """Add this attempt to `error`, and report it to the hook."""
         session, is_first = self.session, submission is self._first
-        started = session.track.started if is_first else 0.0
-        track = Track(session.method, started, address=session.track.address)
+        started = session.track.started if is_first else submission.elapsed
+        track = Track(
+            session.method,
+            started,
+            address=session.track.address,
+            server=self._pool.server.host,
+        )
         attempt = track.attempt(error, deadline.elapsed)
         before = self._race.attempts if is_first else ()
         error.attempts = (*before, attempt)
         self._pool.hooks.attempt(attempt)
 
     def _receipt(self, transaction: Transaction) -> Receipt:
-        session, is_first = self.session, transaction.submission is self._first
+        session, submission = self.session, transaction.submission
+        is_first = submission is self._first
         return receipt_of(
             session,
             Delivery.after_batch(transaction),
             attempts=tuple(self._race.attempts) if is_first else (),
-            started=session.track.started if is_first else 0.0,
+            started=session.track.started if is_first else submission.elapsed,
             elapsed=transaction.deadline.elapsed,
         )
 

@@ -15,13 +15,12 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from smtpsend._client.bulk.queue import Queue
 from smtpsend._client.delivery import Delivery
 from smtpsend.errors import AuthError, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.pool import Pool
+    from smtpsend._client.bulk.queue import Queue
 
 # Seconds after which a further connection is opened, at least.
 _MIN_CONNECT_TIME = 0.005
@@ -54,19 +53,16 @@ class Dispatcher:
     A dispatcher belongs to one event loop. Another thread may use `needs_wake`.
 
     Args:
+        queue: the messages. Its `notify` is called at the end of a worker, too.
         work: builds a worker, which sends the messages of the queue over one connection
             at a time until none is pending, or its future is done.
-        notify: called after a change that the caller may wait for: a new outcome, room
-            for a message, the end of a worker.
 
     Attributes:
-        queue: the messages.
         login_refused: the permanent `AuthError` after which no login is tried, or None.
     """
 
-    def __init__(self, pool: Pool, work: Work, notify: Callable[[], None]) -> None:
-        self.pool = pool
-        self.queue = Queue(pool, notify)
+    def __init__(self, queue: Queue, work: Work) -> None:
+        self.pool, self.queue = queue.pool, queue
         self.login_refused: AuthError | None = None
         self._work = work
         self._workers: dict[asyncio.Task[None], Worker] = {}
@@ -256,8 +252,7 @@ class Dispatcher:
         queue = self.queue
         if queue.pending:
             submission = queue.pending.popleft()
-            delivery = Delivery(submission.envelope, submission.require_all)
-            queue.failed(submission, delivery, error)
+            queue.failed(submission, Delivery.of(submission), error)
         self.fail_pending()
 
     def fail_pending(self) -> None:
@@ -265,8 +260,8 @@ class Dispatcher:
         queue = self.queue
         while queue.pending and self.login_refused is not None:
             submission = queue.pending.popleft()
-            delivery = Delivery(submission.envelope, submission.require_all)
-            queue.failed(submission, delivery, copy.copy(self.login_refused))
+            error = copy.copy(self.login_refused)
+            queue.failed(submission, Delivery.of(submission), error)
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

@@ -19,14 +19,8 @@ from smtpsend._client.background.ending import (
     not_begun,
     unknown,
 )
-from smtpsend._client.bulk.dispatcher import Dispatcher
-from smtpsend._client.bulk.worker import Worker
-from smtpsend._client.submission import (
-    RAISED_WHILE_READING,
-    Submission,
-    Terms,
-    checked_timeout,
-)
+from smtpsend._client.servers.servers import Terms
+from smtpsend._client.submission import RAISED_WHILE_READING, Submission
 from smtpsend._model.receipt import Outcome
 from smtpsend.errors import SendError
 
@@ -55,7 +49,7 @@ class Handoff:
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
-        self._dispatcher = Dispatcher(terms.pool, Worker, self._notify)
+        self._dispatcher = terms.servers.dispatcher(self._notify)
         self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
         self.call.future.add_done_callback(lambda _: self._wake_caller())
@@ -184,7 +178,7 @@ class Handoff:
         self.call.call_soon(self._dispatcher.stop)
         if not wait:
             return
-        seconds = checked_timeout(self._terms.pool.server, self._terms.timeout)
+        seconds = self._terms.servers.seconds(self._terms.timeout)
         try:
             if not self.call.wait(seconds + _GRACE):
                 self.call.cancel()

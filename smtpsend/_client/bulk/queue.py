@@ -21,7 +21,7 @@ FIRST_WINDOW = 16
 """How many messages a connection sends at once before a window went well."""
 
 # Octets of content that may be held, beyond one message for each connection.
-_MAX_BYTES = 1 << 23
+MAX_BYTES = 1 << 23
 
 
 class Queue:
@@ -65,7 +65,7 @@ class Queue:
         return self._held < connections or (
             self.window > 1
             and self._held < 2 * most * connections
-            and self._bytes_put - self._bytes_settled < _MAX_BYTES
+            and self._bytes_put - self._bytes_settled < MAX_BYTES
         )
 
     def widen_window(self) -> None:
@@ -177,7 +177,7 @@ class Queue:
 
         The caller has stopped iterating and gets no outcome.
         """
-        self.cancelled(submission, Delivery(submission.envelope, submission.require_all))
+        self.cancelled(submission, Delivery.of(submission))
 
     def cancelled(self, submission: Submission, delivery: Delivery) -> None:
         """Report to the hook a message whose send was cancelled."""

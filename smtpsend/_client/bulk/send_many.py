@@ -20,15 +20,12 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
-from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.handoff import Handoff
-from smtpsend._client.bulk.worker import Worker
-from smtpsend._client.submission import Terms
-from smtpsend._client.submit import submit
+from smtpsend._client.servers.servers import Terms
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome
@@ -36,6 +33,10 @@ from smtpsend._wire.callers.code import contained
 from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import ConfigError, SendError
 
+
+if TYPE_CHECKING:
+    from smtpsend._client.bulk.dispatcher import Dispatcher
+    from smtpsend._client.servers.dispatchers import Dispatchers
 
 log = logging.getLogger("smtpsend")
 
@@ -120,7 +121,7 @@ async def _outcomes(
         changed.set()
         room.set()
 
-    dispatcher = Dispatcher(terms.pool, Worker, notify)
+    dispatcher = terms.servers.dispatcher(notify)
     queue = dispatcher.queue
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
     feeder.add_done_callback(lambda _: changed.set())
@@ -146,7 +147,7 @@ async def _outcomes(
 
 async def _feed(
     items: Iterable[Any] | AsyncIterable[Any],
-    dispatcher: Dispatcher,
+    dispatcher: Dispatcher | Dispatchers,
     terms: Terms,
     room: asyncio.Event,
 ) -> None:
@@ -255,10 +256,10 @@ def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
     submission = terms.submission(index, item)
     if isinstance(submission, Outcome):
         return submission
-    pool = terms.pool
+    servers = terms.servers
     try:
         receipt = portal.run(
-            lambda: submit(pool.server, submission, pool), submission.timeout, submission
+            lambda: servers.submit(submission), submission.timeout, submission
         )
     except SendError as error:
         return Outcome(index, submission.message, None, error)

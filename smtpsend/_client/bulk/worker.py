@@ -56,7 +56,8 @@ class Worker:
             await pool.throttle.wait_ready(stop=self._stop)
             if not queue.pending:
                 return
-            deadline = Deadline(queue.pending[0].timeout)
+            first = queue.pending[0]
+            deadline = Deadline(first.timeout, first.elapsed)
             try:
                 async with pool.slot(deadline):
                     if not await self._send(deadline):
@@ -124,7 +125,7 @@ class Worker:
         """Begin the next message outside of a batch."""
         submission = self._queue.pending.popleft()
         self._pool.throttle.started(1)
-        return submission, Delivery(submission.envelope, submission.require_all)
+        return submission, Delivery.of(submission)
 
     async def _send_over(self, session: Session, race: Race) -> bool:
         """Send messages over `session`, and resume those that it did not complete.

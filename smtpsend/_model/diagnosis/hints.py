@@ -43,13 +43,13 @@ def explain(error: SendError, server: Server) -> SendError:
     """Give `error` the hint that fits what is known of its cause, and return it.
 
     Only the general hint of the event is replaced. The host name is added to the text of
-    a `ConnectError`. A second call changes nothing.
+    a `ConnectError`, and set as `server`. A second call changes nothing.
 
     Args:
         error: the error; its `accepted` and `attempts` are complete.
         server: the server of the send.
     """
-    event = error.event
+    error.server, event = server.host, error.event
     if event is not None and error.hint == HINTS.get(event) and event in _BY_EVENT:
         error.hint = _BY_EVENT[event](error, server) or error.hint
         if event in _CHECKED:

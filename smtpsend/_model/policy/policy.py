@@ -97,6 +97,11 @@ class Policy:
         remember: how long the method that worked is tried first; 0 turns this off.
         pipelining: use PIPELINING (RFC 2920) where the server offers it.
         chunking: use CHUNKING (RFC 3030) where the server offers it.
+        on_temporary_refusal: what follows a 4yz reply to the whole message where several
+            servers are given: ``"next"`` to try the next server, or ``"stop"``.
+        retry_interval: how long a server that failed is left alone where several are
+            given. Each further failure doubles the time, up to 32 times; 0 turns this
+            off.
 
     Raises:
         ConfigError: a value is out of range.
@@ -112,16 +117,20 @@ class Policy:
     remember: float = 600
     pipelining: bool = True
     chunking: bool = True
+    on_temporary_refusal: Literal["next", "stop"] = "next"
+    retry_interval: float = 30
 
     def __post_init__(self) -> None:
         _check_methods(self.methods)
         object.__setattr__(self, "methods", tuple(self.methods))
         for name in ("connect_timeout", "reply_timeout", "final_timeout", "deadline"):
             check_seconds(name, getattr(self, name))
-        for name in ("stagger", "remember"):
+        for name in ("stagger", "remember", "retry_interval"):
             check_seconds(name, getattr(self, name), zero=True)
         if self.on_certificate_error not in ("stop", "next"):
             raise ConfigError("on_certificate_error must be 'stop' or 'next'")
+        if self.on_temporary_refusal not in ("next", "stop"):
+            raise ConfigError("on_temporary_refusal must be 'next' or 'stop'")
         for name in ("pipelining", "chunking"):
             if type(getattr(self, name)) is not bool:
                 raise ConfigError(f"{name} must be True or False")
@@ -130,8 +139,10 @@ class Policy:
         """Describe the whole policy in words.
 
         Returns:
-            Text of several lines: methods, time limits, and the table of events.
+            Text of several lines: methods, time limits, and the tables of events.
         """
+        from smtpsend._model.policy.servers import explain_servers
+
         lines = ["Methods, in order:"]
         lines += [f"  {n}. {method}" for n, method in enumerate(self.methods, 1)]
         lines += [
@@ -159,6 +170,17 @@ class Policy:
             lines += [
                 "",
                 f"The method that worked is tried first for {self.remember:g} s.",
+            ]
+        lines += [
+            "",
+            "Where several servers are given: what happens, and what follows:",
+        ]
+        lines += explain_servers(self.on_certificate_error, self.on_temporary_refusal)
+        if self.retry_interval:
+            lines += [
+                "",
+                "If it fails, the others are tried before it for "
+                f"{self.retry_interval:g} s, and longer each time.",
             ]
         return "\n".join(lines)
 
