@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from commands import environment, login, without_login
 from leaks import eventually, one_port
-from scripted import Action, Script, ScriptedServer, hang, reply, rst
+from scripted import OFFERS, Action, Script, ScriptedServer, hang, reply, rst
 
 from smtpsend.cli import main
-from smtpsend.cli.exits import Exit
+from smtpsend.cli.exits import Exit, Problem
+from smtpsend.cli.journal import Journal
 from smtpsend.cli.terminal.progress import line
 
 
@@ -196,6 +197,48 @@ def test_killed(folder: Path) -> None:
         assert states(folder) == {"0.eml": "accepted", "1.eml": "attempting"}
         assert run(server, folder, "--resume") == Exit.UNKNOWN
     assert taken(server) == {f"<{n}@example.org>": 1 for n in (0, 2, 3)}
+
+
+@pytest.mark.parametrize("offers", ["", "PIPELINING", "PIPELINING CHUNKING"])
+def test_killed_before_the_end(folder: Path, offers: str) -> None:
+    """What was taken from the folder, and whose end was not written, is sent later."""
+    results = folder.parent / "r.jsonl"
+    command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
+    command += ["--results", str(results), "--connections", "1"]
+    # The client waits for the 354, or, before a window, for the reply to another EHLO.
+    held = Script(
+        {"data:1": hang(), "ehlo2:2": hang()}, offers=(*OFFERS, *offers.split())
+    )
+    with one_port(held, {}) as server:
+        env = environment(SMTP_PASSWORD=server.password)
+        command += ["--server", without_login(server), *login(server)]
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+            server.wait_for(
+                lambda: any(
+                    "DATA" in c.verbs or c.verbs.count("EHLO") > 2
+                    for c in server.connections
+                )
+            )
+            process.kill()
+        assert states(folder) == {}
+        assert run(server, folder, "--resume") == Exit.OK
+    assert taken(server) == {f"<{n}@example.org>": 1 for n in range(4)}
+
+
+def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose beginning cannot be noted is not sent."""
+    note_all = Journal.note_all
+
+    def full(self: Journal, state: str, messages: Any, **facts: Any) -> None:
+        if state == "attempting" and any(name == "1.eml" for _, name, _ in messages):
+            raise Problem(Exit.CANNOT_WRITE, "r.jsonl cannot be written: no space left")
+        note_all(self, state, messages, **facts)
+
+    monkeypatch.setattr(Journal, "note_all", full)
+    with one_port({}, {}) as server:
+        assert run(server, folder) == Exit.CANNOT_WRITE
+    assert taken(server) == {"<0@example.org>": 1}
+    assert states(folder) == {"0.eml": "accepted", "1.eml": "deferred"}
 
 
 @pytest.mark.parametrize("times", [1, 2])

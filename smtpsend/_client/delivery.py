@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
-from smtpsend._protocol.transaction import Transaction
+from smtpsend._protocol.transaction import EndNote, Transaction
 from smtpsend._wire import exchange
 from smtpsend.errors import DeliveryUnknown, Phase, RecipientsRefused, Reply, SendError
 
@@ -28,6 +28,7 @@ class Delivery:
         reply: the reply to the end of the message, in the last transaction that the
             server accepted; None before there is one.
         transaction: the transaction that is in progress, or was the last one.
+        end_note: who has to know before the end of the message is written.
         unknown: the error of a cancelled transaction whose delivery is unknown.
     """
 
@@ -37,6 +38,7 @@ class Delivery:
     refused: dict[str, Reply] = field(default_factory=dict)
     reply: Reply | None = None
     transaction: Transaction | None = None
+    end_note: EndNote | None = None
     unknown: DeliveryUnknown | None = None
     _remaining: deque[str] = field(default_factory=deque)
     _max_recipients: int = sys.maxsize  # in one transaction
@@ -102,6 +104,7 @@ class Delivery:
             and not self.require_all
             and session.may_pipeline_content(content),
             delivery=self.envelope.delivery,
+            end_note=self.end_note,
             deadline=session.deadline,
         )
         try:
@@ -133,7 +136,9 @@ class Delivery:
 
         If other servers failed to send it, their state goes on.
         """
-        return submission.delivery or cls(submission.envelope, submission.require_all)
+        return submission.delivery or cls(
+            submission.envelope, submission.require_all, end_note=submission.end_note
+        )
 
     @classmethod
     def after_batch(cls, transaction: Transaction) -> Delivery:
@@ -141,8 +146,9 @@ class Delivery:
 
         If the server accepted the message, the deferred recipients remain.
         """
+        submission = transaction.submission
         delivery = cls(
-            transaction.submission.envelope, transaction.submission.require_all
+            submission.envelope, submission.require_all, end_note=submission.end_note
         )
         if transaction.reply is not None and transaction.error is None:
             delivery.accepted, delivery.refused = (

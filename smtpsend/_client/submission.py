@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smtpsend._client.delivery import Delivery as Transactions
     from smtpsend._client.servers.route import Route
     from smtpsend._model.server.server import Server
+    from smtpsend._protocol.transaction import EndNote
 
 
 # The exceptions that become a `ConfigError`. There is no await while the caller's objects
@@ -38,6 +39,7 @@ class Submission:
             until this has been checked.
         elapsed: seconds that the send has lasted before, with other servers.
         delivery: what other servers left of it; None before the first has failed.
+        end_note: who has to know before the end of the message is written.
         route: the way over several servers; None where only one is given.
     """
 
@@ -49,6 +51,7 @@ class Submission:
     not_commands: bool | None = None
     elapsed: float = 0.0
     delivery: Transactions | None = None
+    end_note: EndNote | None = None
     route: Route | None = None
 
 

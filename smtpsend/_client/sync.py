@@ -104,6 +104,28 @@ def _submitted(servers: Servers, submission: Submission) -> Receipt:
         raise
 
 
+def send_noted(
+    client: Client,
+    messages: Iterable[Any],
+    note_ends: Callable[[list[int]], None],
+    *,
+    require_all: bool,
+    timeout: float | None,
+    delivery: Delivery | None,
+) -> Iterator[Outcome]:
+    """Do what `Client.send_many` does for a program that keeps a journal.
+
+    Args:
+        note_ends: called in the background thread with the indices of messages, before
+            their last octets are written; see `EndNote`.
+
+    Raises:
+        ConfigError: `messages` is one message, or no iterable.
+    """
+    terms = Terms(client._servers, require_all, timeout, delivery, note_ends)
+    return batch_sync(messages, terms)
+
+
 class Client:
     """Verified connections to a server, kept open between sends.
 

@@ -6,10 +6,10 @@ the stage that it had reached.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smtpsend._protocol.failures import (
     closing,
@@ -45,6 +45,19 @@ class Stage(IntEnum):
     SETTLED = 4
 
 
+class EndNote(NamedTuple):
+    """Who has to know of a message before the last octet of its content is written.
+
+    Attributes:
+        number: the number of the message.
+        note: called with the numbers of the messages whose ends are written next. If it
+            raises `Lost`, they are not written, and the connection is given up.
+    """
+
+    number: int
+    note: Callable[[list[int]], None]
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Transaction:
     """One message on its way to one server.
@@ -56,6 +69,7 @@ class Transaction:
         require_all: the message is for all recipients or for none.
         by_bdat: the content is sent by BDAT, pipelined after the recipients.
         delivery: what the caller asked for, as parameters of RCPT; None for nothing.
+        end_note: who has to know before the end is written; None for nobody.
         deadline: when the message must have its outcome; only the caller reads it.
         submission: what the caller submitted; only the caller reads it.
         stage: how far it has come.
@@ -76,6 +90,7 @@ class Transaction:
     require_all: bool = False
     by_bdat: bool = False
     delivery: Delivery | None = None
+    end_note: EndNote | None = None
     deadline: Any = None
     submission: Any = None
     stage: Stage = Stage.QUEUED

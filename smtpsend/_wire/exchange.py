@@ -124,6 +124,7 @@ async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> 
     session.track.phase = first.verb.phase
     session.deadline.raise_if_over()
     pieces = _octets(session, group)
+    _note_ends(group)
     # A 421 may come at any time (RFC 5321 section 3.8).
     if (reply := channel.unread_421()) is not None:
         pipeline.early_reply(reply)
@@ -132,6 +133,23 @@ async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> 
     channel.write_commands(pieces)
     if group[-1].verb is Verb.QUIT:
         channel.quit_sent = True
+
+
+def _note_ends(group: list[Command]) -> None:
+    """Call who has to know of the ends in a group before they are written.
+
+    Raises:
+        Lost: they must not be written.
+    """
+    notes = [
+        transaction.end_note
+        for verb, transaction, _ in group
+        if transaction is not None
+        and transaction.end_note is not None
+        and (verb is Verb.BDAT or verb is Verb.CONTENT)
+    ]
+    if notes:
+        notes[0].note([note.number for note in notes])
 
 
 def _octets(session: Session, group: list[Command]) -> list[tuple[bytes, bytes]]:
@@ -178,6 +196,7 @@ async def _write_content(
                 return
             channel.write(view[start : start + LONGEST_WRITE])
             await channel.drain(session.target.policy.reply_timeout, deadline)
+    _note_ends(group)
     if (reply := channel.early_reply()) is not None:
         pipeline.early_reply(reply)
         return

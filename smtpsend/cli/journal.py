@@ -1,15 +1,17 @@
 """The results file of ``smtpsend send-many``: one JSON object a line, never rewritten.
 
-The entry ``attempting`` of a message is on disk before its send begins. Its outcome is
-written as soon as it is known. So even after a crash, the next run finds out from the
-file which messages may have been delivered.
+The entry ``attempting`` of a message is on disk before the last octet of its content is
+written to a server. Its outcome is written as soon as it is known. So even after a crash,
+the next run finds out from the file which messages may have been delivered.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import BufferedRandom
@@ -29,7 +31,7 @@ _HEAD = {"smtpsend": "results", "version": 1}
 
 
 class Journal:
-    """An open results file.
+    """An open results file; several threads can use it at once.
 
     Args:
         path: the path of the file.
@@ -51,6 +53,7 @@ class Journal:
         self.interrupted: list[dict[str, Any]] = []
         self.unknown: dict[str, dict[str, Any]] = {}
         self._path = path
+        self._writing = threading.Lock()
         self._file = _opened(path, resume=resume)
         try:
             self._lock()
@@ -126,20 +129,38 @@ class Journal:
         Raises:
             Problem: the file cannot be written.
         """
-        self.states[key] = state
-        when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write(
-            {"state": state, "name": name, "sha256": key, "message_id": message_id}
-            | {"time": when}
-            | {name: value for name, value in facts.items() if value}
-        )
+        self.note_all(state, [(key, name, message_id)], **facts)
 
-    def _write(self, entry: dict[str, Any]) -> None:
+    def note_all(
+        self, state: str, messages: Iterable[tuple[str, str, str | None]], **facts: Any
+    ) -> None:
+        """Write that each of several messages is in `state`, and sync the file once.
+
+        Args:
+            messages: the digest, the name and the Message-ID of each.
+
+        Raises:
+            Problem: the file cannot be written.
+        """
+        when = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entries = []
+        for key, name, message_id in messages:
+            self.states[key] = state
+            entries.append(
+                {"state": state, "name": name, "sha256": key, "message_id": message_id}
+                | {"time": when}
+                | {name: value for name, value in facts.items() if value}
+            )
+        self._write(*entries)
+
+    def _write(self, *entries: dict[str, Any]) -> None:
+        lines = b"".join([json.dumps(entry).encode() + b"\n" for entry in entries])
         try:
-            self._file.write(json.dumps(entry).encode() + b"\n")
-            self._file.flush()
-            with suppress(OSError):  # a pipe or a device has nothing to sync
-                os.fsync(self._file.fileno())
+            with self._writing:
+                self._file.write(lines)
+                self._file.flush()
+                with suppress(OSError):  # a pipe or a device has nothing to sync
+                    os.fsync(self._file.fileno())
         except OSError as error:
             raise Problem(
                 Exit.CANNOT_WRITE, f"{self._path} cannot be written: {error.strerror}"

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smtpsend import Client, Outcome, SendError, Server
+from smtpsend._client.sync import send_noted
 from smtpsend._model.diagnosis.report import plain
+from smtpsend._protocol.failures import Lost
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal
@@ -54,7 +56,7 @@ def send_many(arguments: argparse.Namespace) -> Exit:
         try:
             batch.run(server, arguments)
         except KeyboardInterrupt:
-            text = f"interrupted; {len(batch.begun)} may have been delivered"
+            text = f"interrupted; {len(batch.in_doubt)} may have been delivered"
             raise Problem(Exit.INTERRUPTED, f"{text}: see --resume") from None
     return batch.summary()
 
@@ -72,7 +74,9 @@ class _Run:
     skipped: int = 0
     unknown_before: int = 0
     error: SendError | None = None
-    begun: dict[int, tuple[str, Entry, Prepared]] = field(default_factory=dict)
+    in_doubt: set[int] = field(default_factory=set)  # their ends were written
+    _given: dict[int, tuple[str, Entry, Prepared]] = field(default_factory=dict)
+    _problem: Problem | None = None  # of writing the results file
     _unreached: int = 0
 
     def tell_interrupted(self) -> None:
@@ -96,14 +100,18 @@ class _Run:
             # So that a wrong password or certificate is found before the first message.
             client.check(timeout=arguments.timeout)
             with self._signals():
-                outcomes = client.send_many(
-                    self._noted(first, messages),
+                outcomes = send_noted(
+                    client,
+                    self._items(first, messages),
+                    self._note_ends,
                     require_all=arguments.require_all,
                     timeout=arguments.timeout,
                     delivery=delivery_from(arguments),
                 )
                 for outcome in outcomes:
                     self._record(outcome)
+                if self._problem is not None:
+                    raise self._problem
 
     def _messages(self) -> Iterator[tuple[str, Entry, Prepared]]:
         """Yield the messages still to be sent, read and checked, each content once."""
@@ -126,24 +134,40 @@ class _Run:
             except ConfigError as error:
                 self._fail(entry, key, error.message)
 
-    def _noted(
+    def _items(
         self,
         first: tuple[str, Entry, Prepared],
         others: Iterator[tuple[str, Entry, Prepared]],
     ) -> Iterator[tuple[bytes, str, tuple[str, ...]]]:
-        """Yield each message after it was noted in the results file."""
+        """Yield the messages as `Client.send_many` takes them."""
         index = 0
         item: tuple[str, Entry, Prepared] | None = first
         while item is not None and not self.stopping:
-            key, entry, message = item
-            self.begun[index] = item
-            self.journal.note(ATTEMPTING, key, entry.name, message.message_id)
+            self._given[index] = item
+            message = item[2]
             yield message.content, message.sender, message.recipients
             index += 1
             item = next(others, None)
 
+    def _note_ends(self, indices: list[int]) -> None:
+        """Note messages in the results file, before their last octets are written.
+
+        Raises:
+            Lost: the file cannot be written, so that they must not be sent.
+        """
+        given = [self._given[index] for index in indices]
+        try:
+            self.journal.note_all(
+                ATTEMPTING, [(key, entry.name, m.message_id) for key, entry, m in given]
+            )
+        except Problem as problem:
+            self.stopping, self._problem = str(problem), problem
+            raise Lost(str(problem)) from None
+        self.in_doubt.update(indices)
+
     def _record(self, outcome: Outcome) -> None:
-        key, entry, message = self.begun.pop(outcome.index)
+        self.in_doubt.discard(outcome.index)
+        key, entry, message = self._given.pop(outcome.index)
         receipt, error = outcome.receipt, outcome.error
         state = state_of(receipt, error)
         facts: dict[str, Any] = {"error": plain(error)}

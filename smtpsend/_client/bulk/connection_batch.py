@@ -244,6 +244,7 @@ class ConnectionBatch:
             require_all=submission.require_all and len(envelope.recipients) > 1,
             by_bdat=by_bdat,
             delivery=envelope.delivery,
+            end_note=submission.end_note,
             deadline=deadline,
             submission=submission,
         )

@@ -24,6 +24,7 @@ from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
+from smtpsend._protocol.transaction import EndNote
 
 
 if TYPE_CHECKING:
@@ -144,12 +145,18 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The arguments that a `send_many` applies to each of its messages."""
+    """The arguments that a `send_many` applies to each of its messages.
+
+    Attributes:
+        note_ends: called with the indices of messages before their ends are written; see
+            `EndNote`.
+    """
 
     servers: Servers
     require_all: bool
     timeout: float | None
     delivery: Delivery | None = None
+    note_ends: Callable[[list[int]], None] | None = None
 
     def submission(self, index: int, item: Any) -> Submission | Outcome:
         """Validate one item of the iterable; return its outcome if it cannot be used."""
@@ -162,7 +169,7 @@ class Terms:
             own = delivery is not None or (
                 isinstance(message, Prepared) and message.delivery is not None
             )
-            return self.servers.submission(
+            submission = self.servers.submission(
                 message,
                 sender,
                 recipients,
@@ -177,3 +184,6 @@ class Terms:
             # would keep the local variables of these frames alive.
             error.__traceback__ = error.__context__ = None
             return Outcome(index, message, None, error)
+        if self.note_ends is not None:
+            submission.end_note = EndNote(index, self.note_ends)
+        return submission
