@@ -79,12 +79,13 @@ EVIL = "MAIL FROM:<evil@e.example>\r\nRCPT TO:<evil@e.example>\r\nDATA\r\nevil\r
 HEAD = f"From: {SENDER}\r\nTo: {RECIPIENT}\r\nMessage-ID: <1@example.org>\r\n\r\n"
 
 
-def as_kind(kind: str, text: str) -> Any:
+def as_kind(kind: str, text: str, number: int = 1) -> Any:
     """A message of this kind with this text."""
+    head = HEAD.replace("<1@", f"<{number}@")
     if kind in ("bytes", "str"):
-        return (HEAD + text).encode() if kind == "bytes" else HEAD + text
+        return (head + text).encode() if kind == "bytes" else head + text
     message: Message = EmailMessage() if kind == "EmailMessage" else Message()
-    for line in HEAD.splitlines()[:3]:
+    for line in head.splitlines()[:3]:
         name, _, value = line.partition(": ")
         message[name] = value
     if isinstance(message, EmailMessage):
@@ -96,12 +97,21 @@ def as_kind(kind: str, text: str) -> Any:
 
 @pytest.mark.parametrize("extra", EXTRAS, ids=",".join)
 @pytest.mark.parametrize("kind", ["bytes", "str", "EmailMessage", "Message"])
-@pytest.mark.parametrize(("before", "after"), [*itertools.product(ENDS, ENDS)], ids=ascii)
-def test_smuggling(before: str, after: str, kind: str, extra: tuple[str, ...]) -> None:
+def test_smuggling(kind: str, extra: tuple[str, ...]) -> None:
     """CVE-2023-51764, -51765, -51766, -51747, -52354, RUSTSEC-2026-0561: one message."""
-    text = f"hello{before}.{after}{EVIL}{before}..{after}."
-    content = arrives(as_kind(kind, text), Script(offers=(*OFFERS, *extra)), **envelope())
-    assert content.partition(b"\r\n\r\n")[2] == normalised(text.encode())
+    texts = [
+        f"hello{before}.{after}{EVIL}{before}..{after}."
+        for before, after in itertools.product(ENDS, ENDS)
+    ]
+    with only(Script(offers=(*OFFERS, *extra))) as scripted:
+        for n, text in enumerate(texts):
+            send(as_kind(kind, text, n), server_for(scripted), **envelope())
+    assert len(scripted.connections) == len(texts)
+    for record, text in zip(scripted.connections, texts, strict=True):
+        (content,) = (message.content for message in record.messages)
+        assert content.partition(b"\r\n\r\n")[2] == normalised(text.encode()), ascii(text)
+        assert record.verbs.count("MAIL") == record.verbs.count("RCPT") == 1
+    scripted.assert_clean(auths=len(texts))
 
 
 CONTENTS = {
