@@ -222,7 +222,8 @@ class ConnectionBatch:
             self._first = submission
         deadline = self._deadline
         try:
-            message = negotiate(envelope, session.extensions)
+            secure = session.tls is not None
+            message = negotiate(envelope, session.extensions, secure=secure)
         except SendError as error:
             self._add_attempt(submission, error, deadline)
             delivery = Delivery(envelope, submission.require_all)
