@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing, closing, suppress
 
 import pytest
 from leaks import one_port
-from scripted import Action, Script, close, normal, reply, rst
+from scripted import Action, Connection, Script, close, normal, reply, rst
 from sending import server_for
 
-from smtpsend import AsyncClient, Client, Outcome
+from smtpsend import AsyncClient, Client, Delivery, Outcome
 from smtpsend.errors import DeliveryUnknown, SendError
 
 
@@ -51,7 +52,7 @@ class Case:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         draw = self.random.choice
-        self.offers = ("8BITMIME", "AUTH PLAIN", *draw(MODES))
+        self.offers = ("8BITMIME", "AUTH PLAIN", "DSN", *draw(MODES))
         self.in_loop = draw([False, True])
         self.require_all = draw([False, False, False, True])
         self.leaves = draw([False] * 6 + [True])
@@ -81,20 +82,42 @@ class Case:
             on["greeting"] = draw([BYE, close()])
         return Script(on, offers=self.offers)
 
-    def given(self) -> Iterator[tuple[bytes, str, list[str]]]:
+    def given(self) -> Iterator[tuple[bytes, str, list[str], Delivery | None]]:
         """The messages, counted as they are taken."""
         for item in self.items:
             self.taken += 1
             yield item
 
-    def item(self, n: int) -> tuple[bytes, str, list[str]]:
-        """One message; now and then with an address that is none."""
+    def item(self, n: int) -> tuple[bytes, str, list[str], Delivery | None]:
+        """One message; now and then with an address that is none.
+
+        Every third one asks for notifications.
+        """
         draw = self.random.choice
         text = b"x" * 70 + b"\r\n"
         content = b"Message-ID: <%d@a.b>\r\n\r\n.%d\r\n" % (n, n)
         content += text * draw([0, 0, 0, 0, 1, 30, 1000])
         to = [f"b{n}.{k}@a.b" for k in range(draw([1, 1, 1, 2, 5]))]
-        return content, draw([f"a{n}@a.b"] * 30 + ["no address"]), to
+        sender = draw([f"a{n}@a.b"] * 30 + ["no address"])
+        return content, sender, to, _delivery(n)
+
+
+def _delivery(n: int) -> Delivery | None:
+    """What the nth message asks for."""
+    return None if n % 3 else Delivery(notify=("failure",), envid=f"n{n}")
+
+
+def check_parameters(connection: Connection) -> None:
+    """Each command has the parameters of its own message."""
+    for _, line in connection.commands:
+        found = re.fullmatch(rb"(?:MAIL FROM|RCPT TO):<([ab](\d+)[^>]*)>(.*)", line)
+        if found is None:
+            continue
+        address, n, parameters = found[1].decode(), int(found[2]), found[3].decode()
+        wanted = f" ENVID=n{n}"
+        if address.startswith("b"):
+            wanted = f" NOTIFY=FAILURE ORCPT=rfc822;{address}"
+        assert parameters == ("" if _delivery(n) is None else wanted)
 
 
 def run(case: Case) -> tuple[list[Outcome], list[Outcome], Counter[str]]:
@@ -137,6 +160,8 @@ def run(case: Case) -> tuple[list[Outcome], list[Outcome], Counter[str]]:
         else:
             in_thread()
         scripted.wait_for(lambda: all(c.closed for c in scripted.connections))
+    for connection in scripted.connections:
+        check_parameters(connection)
     got = Counter(who for m in scripted.accepted for who in m.recipients)
     return found, told, got
 
@@ -151,7 +176,7 @@ def check(case: Case) -> None:
     assert not [n for n, count in Counter(one.index for one in told).items() if count > 1]
     assert not [who for who, count in got.items() if count > 1], "sent twice"
     by_number = {one.index: one for one in [*told, *found]}
-    for n, (_, bad, to) in enumerate(case.items):
+    for n, (_, bad, to, _) in enumerate(case.items):
         have = {who for who in to if got[who]}
         if n in by_number:
             check_one(by_number[n], to, have, require_all=case.require_all)

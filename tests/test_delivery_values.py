@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from copy import deepcopy
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -92,6 +93,24 @@ def test_what_is_accepted() -> None:
     assert not TLS.asks_for_dsn
     assert Delivery(notify=["never"]) == OTHER  # type: ignore[arg-type]
     assert len({ASKED, deepcopy(ASKED), OTHER}) == 2
+
+
+class Words(StrEnum):
+    """The names as a program may keep them."""
+
+    DELAY = "delay"
+    FULL = "full"
+    ENVID = "order-17"
+
+
+def test_names_of_an_enum() -> None:
+    """Members of an enum count as the words that they are, on the wire and as data."""
+    found = Delivery(notify=(Words.DELAY,), ret=Words.FULL, envid=Words.ENVID)  # type: ignore[arg-type]
+    assert found == Delivery(notify=("delay",), ret="full", envid="order-17")
+    made = envelope(message(), None, None, found)
+    assert negotiate(made, ALL).mail.endswith(b" RET=FULL ENVID=order-17\r\n")
+    assert recipient_parameters(found, B) == f" NOTIFY=DELAY ORCPT=rfc822;{B}"
+    assert json.loads(json.dumps(prepare(message(), delivery=found).to_dict()))
 
 
 @pytest.mark.parametrize("bad", ["failure", ("failure",), {"notify": ("failure",)}, True])
@@ -273,11 +292,10 @@ def test_the_most_exact_one_counts_in_a_batch() -> None:
 
 def test_one_item_in_place_of_a_batch() -> None:
     """A single tuple of four is named as the mistake that it is."""
-    with (
-        Client("mail.example.org") as client,
-        pytest.raises(ConfigError, match="a sequence or another iterable"),
-    ):
-        client.send_many((message(), A, [B], ASKED))
+    with Client("mail.example.org") as client:
+        for last in (ASKED, None):
+            with pytest.raises(ConfigError, match="a sequence or another iterable"):
+                client.send_many((message(), A, [B], last))
 
 
 def test_an_outbox_keeps_what_was_asked_for() -> None:

@@ -358,6 +358,28 @@ def test_a_sink_that_offers_it() -> None:
     ]
 
 
+def test_a_connection_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sink is found out only on its connection, it gets no MAIL either."""
+    # As where the sink is not the server that the message was first meant for.
+    monkeypatch.setattr(Server, "plaintext", property(lambda _: False))
+    script = Script(
+        offers_in_clear=("REQUIRETLS",), require_tls=False, require_auth=False
+    )
+    with ScriptedServer(starttls=script) as server:
+        methods = (Method(server.port("starttls"), "plaintext"),)
+        sink = Server(server.host, policy=Policy(methods=methods))
+        message = compose(sender=SENDER, to=RECIPIENT, text="Hello.")
+        asked = Delivery(require_tls=True)
+        with Client(sink) as client:
+            outcomes = list(client.send_many([message, message], delivery=asked))
+            errors = [outcome.error for outcome in outcomes]
+            with pytest.raises(Rejected) as caught:
+                client.send(message, delivery=asked)
+    for error in (*errors, caught.value):
+        check_refusal(error, "the connection to the server has none")
+    assert envelopes(*server.connections) == []
+
+
 @pytest.mark.parametrize("send", WAYS)
 def test_a_server_that_refuses_a_parameter(send: Send) -> None:
     """A server that offers DSN may still refuse it: its reply is in the error."""

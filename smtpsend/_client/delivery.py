@@ -65,7 +65,8 @@ class Delivery:
         Raises:
             SendError: a transaction failed, or the server refused every recipient.
         """
-        message = negotiate(self.envelope, session.extensions)
+        secure = session.tls is not None
+        message = negotiate(self.envelope, session.extensions, secure=secure)
         self._check_limit(session)
         while self._remaining:
             if session.at_message_limit or session.channel.quit_sent:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from smtpsend._model.address.domain import shown
 from smtpsend.errors import ConfigError
@@ -15,7 +15,7 @@ from smtpsend.errors import ConfigError
 
 Notify = Literal["never", "success", "failure", "delay"]
 
-_NOTIFY: tuple[Notify, ...] = ("never", "success", "failure", "delay")
+_NOTIFY = get_args(Notify)
 _RET = ("headers", "full")
 _LONGEST_ENVID = 100  # as xtext; RFC 3461 section 4.4
 _LONGEST_ORCPT = 500  # RFC 3461 section 4.2
@@ -54,9 +54,7 @@ class Delivery:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notify", _checked_notify(self.notify))
-        # Compared one by one, because the value may be of a type that has no hash.
-        if self.ret is not None and not any(self.ret == ret for ret in _RET):
-            raise ConfigError(f"ret must be 'headers' or 'full', not {shown(self.ret)}")
+        object.__setattr__(self, "ret", _checked_ret(self.ret))
         if self.envid is not None:
             _check_envid(self.envid)
         if type(self.require_tls) is not bool:
@@ -101,6 +99,14 @@ def _checked_notify(given: Any) -> tuple[Notify, ...]:
             hint='"never" must stand alone (RFC 3461 section 4.1)',
         )
     return tuple(names)
+
+
+def _checked_ret(given: Any) -> str | None:
+    """The value itself, for anything that equals it, such as a member of an enum."""
+    found = next((ret for ret in _RET if given == ret), None)
+    if found is None and given is not None:
+        raise ConfigError(f"ret must be 'headers' or 'full', not {shown(given)}")
+    return found
 
 
 def _check_envid(envid: Any) -> None:

@@ -28,8 +28,13 @@ class Negotiated:
     content: bytes
 
 
-def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
+def negotiate(
+    envelope: Envelope, extensions: Extensions, *, secure: bool = True
+) -> Negotiated:
     """Fit a message to the extensions that the server offers.
+
+    Args:
+        secure: whether the connection has TLS.
 
     Raises:
         Rejected: the server lacks an extension that the message needs, or the message is
@@ -60,14 +65,14 @@ def negotiate(envelope: Envelope, extensions: Extensions) -> Negotiated:
     if utf8:
         line += " SMTPUTF8"
     if envelope.delivery is not None:
-        line += _mail_parameters(envelope.delivery, extensions)
+        line += _mail_parameters(envelope.delivery, extensions, secure=secure)
     return Negotiated(f"{line}\r\n".encode(), content)
 
 
 _RET = {"headers": "HDRS", "full": "FULL"}
 
 
-def _mail_parameters(delivery: Delivery, extensions: Extensions) -> str:
+def _mail_parameters(delivery: Delivery, extensions: Extensions, *, secure: bool) -> str:
     """The parameters of MAIL that the caller asked for.
 
     Raises:
@@ -85,6 +90,12 @@ def _mail_parameters(delivery: Delivery, extensions: Extensions) -> str:
         asked += f" RET={_RET[delivery.ret]}" if delivery.ret is not None else ""
         asked += f" ENVID={xtext(delivery.envid)}" if delivery.envid is not None else ""
     if delivery.require_tls:
+        if not secure:
+            raise unsupported(
+                "the message requires TLS on all of its way, and the connection to the "
+                "server has none",
+                "send it without require_tls, or use a server with TLS",
+            )
         if "REQUIRETLS" not in extensions:
             raise unsupported(
                 "the message requires TLS on all of its way, and the server does not "

@@ -232,7 +232,8 @@ class ConnectionBatch:
             self._first = submission
         deadline = self._deadline
         try:
-            message = negotiate(envelope, session.extensions)
+            secure = session.tls is not None
+            message = negotiate(envelope, session.extensions, secure=secure)
         except SendError as error:
             self._add_attempt(submission, error, deadline)
             self._queue.failed(submission, Delivery.of(submission), error)

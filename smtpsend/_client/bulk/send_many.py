@@ -44,6 +44,8 @@ log = logging.getLogger("smtpsend")
 _READ_SLICE = 0.002
 # The types of a single message.
 _ONE = (Message, Prepared, bytes, str)
+# The types of the last part of a tuple of four.
+_ASKED = (Delivery, type(None))
 
 
 class Unstarted:
@@ -90,7 +92,7 @@ def _checked(items: Any) -> Any:
     first = items[0] if isinstance(items, tuple) and items else None
     one = isinstance(items, _ONE) or (
         isinstance(first, _ONE)
-        and (len(items) == 3 or (len(items) == 4 and isinstance(items[3], Delivery)))
+        and (len(items) == 3 or (len(items) == 4 and isinstance(items[3], _ASKED)))
         and isinstance(items[1], str)
         # A tuple of three str may be three messages: each of them has a line end, which a
         # sender never has.
