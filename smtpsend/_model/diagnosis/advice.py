@@ -8,8 +8,16 @@ the first rule of `EACH` that fits it; none fits a method that works. The rules 
 
 from __future__ import annotations
 
+import re
+
 from smtpsend._model.diagnosis.login_remedies import LATER
-from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule, untried_methods
+from smtpsend._model.diagnosis.remedies import (
+    EACH,
+    PROXY_DOWN,
+    WHOLE,
+    Rule,
+    untried_methods,
+)
 from smtpsend._model.diagnosis.report import Report
 from smtpsend._model.diagnosis.tls_remedies import listed
 from smtpsend._model.server.providers import provider_named
@@ -81,6 +89,8 @@ def _is_unresolved(report: Report) -> bool:
 
 def _unresolved(report: Report) -> str:
     error = report.error
+    if error is not None and error.message.startswith("the proxy's"):
+        return f"{error.message}: {error.hint}"
     if error is not None and error.temporary:
         return (
             f"the host name {report.host} cannot be looked up: "
@@ -109,10 +119,15 @@ def _login(report: Report) -> list[str]:
 
 def _unreached(report: Report) -> bool:
     """Return whether no port was reached, though there is a way to the host."""
-    errors = [m.error for m in report.methods]
-    return all(e is not None and e.phase is Phase.CONNECT for e in errors) and any(
-        e is not None and (e.timed_out or "refused" in e.message) for e in errors
-    )
+    errors = [m.error for m in report.methods if m.error is not None]
+    closed = [e for e in errors if e.phase is Phase.CONNECT]
+    if len(closed) < len(report.methods) or any(PROXY_DOWN in e.message for e in closed):
+        return False
+    return any(e.timed_out or _CLOSED.search(e.message) for e in closed)
+
+
+# The texts for a port that is closed, here or by a rule of the proxy.
+_CLOSED = re.compile("refused|does not allow|cannot connect")
 
 
 def _other_ports(report: Report) -> str:

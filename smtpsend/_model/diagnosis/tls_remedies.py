@@ -30,9 +30,20 @@ class Cause:
     say: Say
 
 
-def certificate_remedy(reason: str, host: str, certificate: Certificate | None) -> str:
-    """Return the remedy for a refused certificate."""
+def certificate_remedy(
+    reason: str, host: str, certificate: Certificate | None, *, tls_name: bool = False
+) -> str:
+    """Return the remedy for a refused certificate.
+
+    Args:
+        reason: why OpenSSL refused it.
+        host: the name that it must be for.
+        certificate: the refused certificate, if it is known.
+        tls_name: whether `host` was given as `tls_name`, and is not the host.
+    """
     cause = _first(CERTIFICATE, reason)
+    if tls_name and cause is not None and cause.name == "wrong-name":
+        return _wrong_tls_name(host, certificate)
     return _other(host, certificate) if cause is None else cause.say(host, certificate)
 
 
@@ -67,8 +78,8 @@ def _whose(certificate: Certificate | None) -> str:
 def _wrong_name(host: str, certificate: Certificate | None) -> str:
     if certificate is None:
         return (
-            f"the certificate is not for {host}: use a name that it covers as host; "
-            "smtpsend check shows which names it has"
+            f"the certificate is not for {host}: use a name that it covers as host"
+            f"{_ON_PURPOSE}; smtpsend check shows which names it has"
         )
     names = certificate.names
     if not names:
@@ -76,10 +87,31 @@ def _wrong_name(host: str, certificate: Certificate | None) -> str:
             "the certificate is for no host name at all (a common name does not count), "
             f"not for {host}: it needs a new certificate"
         )
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return (
-        f"the certificate is for {listed(names[:4])}{more}, not for {host}: use a name "
-        "that it covers as host"
+        f"the certificate is for {_named(certificate)}, not for {host}: use a name "
+        f"that it covers as host{_ON_PURPOSE}"
+    )
+
+
+# A name that a certificate happens to have is no proof: the caller must know it.
+_ON_PURPOSE = (
+    "; if this host leads on purpose to a server of another name (a tunnel, a private "
+    "endpoint), keep it, and give the name that you know with Server(tls_name=...)"
+)
+
+
+def _named(certificate: Certificate) -> str:
+    names = certificate.names
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{listed(names[:4])}{more}"
+
+
+def _wrong_tls_name(name: str, certificate: Certificate | None) -> str:
+    if certificate is None or not certificate.names:
+        return _wrong_name(name, certificate)
+    return (
+        f"the certificate is for {_named(certificate)}, not for {name}: what was given "
+        "as tls_name is not the name of this server, or the host leads to another server"
     )
 
 
