@@ -9,39 +9,47 @@ from smtpsend.errors import Event, SendError
 
 # Parts of hints, and what a user of the EMAIL_* settings writes for each; the first that
 # fits is replaced first.
-_WORDS = tuple(
-    (re.compile(pattern), words)
-    for pattern, words in (
-        (
-            r"write (smtp://\S+), or set SMTP_SECURITY=plaintext beside SMTP_HOST",
-            r"set SMTPSEND_SERVER = '\1'",
+_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(
+            r"write (smtp://\S{1,300}), or set SMTP_SECURITY=plaintext beside SMTP_\w+"
         ),
-        (
-            r"Method\(([0-9]+), 'starttls'\)",
-            r"EMAIL_USE_TLS = True with EMAIL_PORT = \1",
-        ),
-        (
-            r"Method\(([0-9]+), 'implicit'\)",
-            r"EMAIL_USE_SSL = True with EMAIL_PORT = \1",
-        ),
-        (r"Method\(port, 'starttls'\)", "EMAIL_USE_TLS = True"),
-        (r"Method\(port, 'implicit'\)", "EMAIL_USE_SSL = True"),
-        (r" in place of 'plaintext'", ""),
-        # One Server has all of it, since no other setting of Django names a CA.
-        (r"Server\(([a-z_]+)=[^()]*\)", r"SMTPSEND_SERVER = Server(..., \1=...)"),
-        (r"Policy\(([a-z_]+)=[^()]*\)", r"SMTPSEND_SERVER = Server(..., policy=...)"),
-        (
-            r"(use|give) (OAuth2|Password)\(\.\.\.\)",
-            r"\1 SMTPSEND_SERVER = Server(..., \2(...))",
-        ),
-        (
-            r"check user name( \([^()]*\))? and password",
-            r"check EMAIL_HOST_USER\1 and EMAIL_HOST_PASSWORD",
-        ),
-        (r"check host, port and firewall", "check EMAIL_HOST, EMAIL_PORT and firewall"),
-        (r"check host and port", "check EMAIL_HOST and EMAIL_PORT"),
-        (r"use a name that it covers as host", "use a name that it covers as EMAIL_HOST"),
-    )
+        r"set SMTPSEND_SERVER = '\1'",
+    ),
+    (
+        re.compile(r"Method\(([0-9]{1,5}), 'starttls'\)"),
+        r"EMAIL_USE_TLS = True with EMAIL_PORT = \1",
+    ),
+    (
+        re.compile(r"Method\(([0-9]{1,5}), 'implicit'\)"),
+        r"EMAIL_USE_SSL = True with EMAIL_PORT = \1",
+    ),
+    (re.compile(r"Method\(port, 'starttls'\)"), "EMAIL_USE_TLS = True"),
+    (re.compile(r"Method\(port, 'implicit'\)"), "EMAIL_USE_SSL = True"),
+    (re.compile(r" in place of 'plaintext'"), ""),
+    # One Server has all of it, since no other setting of Django names a CA.
+    (
+        re.compile(r"Server\(([a-z_]{1,20})=[^()]{1,20}\)"),
+        r"SMTPSEND_SERVER = Server(..., \1=...)",
+    ),
+    (
+        re.compile(r"Policy\([a-z_]{1,20}=[^()]{1,20}\)"),
+        "SMTPSEND_SERVER = Server(..., policy=...)",
+    ),
+    (
+        re.compile(r"(use|give) (OAuth2|Password)\(\.\.\.\)"),
+        r"\1 SMTPSEND_SERVER = Server(..., \2(...))",
+    ),
+    (
+        re.compile(r"check user name( \([^()]{1,60}\))? and password"),
+        r"check EMAIL_HOST_USER\1 and EMAIL_HOST_PASSWORD",
+    ),
+    (
+        re.compile("check host, port and firewall"),
+        "check EMAIL_HOST, EMAIL_PORT and firewall",
+    ),
+    (re.compile("check host and port"), "check EMAIL_HOST and EMAIL_PORT"),
+    (re.compile("a name that it covers as host"), "a name that it covers as EMAIL_HOST"),
 )
 
 
