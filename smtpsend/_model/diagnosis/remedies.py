@@ -86,7 +86,7 @@ def _mechanism(_: Report, m: MethodReport) -> str:
     return hint
 
 
-def _rewritten(_: Report, m: MethodReport) -> bool:
+def rewritten(_: Report, m: MethodReport) -> bool:
     """Return whether a firewall has overwritten keywords of the EHLO reply by X or A."""
     return any(len(line) > 3 and not line.rstrip("A").strip("X") for line in m.extensions)
 
@@ -164,7 +164,7 @@ EACH: tuple[Rule, ...] = (
     ),
     Rule(
         "firewall-rewrites",
-        lambda r, m: _event(Event.NO_STARTTLS)(r, m) and _rewritten(r, m),
+        lambda r, m: _event(Event.NO_STARTTLS)(r, m) and rewritten(r, m),
         lambda _, __: (
             "a firewall or virus scanner in between overwrites what the server offers, "
             "STARTTLS included: turn its SMTP inspection off, or use 465"

@@ -89,8 +89,17 @@ def _wrong_name(host: str, certificate: Certificate | None) -> str:
         )
     return (
         f"the certificate is for {_named(certificate)}, not for {host}: use a name "
-        f"that it covers as host{_ON_PURPOSE}"
+        f"that it covers as host{_of_provider(names)}{_ON_PURPOSE}"
     )
+
+
+def _of_provider(names: Sequence[str]) -> str:
+    """Name the host of the provider that a certificate is for, if it is known."""
+    # Imported only for this error: it reads the file of the providers.
+    from smtpsend._model.server.providers import provider_in
+
+    found = provider_in(names)
+    return "" if found is None else f" ({found[1]} is that of {found[0].name})"
 
 
 # A name that a certificate happens to have is no proof: the caller must know it.
@@ -129,6 +138,12 @@ def _expired(_: str, certificate: Certificate | None) -> str:
 
 
 def _not_yet(_: str, certificate: Certificate | None) -> str:
+    if certificate is not None and certificate.begun:
+        return (
+            f"a CA certificate between {certificate.subject} and the CA that is trusted "
+            "here is not valid yet: see the clock of this machine, or tell whoever runs "
+            "the server"
+        )
     when = (
         ""
         if certificate is None
@@ -163,6 +178,14 @@ def _chain(_: str, certificate: Certificate | None) -> str:
     return (
         f"{_whose(certificate)} comes from a CA that may not issue it: one of the chain "
         "is no CA, or has more CAs below it than it may have (path length)"
+    )
+
+
+def _signature(_: str, certificate: Certificate | None) -> str:
+    return (
+        f"{_whose(certificate)} was not signed by the CA of that name that is known "
+        "here: the server or Server(cafile=...) has an older or another CA of the same "
+        "name, or somebody made the certificate up"
     )
 
 
@@ -208,7 +231,8 @@ def _unknown_ca(host: str, certificate: Certificate | None) -> str:
     issuer = "its issuer" if certificate is None else certificate.issuer
     return (
         f"the certificate was issued by {issuer}, which is not among the CAs that are "
-        "trusted here. If it is the CA of your organisation, give its PEM file with "
+        "trusted here: those of certifi, or in their place those of cafile or "
+        "ssl_context. If it is the CA of your organisation, give its PEM file with "
         "Server(cafile=...); if not, the server may fail to send its intermediate "
         "certificates, or somebody stands in between"
     )
@@ -252,6 +276,7 @@ CERTIFICATE: tuple[Cause, ...] = (
         ),
         _strict,
     ),
+    Cause("signature", ("signature failure", "decrypt certificate"), _signature),
     Cause("revoked", ("certificate revoked",), _revoked),
     Cause("revocation-list", ("crl",), _crl),
     Cause("wrong-pin", ("pinned",), _pin),
