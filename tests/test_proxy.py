@@ -78,6 +78,30 @@ def test_an_address(kind: Kind) -> None:
 
 
 @kinds
+def test_names(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the proxy alone is looked up here, and its addresses are raced."""
+    asked: list[str] = []
+    whole = socket.getaddrinfo
+
+    def look_up(host: str, *args: Any, **options: Any) -> list[Any]:
+        if host == "127.0.0.1":  # the scripted proxy connects to the scripted server
+            return whole(host, *args, **options)
+        asked.append(host)
+        both = [("127.0.0.2", 0), ("127.0.0.1", 0)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one) for one in both]
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    with ScriptedServer() as scripted, ScriptedProxy(kind) as proxy:
+        url = f"{kind}://proxy.example:{proxy.port}"
+        for name in ("starttls", "implicit"):
+            server = behind(proxy, scripted, name, url=url)
+            receipt = send(MESSAGE, server, **envelope())
+            assert receipt.address.endswith(f" via 127.0.0.1:{proxy.port}")
+        assert diagnose(behind(proxy, scripted, url=url)).ok
+    assert set(asked) == {"proxy.example"}
+
+
+@kinds
 def test_kept_connections(kind: Kind) -> None:
     """A client keeps its connection through the proxy."""
     with ScriptedServer() as scripted, ScriptedProxy(kind) as proxy:
