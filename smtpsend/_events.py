@@ -10,6 +10,7 @@ class Event(StrEnum):
 
     UNRESOLVED = "unresolved"
     UNREACHABLE = "unreachable"
+    PROXY_LOGIN = "proxy-login"
     NO_GREETING = "no-greeting"
     EHLO_REFUSED = "ehlo-refused"
     NO_STARTTLS = "no-starttls"
@@ -35,6 +36,7 @@ HINTS: dict[Event, str] = {
     Event.UNRESOLVED: "check the spelling of the host name and the DNS of this machine",
     Event.UNREACHABLE: "check host, port and firewall; "
     "many networks and cloud providers block outgoing mail ports",
+    Event.PROXY_LOGIN: "check user and password in the URL of the proxy",
     Event.NO_GREETING: "the port is open, but no mail server greets there: "
     "check host and port, or try later",
     Event.EHLO_REFUSED: "the server may refuse the EHLO name: "

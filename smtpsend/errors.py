@@ -102,7 +102,8 @@ class Attempt:
 
     Attributes:
         method: the method tried.
-        address: the IP address that got furthest, or None if none was reached.
+        address: the IP address that got furthest, or None if none was reached; with a
+            proxy, ``"host:port via address:port"``, with the address of the proxy.
         phase: the step at which it ended.
         error: what went wrong, in words; None if it was abandoned.
         started: seconds from the start of the call to the start of this attempt.

@@ -123,6 +123,44 @@ ADVICE: dict[str, tuple[Report, list[str]]] = {
         report_of(method(587, REFUSED), provider="resend"),
         ["port 587: nothing listens", "Resend also has 465 implicit TLS, 2587 STARTTLS"],
     ),
+    "a provider behind a firewall that is silent": (
+        report_of(
+            method(587, TIMED_OUT),
+            method(465, failure(Event.HANDSHAKE, Phase.TLS, timed_out=True)),
+            method(2587, failure(Event.NO_GREETING, Phase.GREETING, timed_out=True)),
+            provider="ses",
+        ),
+        ["port 587: no", "ports 465 and 2587: the port is", "Amazon SES also has 2465"],
+    ),
+    "a provider behind a firewall that rewrites": (
+        report_of(
+            method(
+                587,
+                failure(Event.NO_STARTTLS, Phase.STARTTLS),
+                extensions=("SIZE", "XXXXXXXA"),
+            ),
+            provider="resend",
+        ),
+        ["port 587: a firewall or virus scanner", "Resend also has 465 implicit TLS"],
+    ),
+    "a provider that turns us away": (
+        report_of(
+            method(
+                587,
+                failure(Event.NO_GREETING, Phase.GREETING, reply=Reply(554, None, "no")),
+                greeting=Reply(554, None, "no"),
+            ),
+            provider="resend",
+        ),
+        ["port 587: the server turns us away"],
+    ),
+    "a provider with the wrong kind of TLS": (
+        report_of(
+            method(587, failure(Event.NO_GREETING, Phase.GREETING), speaks="implicit"),
+            provider="resend",
+        ),
+        ["port 587: it speaks TLS at once"],
+    ),
     "a provider without other ports": (
         report_of(method(587, TIMED_OUT), method(465, TIMED_OUT), provider="gmail"),
         [

@@ -71,6 +71,8 @@ MISPLACED = {
     "a CA": ["check", "h", "--cafile", "URL"],
     "a user": ["check", "h", "--user", "URL"],
     "a user with a password": ["check", "h", "--user", "ann:s3cr3t"],
+    "a proxy": ["check", "h", "--proxy", "http://ann:s3cr3t@h.example:3128"],
+    "the user of a proxy": ["check", "h", "--proxy", "http://s3cr3t@h.example:3128"],
     "a number": ["check", "h", "--timeout", "URL"],
     "a flag": ["check", "h", "--json=URL"],
     "the value of a flag": ["check", "h", "--debug=s3cr3t"],

@@ -28,6 +28,7 @@ NEXT = Try(B)
 AFTER_ONE = {
     Event.UNRESOLVED: Stop(),
     Event.UNREACHABLE: NEXT,
+    Event.PROXY_LOGIN: Stop(),
     Event.NO_GREETING: NEXT,
     Event.EHLO_REFUSED: NEXT,
     Event.NO_STARTTLS: NEXT,

@@ -163,6 +163,9 @@ def test_server_and_policy() -> None:
         "ehlo_name",
         "fingerprint",
         "redirect_to",
+        "proxy",
+        "source_address",
+        "tls_name",
     ]
     assert [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY] == list(
         parameters

@@ -1,30 +1,20 @@
 """The ports 587, 465 and 2525 for real, behind a firewall that blocks some of them.
 
-Server and client run in a network namespace of their own, as root on Linux. Where `ip` or
-`iptables` is missing the tests are skipped, or fail under SMTPSEND_REQUIRE_SERVERS=1;
-where the kernel does not allow it, as in many containers, they are skipped in any case:
-nothing that could be installed would help.
+Server and client run in a network namespace of their own (see servers/namespace.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.utils import make_msgid
-from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import Certificates, RealServer
+from servers.namespace import Namespace, run
 
-
-ROOT = Path(__file__).parents[1]
 
 # Sends messages by the methods of the default policy; prints what became of each.
 # A longer stagger than the default, since a busy machine may be slow on an open port.
@@ -70,63 +60,6 @@ for send in {"sync": sync, "async": asynchronous}[way]():
     ]
     print(json.dumps(tried))
 """
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, and let what it prints be read."""
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=90, check=False
-    )
-
-
-@dataclass
-class Namespace:
-    """A network namespace with a loopback interface and, later, rules for it."""
-
-    name: str
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """What goes in front of a command that is to run in it."""
-        return ("ip", "netns", "exec", self.name)
-
-    def run(self, *command: str) -> None:
-        """Run a command in it; skips the test where that cannot be."""
-        ran = run(*self.prefix, *command)
-        if ran.returncode:
-            pytest.skip(f"{' '.join(command)}: {ran.stderr.strip()}")
-
-    @contextlib.contextmanager
-    def rules(self, *rules: str) -> Iterator[None]:
-        """Rules for what comes to the server, for a while."""
-        try:
-            for rule in rules:
-                self.run("iptables", "-w", "-A", "INPUT", "-p", "tcp", *rule.split())
-            yield
-        finally:
-            run(*self.prefix, "iptables", "-w", "-F", "INPUT")
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    """A namespace for the tests of this module."""
-    if not sys.platform.startswith("linux") or os.geteuid():
-        pytest.skip("a network namespace wants root on Linux")
-    if absent := [name for name in ("ip", "iptables") if not shutil.which(name)]:
-        required = os.environ.get("SMTPSEND_REQUIRE_SERVERS") == "1"
-        why = f"no {' and no '.join(absent)} here; run tests/servers/install as root"
-        (pytest.fail if required else pytest.skip)(why)
-    made = Namespace(f"smtpsend-{os.getpid()}")
-    added = run("ip", "netns", "add", made.name)
-    try:
-        if added.returncode:
-            pytest.skip(f"no network namespaces here: {added.stderr.strip()}")
-        made.run("ip", "link", "set", "lo", "up")
-        with made.rules("--dport 1 -j DROP"):
-            pass
-        yield made
-    finally:
-        run("ip", "netns", "del", made.name)
 
 
 @pytest.fixture(scope="module", params=["aiosmtpd", "postfix"])

@@ -211,7 +211,7 @@ def test_memory(send: Send) -> None:
         assert (again.method, again.attempts) == (second, ())
         assert len(scripted.on("starttls")) == silent
         assert send(MESSAGE, server, **envelope()).method == third
-        key = (server.host, server.policy.methods)
+        key = known_servers.key_of(server)
         assert known_servers._worked[key][0] == third
         off = dataclasses.replace(
             server, policy=dataclasses.replace(server.policy, remember=0)

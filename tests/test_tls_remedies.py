@@ -45,6 +45,13 @@ def below_a_leaf() -> Issued:
     return issue("leaf", issue("other", root()))
 
 
+def forged() -> Issued:
+    """A CA with the name of the trusted one, and another key."""
+    other = issue("Another CA", is_ca=True, names=())
+    return Issued(root().certificate, other.key)
+
+
+REGION = "eu-west-1"
 MANY = tuple(f"mail{n}.example.org" for n in range(6))
 
 CASES: dict[str, tuple[Callable[[], Issued], str]] = {
@@ -59,6 +66,22 @@ CASES: dict[str, tuple[Callable[[], Issued], str]] = {
     "not yet valid": (
         lambda: issue("leaf", root(), begin=2),
         r"^the certificate is not valid yet \(it begins on 20.*clock of this machine",
+    ),
+    "not yet valid in between": (
+        lambda: issue("leaf", between(begin=2)),
+        "^a CA certificate between leaf and the CA .* is not valid yet: see the clock",
+    ),
+    "another CA of the same name": (
+        lambda: issue("leaf", forged(), identified=False),
+        "^the certificate of leaf, issued by Root CA, was not signed by the CA of that",
+    ),
+    "name of a provider": (
+        lambda: issue("leaf", root(), names=("*.sendgrid.net", "sendgrid.net")),
+        r"as host \(smtp.sendgrid.net is that of .*SendGrid\); if this host leads",
+    ),
+    "name of a provider's region": (
+        lambda: issue("leaf", root(), names=(f"email-smtp.{REGION}.amazonaws.com",)),
+        rf"as host \(email-smtp.{REGION}.amazonaws.com is that of Amazon SES\); if .*tls",
     ),
     "weak key": (
         lambda: issue("weak", root(), bits=1024),

@@ -71,7 +71,7 @@ class Race:
     _abandoned: set[asyncio.Task[Session]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._order = known_servers.preferred_order(self.server.host, self.server.policy)
+        self._order = known_servers.preferred_order(self.server)
 
     async def ready(self) -> Session:
         """Return the first ready session of the methods that are still to be tried.
@@ -104,7 +104,7 @@ class Race:
         """Look the server up, once a call and only when a connection is needed."""
         if self._target is None:
             server = self.server
-            quirks = known_servers.quirks(server.host, server.policy)
+            quirks = known_servers.quirks(server)
             try:
                 self._target = await find_target(
                     server, self.context, quirks, self.deadline
@@ -144,7 +144,7 @@ class Race:
         """Note the error that ended the attempt of `track`."""
         assert error.event is not None  # noqa: S101  # each error of _wire has its row
         if error.event not in _METHOD_WORKED:
-            known_servers.forget(self.server.host, self.server.policy, track.method)
+            known_servers.forget(self.server, track.method)
         self._errors.append((track.method, error))
         self._add(track.attempt(error, self.deadline.elapsed))
 

@@ -251,7 +251,7 @@ async def authenticated_session(race: Race, pool: Pool | None = None) -> Session
             session.channel.abort()
             raise
         else:
-            known_servers.remember(race.server.host, race.server.policy, session.method)
+            known_servers.remember(race.server, session.method)
             session.state.state = State.CONFIRMED
             return session
 

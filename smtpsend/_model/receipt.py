@@ -32,7 +32,8 @@ class Receipt:
         message_id: the Message-ID of the message as it was sent. None if the message was
             given as bytes or str without one, since nothing is added to those.
         method: the method by which it was sent.
-        address: the server's IP address.
+        address: the server's IP address; with a proxy, ``"host:port via address:port"``,
+            with the address of the proxy.
         tls: the TLS version, such as ``"TLSv1.3"``; None on a plaintext method.
         reply: the server's reply to the end of the message.
         accepted: the recipients that the server accepted.

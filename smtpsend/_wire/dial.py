@@ -1,4 +1,7 @@
-"""Connects a socket: looks the name up once, and races its addresses (RFC 8305)."""
+"""Connects a socket: looks the name up once, and races its addresses (RFC 8305).
+
+What is dialled is the server, or the proxy that is to connect to it (proxy/connect.py).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import asyncio
 import codecs
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import cast
 from weakref import WeakSet
@@ -33,14 +37,18 @@ OPEN: WeakSet[socket.socket] = WeakSet()
 """Every socket connected in this process; a forked child closes its copies."""
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
+Source = tuple[str, int]
 
 
-async def resolve(host: str, timeout: float) -> list[Address]:
+async def resolve(
+    host: str, timeout: float, what: str = "the host name"
+) -> list[Address]:
     """Look up the addresses of `host`, with the address families in turn.
 
     Args:
         host: a host name or an address literal.
         timeout: seconds for the look-up.
+        what: what the host is, for an error.
 
     Raises:
         ConnectError: the name is unknown, or could not be looked up in time.
@@ -66,16 +74,17 @@ async def resolve(host: str, timeout: float) -> list[Address]:
         unknown = error.errno in _UNKNOWN_NAME
         # Without a descriptor to ask the DNS by, every name is unknown.
         if (why := _no_descriptor()) is not None:
-            raise _unresolved(_cannot(host, why), temporary=True, hint=HINT) from None
+            raise _unresolved(
+                _cannot(what, host, why), temporary=True, hint=HINT
+            ) from None
         raise _unresolved(
-            f"the host name {host} "
-            + ("is unknown" if unknown else "cannot be looked up"),
+            f"{what} {host} " + ("is unknown" if unknown else "cannot be looked up"),
             temporary=not unknown,
         ) from None
     except (OSError, UnicodeError, RuntimeError, MemoryError) as error:
         if timer.expired():
             raise _unresolved(
-                f"the look-up of the host name {host} took longer than {timeout:.3g} s",
+                f"the look-up of {what} {host} took longer than {timeout:.3g} s",
                 temporary=True,
                 timed_out=True,
             ) from None
@@ -83,10 +92,10 @@ async def resolve(host: str, timeout: float) -> list[Address]:
         if why is None and isinstance(error, RuntimeError | MemoryError):
             raise
         hint = HINT if why else ""
-        raise _unresolved(_cannot(host, why), temporary=True, hint=hint) from None
+        raise _unresolved(_cannot(what, host, why), temporary=True, hint=hint) from None
     addresses = interleave(list(dict.fromkeys(found)))
     if not addresses:
-        raise _unresolved(f"the host name {host} has no address", temporary=False)
+        raise _unresolved(f"{what} {host} has no address", temporary=False)
     return addresses
 
 
@@ -109,8 +118,8 @@ def _no_descriptor() -> str | None:
     return None
 
 
-def _cannot(host: str, why: str | None) -> str:
-    text = f"the host name {host} cannot be looked up"
+def _cannot(what: str, host: str, why: str | None) -> str:
+    text = f"{what} {host} cannot be looked up"
     return text if why is None else f"{text}: {why}"
 
 
@@ -135,8 +144,32 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
     return [address for address in pairs if address is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a socket is connected to, and from where.
+
+    Attributes:
+        port: the port to connect to.
+        source: the address and the port to connect from; None for any.
+        to: names the other end in an error, as in "no connection to ..."; "" for the
+            server.
+        hint: what to do where the other end cannot be reached; "" for the usual hint.
+        shown: makes `Track.address` from the IP address.
+    """
+
+    port: int
+    source: Source | None = None
+    to: str = ""
+    hint: str = ""
+    shown: Callable[[str], str] = str
+
+
 async def dial(
-    addresses: Sequence[Address], timeout: float, deadline: Deadline, track: Track
+    addresses: Sequence[Address],
+    timeout: float,
+    deadline: Deadline,
+    track: Track,
+    route: Route,
 ) -> socket.socket:
     """Connect to the first of `addresses` that accepts a connection.
 
@@ -144,42 +177,86 @@ async def dial(
         addresses: the addresses, in the order in which they are tried.
         timeout: seconds for all of them together.
         deadline: the deadline of the call.
-        track: has the port, and receives the address.
+        track: receives the address.
+        route: the port, and the address to connect from.
 
     Raises:
         ConnectError: none accepted a connection in time.
     """
     limit = deadline.within(timeout)
-    port = track.method.port
-    targets = [(family, (a[0], port, *a[2:])) for family, a in addresses]
-    track.address = str(targets[0][1][0])
+    targets = [
+        (family, (a[0], route.port, *a[2:]))
+        for family, a in addresses
+        if _fits(family, route.source)
+    ]
+    if not targets:
+        raise _no_address(route)
+    track.address = route.shown(str(targets[0][1][0]))
     try:
         async with asyncio.timeout(limit):
             if len(targets) == 1:
-                sock, address = await _connect(*targets[0])
+                sock, address = await _connect(*targets[0], *_from(route.source))
             else:
-                sock, address = await _race(targets)
+                sock, address = await _race(targets, route.source)
     except TimeoutError as error:
         if error.errno is not None:
             # The ETIMEDOUT of the kernel is a TimeoutError, too.
-            raise _unreachable(error) from None
+            raise _unreachable(error, route) from None
         why = f"no answer within {limit:.3g} s"
-        raise lost(Phase.CONNECT, why, timed_out=True) from None
+        raise _lost(route, why, timed_out=True) from None
     except OSError as error:
-        raise _unreachable(error) from None
+        raise _unreachable(error, route) from None
     # Not getpeername(): it raises if the server has reset the connection by now.
-    track.address = address
-    track.progress()
+    track.address = route.shown(address)
     return sock
 
 
-def _unreachable(error: OSError) -> SendError:
+def _lost(route: Route, why: str, *, timed_out: bool = False) -> SendError:
+    failure = lost(Phase.CONNECT, why, timed_out=timed_out)
+    if route.to:
+        failure.args = (f"no connection to {route.to} ({why})",)
+    failure.hint = route.hint or failure.hint
+    return failure
+
+
+def _fits(family: socket.AddressFamily, source: Source | None) -> bool:
+    """Whether an address of a family can be connected to from `source`."""
+    if source is None or (ip := literal(source[0])) is None:
+        return True
+    return (family == socket.AF_INET6) == (ip.version == 6)
+
+
+def _from(source: Source | None) -> tuple[Source, ...]:
+    return () if source is None else (source,)
+
+
+def _no_address(route: Route) -> SendError:
+    ip = literal("" if route.source is None else route.source[0])
+    kind = "IPv6" if ip is not None and ip.version == 6 else "IPv4"
+    failure = _lost(route, f"it has no {kind} address, as source_address is one")
+    failure.temporary = False
+    failure.hint = "leave source_address out, or give one of the other family"
+    return failure
+
+
+class _NotBound(OSError):
+    """This machine does not let a connection come from the source address."""
+
+
+def _unreachable(error: OSError, route: Route) -> SendError:
     if (short := shortage(error)) is not None:
-        failure = lost(Phase.CONNECT, short)
+        failure = _lost(route, short)
         failure.hint = HINT
         return failure
     why = os.strerror(error.errno).lower() if error.errno else "no route"
-    return lost(Phase.CONNECT, why)
+    if isinstance(error, _NotBound) and route.source is not None:
+        failure = _lost(route, f"source_address {route.source[0]}: {why}")
+        failure.hint = (
+            "source_address must be an address of this machine, and its port, if it has "
+            "one, must be free"
+        )
+        return failure
+    return _lost(route, why)
 
 
 Dialled = tuple[socket.socket, str]
@@ -187,7 +264,9 @@ Dialled = tuple[socket.socket, str]
 
 
 async def _connect(
-    family: socket.AddressFamily, address: tuple[str | int, ...]
+    family: socket.AddressFamily,
+    address: tuple[str | int, ...],
+    source: Source | None = None,
 ) -> Dialled:
     # IPPROTO_TCP, not 0: asyncio sets TCP_NODELAY only where the socket says that it is
     # TCP, and without it each small write can wait 40 ms for a delayed ACK.
@@ -195,6 +274,8 @@ async def _connect(
     try:
         sock.setblocking(False)  # noqa: FBT003  # the standard library's signature
         OPEN.add(sock)
+        if source is not None:
+            _bind(sock, source)
         await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()
@@ -202,8 +283,21 @@ async def _connect(
     return sock, str(address[0])
 
 
+def _bind(sock: socket.socket, source: Source) -> None:
+    """Let a connection come from `source`.
+
+    Raises:
+        _NotBound: it is no address of this machine, or its port is in use.
+    """
+    try:
+        sock.bind(source)
+    except OSError as error:
+        raise _NotBound(error.errno, error.strerror) from None
+
+
 async def _race(
     targets: Sequence[tuple[socket.AddressFamily, tuple[str | int, ...]]],
+    source: Source | None,
 ) -> Dialled:
     """Try the targets one by one; the next follows a failure at once, or a pause."""
     waiting = list(targets)
@@ -212,7 +306,8 @@ async def _race(
     try:
         while True:
             if waiting:
-                running.add(asyncio.create_task(_connect(*waiting.pop(0))))
+                one = _connect(*waiting.pop(0), *_from(source))
+                running.add(asyncio.create_task(one))
             if not running:
                 raise errors[0]
             done, _ = await asyncio.wait(

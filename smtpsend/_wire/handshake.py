@@ -19,8 +19,8 @@ from smtpsend._wire.callers.code import passes
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
-from smtpsend._wire.dial import dial
 from smtpsend._wire.progress import Track, step
+from smtpsend._wire.proxy.connect import open_socket
 from smtpsend._wire.target import Target
 from smtpsend._wire.tls.alerts import about_client, alert_of, client_refused
 from smtpsend._wire.tls.context import (
@@ -67,8 +67,7 @@ async def open_session(
         AuthError: there are credentials, and the server offers no mechanism for them.
         ConfigError: a plaintext method connected to a public address.
     """
-    limit = target.policy.connect_timeout
-    sock = await dial(target.addresses, limit, deadline, track)
+    sock = await open_socket(target, track, deadline)
     if track.method.security == "plaintext":
         try:
             check_private(str(track.address))
@@ -208,12 +207,12 @@ async def _start_tls(session: Session) -> None:
                 outer,
                 session.channel,
                 context,
-                server_hostname=tls_name(session.target.host),
+                server_hostname=session.target.name,
                 ssl_handshake_timeout=limit + 1,
             )
     except BaseException as error:  # noqa: BLE001  # raised again, translated
         outer.abort()
-        broken = _handshake_error(error, session.target.host, limit)
+        broken = _handshake_error(error, session.target, limit)
     if broken is not None:
         # Not raised from `error`: a stored exception would keep the buffers of TLS alive
         # through it.
@@ -230,7 +229,7 @@ async def _start_tls(session: Session) -> None:
     if pin is not None:
         check_pin(tls.getpeercert(binary_form=True), pin)
     else:
-        check_names(tls, tls_name(session.target.host))
+        check_names(tls, session.target.name)
     session.tls = tls.version()
     session.track.progress()
 
@@ -249,14 +248,16 @@ def _require_mechanism(session: Session) -> None:
     raise AuthError(text, phase=Phase.AUTH, event=Event.NO_MECHANISM, hint=hint)
 
 
-def _handshake_error(error: BaseException, host: str, limit: float) -> BaseException:
+def _handshake_error(error: BaseException, target: Target, limit: float) -> BaseException:
     """The error of a failed handshake; any other exception is returned as it is."""
     if isinstance(error, ssl.SSLCertVerificationError):
+        why, found = error.verify_message, refused_by(error)
+        other = target.name != tls_name(target.host)
         return CertificateError(
-            f"the certificate of {host} was refused: {error.verify_message}",
+            f"the certificate of {target.name} was refused: {why}",
             phase=Phase.TLS,
             event=Event.CERTIFICATE,
-            hint=certificate_remedy(error.verify_message, host, refused_by(error)),
+            hint=certificate_remedy(why, target.name, found, tls_name=other),
         )
     if (alert := alert_of(error)) is not None and about_client(alert):
         return client_refused(alert)

@@ -24,7 +24,8 @@ class Track:
         method: the method that is tried.
         started: seconds from the start of the call to the start of this attempt.
         phase: the step that runs now, or ran last.
-        address: the IP address that got furthest; None before the first.
+        address: the IP address that got furthest, or what `Attempt.address` has for a
+            proxy; None before the first.
         last_progress: when progress was made last, on the loop's clock.
         server: the host of the server.
     """

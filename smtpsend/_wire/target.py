@@ -12,10 +12,12 @@ from smtpsend._model.server.credentials import Auth
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
 from smtpsend._protocol.redaction.redact import Redactor, redactor_for
-from smtpsend._wire.dial import Address, resolve
+from smtpsend._wire.dial import Address, Source, resolve
+from smtpsend._wire.tls.context import tls_name
 
 
 if TYPE_CHECKING:
+    from smtpsend._model.server.proxy import Proxy
     from smtpsend._model.server.server import Server
     from smtpsend._wire.deadline import Deadline
 
@@ -26,7 +28,11 @@ class Target:
 
     Attributes:
         host: the host name, as given to `Server`.
-        addresses: the addresses of the host, in the order in which they are tried.
+        name: the name that the certificate must be for; the host, or another one.
+        addresses: the addresses of the host, or of the proxy, in the order in which they
+            are tried.
+        proxy: the proxy that connects to the host; None for a direct connection.
+        source: the address and the port that connections come from; None for any.
         context: the TLS context to verify the server with.
         fingerprint: the pinned certificate, ``sha256:...``; None to verify by `context`.
         auth: the credentials; None to send without a login.
@@ -37,7 +43,10 @@ class Target:
     """
 
     host: str
+    name: str
     addresses: Sequence[Address]
+    proxy: Proxy | None
+    source: Source | None
     context: ssl.SSLContext
     fingerprint: str | None
     auth: Auth | None
@@ -50,25 +59,33 @@ class Target:
 async def find_target(
     server: Server, context: ssl.SSLContext, quirks: Quirks, deadline: Deadline
 ) -> Target:
-    """Look up the addresses of a server, and build the target from them.
+    """Look up the addresses of a server or its proxy, and build the target from them.
 
     Raises:
         ConnectError: the host name is unknown, or could not be looked up.
         ConfigError: a plaintext method would connect to a public address.
     """
     limit = deadline.within(server.policy.connect_timeout)
-    addresses = await resolve(server.host, limit)
+    proxy = server.proxy
+    if proxy is None:
+        addresses = await resolve(server.host, limit)
+    else:
+        # The proxy looks up the name of the server, which this machine may not know.
+        addresses = await resolve(proxy.host, limit, "the proxy's host name")
     if server.plaintext:
         for _, address in addresses:
             check_private(str(address[0]))
     return Target(
         host=server.host,
+        name=tls_name(server.tls_name or server.host),
         addresses=addresses,
+        proxy=proxy,
+        source=server.source_address,
         context=context,
         fingerprint=server.fingerprint,
         auth=server.auth,
         ehlo_name=server.ehlo_name,
         policy=server.policy,
         quirks=quirks,
-        redact=redactor_for(server.auth),
+        redact=redactor_for(server.auth, () if proxy is None else proxy.secrets),
     )

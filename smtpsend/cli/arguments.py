@@ -19,7 +19,7 @@ and SMTP_PASSWORD or SMTP_PASSWORD_FILE. A development sink without TLS is
 'smtp://localhost:1025?security=plaintext', or SMTP_HOST with SMTP_SECURITY=plaintext.
 The password is never an argument, which others on this machine could read: it comes
 from the environment, a file, or a prompt, and a URL has a user at most
-(smtp://ann@host:587, which is the same as --user).
+(smtp://ann@host:587, which is the same as --user). SMTP_PROXY is the URL of a proxy.
 """
 _SEND = """\
 examples:
@@ -276,6 +276,17 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         "--fingerprint",
         metavar="sha256:...",
         help="trust exactly this certificate; check shows it",
+    )
+    parser.add_argument(
+        "--tls-name",
+        metavar="NAME",
+        help="the name that the certificate must be for, if it is not the host",
+    )
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="connect through this proxy, socks5://host:1080 or http://host:3128; one "
+        "with a login goes into SMTP_PROXY",
     )
 
 

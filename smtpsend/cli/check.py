@@ -42,6 +42,8 @@ def show(report: Report, screen: Screen) -> None:
     screen.line((report.host, "head"), where)
     if report.provider is not None:
         screen.line(f"  {provider_named(report.provider).name}")
+    if report.proxy is not None:
+        screen.line(f"  through the proxy {report.proxy}")
     seen: dict[str, MethodReport] = {}
     for method in report.methods:
         screen.line()

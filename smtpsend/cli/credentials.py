@@ -27,7 +27,8 @@ def server_from(arguments: argparse.Namespace) -> Server:
     """The server that the arguments or the environment name.
 
     The credentials of the environment are used for the server of the environment only,
-    except that with ``--user`` its password is used for any server.
+    except that with ``--user`` its password is used for any server. Its proxy is used for
+    any server, too.
 
     Raises:
         Problem: there is no server or no password.
@@ -35,9 +36,14 @@ def server_from(arguments: argparse.Namespace) -> Server:
     """
     given = arguments.server
     server, named = (_from_environment(), None) if given is None else server_named(given)
-    trust: dict[str, Any] = {"cafile": arguments.cafile}
-    trust["fingerprint"] = arguments.fingerprint
-    server = replace(server, **{name: v for name, v in trust.items() if v is not None})
+    options: dict[str, Any] = {
+        "cafile": arguments.cafile,
+        "fingerprint": arguments.fingerprint,
+        "tls_name": arguments.tls_name,
+        # The proxy is the way out of this network, to whatever server.
+        "proxy": arguments.proxy or os.environ.get("SMTP_PROXY") or None,
+    }
+    server = replace(server, **{name: v for name, v in options.items() if v is not None})
     if arguments.user is not None and named is not None:
         raise Problem(Exit.USAGE, "the URL has a user already: leave --user out")
     user = named if arguments.user is None else arguments.user

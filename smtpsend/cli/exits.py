@@ -85,6 +85,7 @@ def exit_of(error: SendError) -> Exit:
 _ARGUMENTS = {
     "Server(cafile=...)": "--cafile",
     "Server(fingerprint=...)": "--fingerprint",
+    "Server(tls_name=...)": "--tls-name",
     "Method(port, 'implicit')": "smtps://host:port",
     "Method(port, 'starttls')": "smtp://host:port",
     " or into Policy(methods=...)": "",

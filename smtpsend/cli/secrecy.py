@@ -17,7 +17,7 @@ _HOW = (
 
 
 def refuse_passwords(arguments: argparse.Namespace) -> None:
-    """Refuse a password in --user, or in the URL of a server in any argument.
+    """Refuse a password in --user and --proxy, or in the URL of a server in any argument.
 
     The error text does not repeat the argument, because it may hold the password.
 
@@ -30,6 +30,13 @@ def refuse_passwords(arguments: argparse.Namespace) -> None:
             Exit.USAGE,
             f"--user has a colon: if a password follows it, {_HOW}. A colon that belongs "
             "to the name is written as %3A in smtp://NAME@HOST",
+        )
+    proxy = getattr(arguments, "proxy", None)
+    if proxy is not None and "@" in proxy:
+        raise Problem(
+            Exit.USAGE,
+            "the login of a proxy is no argument: others could read it. Put the whole "
+            "URL into SMTP_PROXY",
         )
     if any(_holds_password(value) for value in _servers(arguments)):
         raise Problem(

@@ -182,9 +182,9 @@ class EmailBackend(_Base):
             client = Client(self._target(), max_connections=1, on_outcome=self._note)
             client.check(timeout=self.timeout)
         except SendError as error:
+            if self.server is None:
+                name_settings(error, use_ssl=self.use_ssl, use_tls=self.use_tls)
             if not isinstance(error, ConfigError):
-                if self.server is None:
-                    name_settings(error, use_ssl=self.use_ssl, use_tls=self.use_tls)
                 self._name_server(error)
             if not self.fail_silently:
                 raise

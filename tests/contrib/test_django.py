@@ -632,6 +632,7 @@ def test_the_timeout_bounds_every_step(script: Any, error: type[SendError]) -> N
     [
         ("starttls", {"use_ssl": True}, "set EMAIL_USE_TLS in place of EMAIL_USE_SSL"),
         ("implicit", {"use_tls": True}, "set EMAIL_USE_SSL in place of EMAIL_USE_TLS"),
+        ("implicit", {}, "set EMAIL_USE_SSL, or EMAIL_PORT to the port for STARTTLS"),
     ],
 )
 def test_the_other_tls(port: str, given: dict[str, Any], words: str) -> None:
@@ -648,3 +649,4 @@ def test_the_other_tls(port: str, given: dict[str, Any], words: str) -> None:
         with pytest.raises(SendError) as caught:
             backend.open()
     assert words in caught.value.hint
+    assert "Method(" not in caught.value.hint

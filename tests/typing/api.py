@@ -70,6 +70,14 @@ External()
 External("ann")
 Password("ann", token_async)
 Server("mail.example.org", ("ann", token))
+Server(
+    "mail.example.org", proxy="socks5://proxy.example.org:1080", tls_name="tls.example"
+)
+Server("mail.example.org", source_address="192.0.2.1")
+assert_type(
+    Server("mail.example.org", source_address=("192.0.2.1", 0)).source_address,
+    tuple[str, int] | None,
+)
 OAuth2("ann", "token")
 OAuth2("ann", token)
 OAuth2("ann", token_async)

@@ -110,14 +110,16 @@ class _Examination:
             target = await find_target(
                 self.server,
                 self.race.context,
-                known_servers.quirks(self.server.host, self.server.policy),
+                known_servers.quirks(self.server),
                 self.deadline,
             )
         except ConfigError:
             raise
         except SendError as error:
             return self._report((), (), None, _Plan(error=error))
-        addresses = tuple(str(address[0]) for _, address in target.addresses)
+        # With a proxy, nobody here knows the addresses of the server.
+        found_here = target.addresses if target.proxy is None else ()
+        addresses = tuple(str(address[0]) for _, address in found_here)
         methods = self.server.policy.methods
         probes = [
             asyncio.create_task(probe(target, method, self.deadline))
@@ -170,9 +172,7 @@ class _Examination:
             session = pool.take_idle(self.deadline)
             if session is None:
                 # A test captures mail, or the server has closed the connection already.
-                order = known_servers.preferred_order(
-                    self.server.host, self.server.policy
-                )
+                order = known_servers.preferred_order(self.server)
                 method, mechanism = order.methods[0], None
             else:
                 method, mechanism = session.method, session.mechanism
@@ -220,5 +220,7 @@ class _Examination:
             error=plan.error,
             elapsed=self.deadline.elapsed,
             provider=None if provider is None else provider.key,
+            proxy=None if self.server.proxy is None else str(self.server.proxy),
+            tls_name=self.server.tls_name,
         )
         return replace(report, verdict=verdict(report), advice=advice(report))

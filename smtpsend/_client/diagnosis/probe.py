@@ -20,9 +20,9 @@ from smtpsend._protocol.failures import positive
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
-from smtpsend._wire.dial import dial
 from smtpsend._wire.handshake import open_session
 from smtpsend._wire.progress import Track, step
+from smtpsend._wire.proxy.connect import open_socket
 from smtpsend._wire.target import Target
 from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError, TLSError
 
@@ -180,9 +180,7 @@ async def read_greeting(target: Target, port: int, deadline: Deadline) -> Port25
     greeting, why = None, None
     make: Callable[[], Channel] = lambda: Channel(target.redact)  # noqa: E731
     try:
-        sock = await dial(
-            target.addresses, target.policy.connect_timeout, deadline, track
-        )
+        sock = await open_socket(target, track, deadline)
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_connection(make, sock=sock)
         try:

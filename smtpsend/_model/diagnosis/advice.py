@@ -9,10 +9,18 @@ the first rule of `EACH` that fits it; none fits a method that works. The rules 
 from __future__ import annotations
 
 from smtpsend._model.diagnosis.login_remedies import LATER
-from smtpsend._model.diagnosis.remedies import EACH, WHOLE, Rule, untried_methods
-from smtpsend._model.diagnosis.report import Report
+from smtpsend._model.diagnosis.remedies import (
+    EACH,
+    PROXY_DOWN,
+    WHOLE,
+    Rule,
+    rewritten,
+    untried_methods,
+)
+from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend._model.diagnosis.tls_remedies import listed
 from smtpsend._model.server.providers import provider_named
+from smtpsend._patterns import pattern
 from smtpsend.errors import AuthError, Event, Phase
 
 
@@ -81,6 +89,8 @@ def _is_unresolved(report: Report) -> bool:
 
 def _unresolved(report: Report) -> str:
     error = report.error
+    if error is not None and error.message.startswith("the proxy's"):
+        return f"{error.message}: {error.hint}"
     if error is not None and error.temporary:
         return (
             f"the host name {report.host} cannot be looked up: "
@@ -107,12 +117,32 @@ def _login(report: Report) -> list[str]:
     return [f"login refused: {login.error.hint}"]
 
 
-def _unreached(report: Report) -> bool:
-    """Return whether no port was reached, though there is a way to the host."""
-    errors = [m.error for m in report.methods]
-    return all(e is not None and e.phase is Phase.CONNECT for e in errors) and any(
-        e is not None and (e.timed_out or "refused" in e.message) for e in errors
+def _blocked(report: Report) -> bool:
+    """Return whether the network may be what keeps every method from the server.
+
+    Another port may lead out of a network that closes one, or lets a firewall take the
+    connection. It does not help where there is no way to the host or to the proxy.
+    """
+    return all(_blocks(report, m) for m in report.methods)
+
+
+def _blocks(report: Report, method: MethodReport) -> bool:
+    error = method.error
+    if error is None or error.reply is not None or method.speaks is not None:
+        return False
+    if error.phase is Phase.CONNECT:
+        closed = error.timed_out or _CLOSED.search(error.message) is not None
+        return closed and PROXY_DOWN not in error.message
+    if error.event is Event.NO_STARTTLS:
+        return rewritten(report, method)
+    # A firewall in between accepts the connection, and is silent or cuts it off.
+    return error.event is Event.NO_GREETING or (
+        error.event is Event.HANDSHAKE and (error.timed_out or error.temporary)
     )
+
+
+# The texts for a port that is closed, here or by a rule of the proxy.
+_CLOSED = pattern("refused|does not allow|cannot connect")
 
 
 def _other_ports(report: Report) -> str:
@@ -128,7 +158,7 @@ def _other_ports(report: Report) -> str:
 BESIDES: tuple[Rule, ...] = (
     Rule(
         "other-ports",
-        lambda r, _: bool(untried_methods(r)) and _unreached(r),
+        lambda r, _: bool(untried_methods(r)) and _blocked(r),
         lambda r, _: _other_ports(r),
     ),
     Rule(

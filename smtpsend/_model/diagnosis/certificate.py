@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class Certificate:
     days_left: int
     fingerprint: str
     verified: bool
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was valid already when it was read, to the day."""
+        return self.not_before <= self.not_after - timedelta(days=self.days_left)
 
     @property
     def self_signed(self) -> bool:

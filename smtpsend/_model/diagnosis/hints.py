@@ -52,7 +52,7 @@ def explain(error: SendError, server: Server) -> SendError:
     error.server, event = server.host, error.event
     if event is not None and error.hint == HINTS.get(event) and event in _BY_EVENT:
         error.hint = _BY_EVENT[event](error, server) or error.hint
-        if event in _CHECKED:
+        if event in _CHECKED and server.proxy is None:
             where = argument_for(server.host, server.policy.methods)
             error.hint += f"; `smtpsend check {where}` shows more"
     if error.accepted and event is not Event.UNKNOWN:
@@ -99,7 +99,9 @@ def sink_remedy(host: str, port: int) -> str:
     )
 
 
-def _unresolved(error: SendError, _: Server) -> str:
+def _unresolved(error: SendError, server: Server) -> str:
+    if server.proxy is not None:
+        return "check the URL of the proxy, and the DNS of this machine"
     if error.temporary:
         return "check the DNS and the network of this machine"
     return "check its spelling, and that the DNS of this machine knows it"

@@ -38,9 +38,22 @@ def _event(*events: Event) -> Callable[[Report, MethodReport], bool]:
     return lambda _, m: m.error is not None and m.error.event in events
 
 
-def _timed_out(_: Report, m: MethodReport) -> bool:
+def by_proxy(_: Report, m: MethodReport) -> bool:
+    """Return whether a proxy opened no connection, or could not be reached itself."""
     error = m.error
-    return error is not None and error.phase is Phase.CONNECT and error.timed_out
+    return error is not None and error.phase is Phase.CONNECT and _PROXY in error.message
+
+
+_PROXY = ": the proxy "
+PROXY_DOWN = "cannot be reached ("
+"""In the text of an error: the proxy itself was not reached."""
+
+
+def _timed_out(r: Report, m: MethodReport) -> bool:
+    error = m.error
+    if error is None or by_proxy(r, m):
+        return False
+    return error.phase is Phase.CONNECT and error.timed_out
 
 
 def _silent(_: Report, m: MethodReport) -> bool:
@@ -52,9 +65,9 @@ def _silent(_: Report, m: MethodReport) -> bool:
 
 
 def _unconnected(*words: str) -> Callable[[Report, MethodReport], bool]:
-    def fits(_: Report, m: MethodReport) -> bool:
+    def fits(r: Report, m: MethodReport) -> bool:
         error = m.error
-        if error is None or error.phase is not Phase.CONNECT:
+        if error is None or error.phase is not Phase.CONNECT or by_proxy(r, m):
             return False
         return any(word in error.message for word in words)
 
@@ -73,7 +86,7 @@ def _mechanism(_: Report, m: MethodReport) -> str:
     return hint
 
 
-def _rewritten(_: Report, m: MethodReport) -> bool:
+def rewritten(_: Report, m: MethodReport) -> bool:
     """Return whether a firewall has overwritten keywords of the EHLO reply by X or A."""
     return any(len(line) > 3 and not line.rstrip("A").strip("X") for line in m.extensions)
 
@@ -109,7 +122,15 @@ WHOLE: tuple[Rule, ...] = (
     ),
 )
 
+
+def _proxy_remedy(_: Report, m: MethodReport) -> str:
+    assert m.error is not None  # noqa: S101  # `by_proxy` asks for it
+    what = m.error.message.partition(_PROXY)[2]
+    return f"the proxy {what}: {m.error.hint}"
+
+
 EACH: tuple[Rule, ...] = (
+    Rule("proxy", by_proxy, _proxy_remedy),
     Rule(
         "tls-at-once",
         lambda _, m: m.speaks == "implicit",
@@ -129,7 +150,12 @@ EACH: tuple[Rule, ...] = (
     Rule(
         "certificate",
         _event(Event.CERTIFICATE),
-        lambda r, m: certificate_remedy(_message(m), r.host, m.certificate),
+        lambda r, m: certificate_remedy(
+            _message(m),
+            r.tls_name or r.host,
+            m.certificate,
+            tls_name=r.tls_name is not None,
+        ),
     ),
     Rule(
         "client-certificate",
@@ -138,7 +164,7 @@ EACH: tuple[Rule, ...] = (
     ),
     Rule(
         "firewall-rewrites",
-        lambda r, m: _event(Event.NO_STARTTLS)(r, m) and _rewritten(r, m),
+        lambda r, m: _event(Event.NO_STARTTLS)(r, m) and rewritten(r, m),
         lambda _, __: (
             "a firewall or virus scanner in between overwrites what the server offers, "
             "STARTTLS included: turn its SMTP inspection off, or use 465"

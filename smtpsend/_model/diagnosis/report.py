@@ -30,8 +30,8 @@ class MethodReport:
 
     Attributes:
         method: the method.
-        address: the IP address that got furthest.
-        connected: whether a TCP connection was made.
+        address: the IP address that got furthest; with a proxy, as in `Attempt`.
+        connected: whether a TCP connection was made, all the way to the server.
         greeting: the greeting of the server, or None.
         starttls: whether the server offers STARTTLS; None if there was no EHLO for it.
         tls: the TLS version, such as ``"TLSv1.3"``.
@@ -116,7 +116,8 @@ class Report:
 
     Attributes:
         host: the host name that was checked.
-        addresses: its IP addresses; empty if the look-up failed.
+        addresses: its IP addresses; empty if the look-up failed, or if there is a proxy,
+            which looks the name up itself.
         methods: one report for each method of the policy, in its order; empty if the
             look-up failed.
         port25: the look at port 25, if the policy is the default one; else None.
@@ -130,6 +131,8 @@ class Report:
         advice: sentences that name what to change; empty if there is nothing to change.
         provider: the name, for `Server.at`, of the mail provider that the host belongs
             to; None if it is not known.
+        proxy: the URL of the proxy, without its login; None for a direct connection.
+        tls_name: the name that the certificate must be for, if it is not the host.
     """
 
     host: str
@@ -144,6 +147,8 @@ class Report:
     verdict: str = ""
     advice: tuple[str, ...] = ()
     provider: str | None = None
+    proxy: str | None = None
+    tls_name: str | None = None
 
     @property
     def ok(self) -> bool:

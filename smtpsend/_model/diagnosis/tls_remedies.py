@@ -29,9 +29,20 @@ class Cause(NamedTuple):
     say: Say
 
 
-def certificate_remedy(reason: str, host: str, certificate: Certificate | None) -> str:
-    """Return the remedy for a refused certificate."""
+def certificate_remedy(
+    reason: str, host: str, certificate: Certificate | None, *, tls_name: bool = False
+) -> str:
+    """Return the remedy for a refused certificate.
+
+    Args:
+        reason: why OpenSSL refused it.
+        host: the name that it must be for.
+        certificate: the refused certificate, if it is known.
+        tls_name: whether `host` was given as `tls_name`, and is not the host.
+    """
     cause = _first(CERTIFICATE, reason)
+    if tls_name and cause is not None and cause.name == "wrong-name":
+        return _wrong_tls_name(host, certificate)
     return _other(host, certificate) if cause is None else cause.say(host, certificate)
 
 
@@ -66,8 +77,8 @@ def _whose(certificate: Certificate | None) -> str:
 def _wrong_name(host: str, certificate: Certificate | None) -> str:
     if certificate is None:
         return (
-            f"the certificate is not for {host}: use a name that it covers as host; "
-            "smtpsend check shows which names it has"
+            f"the certificate is not for {host}: use a name that it covers as host"
+            f"{_ON_PURPOSE}; smtpsend check shows which names it has"
         )
     names = certificate.names
     if not names:
@@ -75,10 +86,40 @@ def _wrong_name(host: str, certificate: Certificate | None) -> str:
             "the certificate is for no host name at all (a common name does not count), "
             f"not for {host}: it needs a new certificate"
         )
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return (
-        f"the certificate is for {listed(names[:4])}{more}, not for {host}: use a name "
-        "that it covers as host"
+        f"the certificate is for {_named(certificate)}, not for {host}: use a name "
+        f"that it covers as host{_of_provider(names)}{_ON_PURPOSE}"
+    )
+
+
+def _of_provider(names: Sequence[str]) -> str:
+    """Name the host of the provider that a certificate is for, if it is known."""
+    # Imported only for this error: it reads the file of the providers.
+    from smtpsend._model.server.providers import provider_in
+
+    found = provider_in(names)
+    return "" if found is None else f" ({found[1]} is that of {found[0].name})"
+
+
+# A name that a certificate happens to have is no proof: the caller must know it.
+_ON_PURPOSE = (
+    "; if this host leads on purpose to a server of another name (a tunnel, a private "
+    "endpoint), keep it, and give the name that you know with Server(tls_name=...)"
+)
+
+
+def _named(certificate: Certificate) -> str:
+    names = certificate.names
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{listed(names[:4])}{more}"
+
+
+def _wrong_tls_name(name: str, certificate: Certificate | None) -> str:
+    if certificate is None or not certificate.names:
+        return _wrong_name(name, certificate)
+    return (
+        f"the certificate is for {_named(certificate)}, not for {name}: what was given "
+        "as tls_name is not the name of this server, or the host leads to another server"
     )
 
 
@@ -96,6 +137,12 @@ def _expired(_: str, certificate: Certificate | None) -> str:
 
 
 def _not_yet(_: str, certificate: Certificate | None) -> str:
+    if certificate is not None and certificate.begun:
+        return (
+            f"a CA certificate between {certificate.subject} and the CA that is trusted "
+            "here is not valid yet: see the clock of this machine, or tell whoever runs "
+            "the server"
+        )
     when = (
         ""
         if certificate is None
@@ -130,6 +177,14 @@ def _chain(_: str, certificate: Certificate | None) -> str:
     return (
         f"{_whose(certificate)} comes from a CA that may not issue it: one of the chain "
         "is no CA, or has more CAs below it than it may have (path length)"
+    )
+
+
+def _signature(_: str, certificate: Certificate | None) -> str:
+    return (
+        f"{_whose(certificate)} was not signed by the CA of that name that is known "
+        "here: the server or Server(cafile=...) has an older or another CA of the same "
+        "name, or somebody made the certificate up"
     )
 
 
@@ -175,7 +230,8 @@ def _unknown_ca(host: str, certificate: Certificate | None) -> str:
     issuer = "its issuer" if certificate is None else certificate.issuer
     return (
         f"the certificate was issued by {issuer}, which is not among the CAs that are "
-        "trusted here. If it is the CA of your organisation, give its PEM file with "
+        "trusted here: those of certifi, or in their place those of cafile or "
+        "ssl_context. If it is the CA of your organisation, give its PEM file with "
         "Server(cafile=...); if not, the server may fail to send its intermediate "
         "certificates, or somebody stands in between"
     )
@@ -219,6 +275,7 @@ CERTIFICATE: tuple[Cause, ...] = (
         ),
         _strict,
     ),
+    Cause("signature", ("signature failure", "decrypt certificate"), _signature),
     Cause("revoked", ("certificate revoked",), _revoked),
     Cause("revocation-list", ("crl",), _crl),
     Cause("wrong-pin", ("pinned",), _pin),

@@ -42,9 +42,14 @@ TABLE: dict[Event, Row] = {
         "it is the same name on every port",
     ),
     Event.UNREACHABLE: Row(
-        "TCP refused, unreachable or timed out",
+        "TCP refused, unreachable or timed out, here or at the proxy",
         Then.NEXT,
-        "firewalls and providers block ports",
+        "firewalls, proxies and providers block ports",
+    ),
+    Event.PROXY_LOGIN: Row(
+        "the proxy refused our login, or wants one",
+        Then.STOP,
+        "it is the same proxy for every port, and more tries could lock the account",
     ),
     Event.NO_GREETING: Row(
         "no greeting in time, connection closed, garbage, or a greeting of 4yz or 5yz",

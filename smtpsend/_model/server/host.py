@@ -67,9 +67,68 @@ def literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+def check_tls_name(name: object) -> str:
+    """Check the name that the certificate must be for, in place of the host.
+
+    Raises:
+        ConfigError: it is neither a host name nor an IP address.
+    """
+    try:
+        return check_host(name)
+    except ConfigError as error:
+        raise ConfigError(
+            f"tls_name: {error.message}",
+            hint="it is a name that the certificate of the server has, without a port",
+        ) from None
+
+
+def check_source_address(given: object) -> tuple[str, int] | None:
+    """Check the address that connections come from.
+
+    Args:
+        given: an IP address, or a pair of an IP address and a port as in smtplib; the
+            port 0 stands for any port, and an empty address for any address.
+
+    Returns:
+        The pair; None for any address and port.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if given is None:
+        return None
+    pair: list[object] = list(given) if isinstance(given, tuple | list) else [given, 0]
+    if len(pair) != 2:
+        raise ConfigError(_SOURCE)
+    address, port = pair
+    if not isinstance(address, str):
+        raise ConfigError(_SOURCE)
+    if not isinstance(port, int) or port is True or not 0 <= port < 65536:
+        raise ConfigError("the port of source_address must be from 0 (any) to 65535")
+    if address:
+        try:
+            ip = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            raise ConfigError(_SOURCE) from None
+        if getattr(ip, "scope_id", None):
+            raise ConfigError("an IPv6 address with a zone is not supported")
+        address = str(ip)
+    return (address, port) if address or port else None
+
+
+_SOURCE = (
+    "source_address must be an IP address of this machine, or a pair of one and a port, "
+    "such as ('192.0.2.1', 0)"
+)
+
+
 def is_private(address: str) -> bool:
-    """Whether an IP address is a loopback or private one."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    """Whether an address is a loopback or private IP address."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        # Behind a proxy, nobody here knows the IP address of the server.
+        return False
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     return any(ip in network for network in _PRIVATE if network.version == ip.version)

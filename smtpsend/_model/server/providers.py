@@ -151,6 +151,25 @@ def _folded(name: str) -> str:
     return re.sub(r"[\s._-]", "", name).lower()
 
 
+def provider_in(names: Sequence[str]) -> tuple[Provider, str] | None:
+    """Find a provider by the names of a certificate.
+
+    Args:
+        names: host names; one may begin with a wildcard, ``*.``, for one label.
+
+    Returns:
+        The provider, and its host that a name is for; None if it is not known.
+    """
+    for name in (name.lower() for name in names):
+        if (row := provider_of(name)) is not None:
+            return row, name
+        for row in providers().values() if name.startswith("*.") else ():
+            for host in (row.host, *row.regions.values()):
+                if host.partition(".")[2] == name[2:] and "{" not in host:
+                    return row, host
+    return None
+
+
 def provider_of(host: str) -> Provider | None:
     """Return the provider that a host belongs to, or None if it is not known."""
     host = host.lower().removesuffix(".")

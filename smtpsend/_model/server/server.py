@@ -16,6 +16,8 @@ from smtpsend._model.server.host import (
     check_fingerprint,
     check_host,
     check_private,
+    check_source_address,
+    check_tls_name,
     literal,
 )
 from smtpsend._model.server.url import (
@@ -28,13 +30,18 @@ from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend.errors import ConfigError
 
 
+if TYPE_CHECKING:
+    from smtpsend._model.server.proxy import Proxy
+
+
 @hides_fields
 @dataclass(frozen=True, slots=True)
 class Server:
     """A submission server (RFC 6409): its host, our credentials, and how to reach it.
 
     Args:
-        host: a host name or an IP address; the certificate must be for it.
+        host: a host name or an IP address; the certificate must be for it, unless
+            `tls_name` is given.
         auth: `Password`, `OAuth2` or `External`; a pair ``(username, password)`` is a
             `Password`.
             None, the default, is for a server without login.
@@ -50,6 +57,21 @@ class Server:
             this certificate is trusted, whatever its issuer, names and dates.
         redirect_to: one address for every message in place of its recipients, for
             staging. The recipients are named in a header X-Original-Recipients.
+        proxy: the URL of a proxy that connects to the server: ``socks5://host:1080``
+            (RFC 1928) or ``http://host:3128`` (CONNECT, RFC 9110 section 9.3.6), with
+            ``user:password@`` before the host if it wants a login, percent-encoded. The
+            proxy looks up the host name of the server; its own is looked up here. TLS
+            begins at the mail server, so the proxy reads neither the credentials nor
+            the message. It needs the extra ``proxy``. No text shows its login. None, the
+            default, is for a direct connection: no other variable of the environment
+            than ``SMTP_PROXY`` is read, and that by `from_env` alone.
+        source_address: the IP address of this machine that connections come from, or a
+            pair ``(address, port)`` as in smtplib; the port is 0 for any, which is the
+            default. Addresses of the server of another family (IPv4, IPv6) are skipped.
+            With a proxy, it is for the connection to the proxy.
+        tls_name: the name that the certificate must be for, and the name in the TLS
+            handshake (SNI), where it is not `host`: for a tunnel, a private endpoint or
+            an IP address. All else is verified as ever.
 
     Raises:
         ConfigError: an argument cannot be used, or two contradict each other.
@@ -63,8 +85,11 @@ class Server:
     ehlo_name: str | None = field(default=None, kw_only=True)
     fingerprint: str | None = field(default=None, kw_only=True)
     redirect_to: str | None = field(default=None, kw_only=True)
+    proxy: Proxy | None = field(default=None, kw_only=True)
+    source_address: tuple[str, int] | None = field(default=None, kw_only=True)
+    tls_name: str | None = field(default=None, kw_only=True)
 
-    if TYPE_CHECKING:  # a pair is accepted, and read back as a `Password`
+    if TYPE_CHECKING:  # a pair reads back as a `Password`, a URL as a `Proxy`
 
         def __init__(
             self,
@@ -77,6 +102,9 @@ class Server:
             ehlo_name: str | None = None,
             fingerprint: str | None = None,
             redirect_to: AddressLike | None = None,
+            proxy: str | Proxy | None = None,
+            source_address: str | tuple[str, int] | None = None,
+            tls_name: str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -89,6 +117,7 @@ class Server:
             object.__setattr__(self, "ehlo_name", check_ehlo_name(self.ehlo_name))
         if self.redirect_to is not None:
             object.__setattr__(self, "redirect_to", mailbox_of(self.redirect_to).address)
+        self._check_network()
         if self.plaintext:
             self._check_sink()
 
@@ -117,6 +146,23 @@ class Server:
         if sum(trust is not None for trust in given) > 1:
             raise ConfigError("give only one of cafile, ssl_context and fingerprint")
 
+    def _check_network(self) -> None:
+        if self.proxy is not None:
+            # Imported only where it is used, as most programs have no proxy.
+            from smtpsend._model.server.proxy import proxy_of
+
+            object.__setattr__(self, "proxy", proxy_of(self.proxy))
+        source = check_source_address(self.source_address)
+        object.__setattr__(self, "source_address", source)
+        if source is not None and source[1] and len(self.policy.methods) > 1:
+            raise ConfigError(
+                "a port in source_address needs a policy of one method, since several "
+                "connections cannot come from one port at the same time",
+                hint="give port 0, for any port, or Policy(methods=...) with one method",
+            )
+        if self.tls_name is not None:
+            object.__setattr__(self, "tls_name", check_tls_name(self.tls_name))
+
     def _check_sink(self) -> None:
         if self.auth is not None:
             raise ConfigError("credentials are never sent by a plaintext method")
@@ -125,6 +171,13 @@ class Server:
             raise ConfigError(
                 "cafile, ssl_context and fingerprint mean nothing beside a plaintext "
                 "method, which has no TLS: leave them out, or use another method"
+            )
+        if self.tls_name is not None:
+            raise ConfigError("tls_name means nothing beside a plaintext method")
+        if self.proxy is not None:
+            raise ConfigError(
+                "a plaintext method cannot go through a proxy, since nothing here shows "
+                "that the proxy connects to a private address"
             )
         if literal(self.host):
             check_private(self.host)
@@ -209,7 +262,8 @@ class Server:
         ``SMTP_REGION`` where the provider needs it, takes the place of ``SMTP_HOST`` (see
         `at`); ``SMTP_USERNAME`` may be left out if the provider has one for all accounts.
         ``SMTP_OAUTH_*`` stand for a login by a token of `smtpsend.oauth`, in place of a
-        password.
+        password. ``SMTP_PROXY`` may stand beside all of them: the URL of a proxy (see
+        `Server`). ``HTTPS_PROXY`` and ``ALL_PROXY``, which are for the web, are not read.
 
         A variable such as ``SMTP_USER`` or ``SMTP_SERVER``, which other programs read,
         is an error that names the right one. Others that begin with ``SMTP_`` are named
@@ -242,6 +296,8 @@ class Server:
             server = cls.from_env(rest, **options)
             return replace(server, auth=login(server.host))
         found = variables(env)
+        if proxy := found.pop("PROXY", None):
+            options.setdefault("proxy", proxy)
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)

@@ -24,7 +24,7 @@ def split(url: str) -> SplitResult:
     # Nothing here may quote the URL: it holds a password.
     if not isinstance(url, str):
         raise ConfigError("the URL must be a str")
-    _check_characters(url)
+    check_characters(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -37,7 +37,7 @@ def split(url: str) -> SplitResult:
     if parts.path not in ("", "/") or parts.fragment or not parts.hostname:
         raise ConfigError(_URL_FORM)
     host = parts.netloc.rpartition("@")[2]
-    if "#" in url or not _HOST_AND_PORT.fullmatch(host):
+    if "#" in url or not HOST_AND_PORT.fullmatch(host):
         raise ConfigError(_URL_FORM)
     if "?" in url and not _QUERY.fullmatch(parts.query):
         # The query may be a part of a password that was not encoded.
@@ -45,21 +45,30 @@ def split(url: str) -> SplitResult:
     return parts
 
 
-def _check_characters(url: str) -> None:
+def check_characters(url: str, what: str = "the URL") -> None:
+    """Refuse a URL that is no Unicode text, or that urlsplit would change.
+
+    Args:
+        url: the URL.
+        what: names it in the error.
+
+    Raises:
+        ConfigError: it has a character that cannot be in a URL.
+    """
     if not is_unicode(url):
         raise ConfigError(
-            "the URL holds a lone surrogate, which is no text",
+            f"{what} holds a lone surrogate, which is no text",
             hint="write it in UTF-8, or percent-encode the UTF-8 of user and password",
         )
     if any(ord(c) <= 32 or ord(c) == 127 for c in url):
         # urlsplit would drop them in silence.
-        raise ConfigError("the URL holds white space or a control character")
+        raise ConfigError(f"{what} holds white space or a control character")
     if url[:1] in ("'", '"'):
-        raise ConfigError("the URL begins with a quotation mark", hint=QUOTED)
+        raise ConfigError(f"{what} begins with a quotation mark", hint=QUOTED)
 
 
 # Python's parser silently drops any text before or after an address in brackets.
-_HOST_AND_PORT = pattern(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
+HOST_AND_PORT = pattern(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]+)?")
 
 _QUERY = pattern(f"security=({'|'.join(get_args(Security))})")
 
@@ -86,7 +95,7 @@ def auth_of(parts: SplitResult) -> Password | None:
         raise ConfigError(
             "a URL with a user needs a password too: smtp://user:password@host"
         )
-    return Password(_unquote(parts.username), _unquote(parts.password))
+    return Password(unquote(parts.username), unquote(parts.password))
 
 
 def user_of(parts: SplitResult) -> str | None:
@@ -97,18 +106,27 @@ def user_of(parts: SplitResult) -> str | None:
     """
     if not parts.username or parts.password:
         return None
-    return _unquote(parts.username)
+    return unquote(parts.username)
 
 
-def _unquote(text: str) -> str:
+def unquote(text: str, what: str = "a URL") -> str:
+    """Decode a user or a password of a URL.
+
+    Args:
+        text: the user or the password, percent-encoded.
+        what: names the URL in the error.
+
+    Raises:
+        ConfigError: it is not percent-encoded UTF-8.
+    """
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise ConfigError(
-            "a % in user or password must be written as %25 in a URL",
+            f"a % in user or password must be written as %25 in {what}",
             hint="urllib.parse.quote(text, safe='') encodes a user or a password",
         )
     plain = decoded(unquote_to_bytes(text))
     if plain is None:
-        raise ConfigError("user and password in a URL must be percent-encoded UTF-8")
+        raise ConfigError(f"user and password in {what} must be percent-encoded UTF-8")
     return plain
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from smtpsend._model.identity import IdentityMap
@@ -35,12 +36,14 @@ _ENHANCED = pattern(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 class Redactor:
     """Replaces the secrets of a call by ``***``."""
 
-    def __init__(self, tokens: _Tokens | None = None) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: _Tokens | None = None, others: Sequence[str] = ()) -> None:
         self._secrets: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self._forms = _Forms()
         self.generation = 0  # changes with each further secret
+        self._tokens: _Tokens | None = None
+        self.add(*others)
+        self._tokens = tokens
 
     def add(self, *secrets: str) -> None:
         """Hide `secrets`, and their base64 at any alignment, from now on."""
@@ -163,12 +166,18 @@ _MOST_TOKENS = 4
 _tokens: IdentityMap[_Tokens] = IdentityMap()
 
 
-def redactor_for(auth: Auth | None) -> Redactor:
-    """Return a redactor for one call; it also hides earlier secrets of `auth`."""
-    redact = Redactor()
+def redactor_for(auth: Auth | None, others: Sequence[str] = ()) -> Redactor:
+    """Return a redactor for one call; it also hides earlier secrets of `auth`.
+
+    Args:
+        auth: the credentials of the call.
+        others: further secrets of the call: those of the proxy.
+    """
+    tokens = None
     if auth is not None and provider_of(auth) is not None:
         tokens = _tokens.setdefault(auth, _Tokens)
-        redact = Redactor(tokens)
+    redact = Redactor(tokens, others)
+    if tokens is not None:
         redact.add(*tokens.last)
     # A password file is known before it is read for the first connection.
     if (secret := known_secret(auth)) is not None:

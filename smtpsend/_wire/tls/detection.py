@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from smtpsend._model.diagnosis.tls_remedies import handshake_remedy
 from smtpsend._model.policy.policy import Method
-from smtpsend._wire.dial import dial
 from smtpsend._wire.progress import Track
+from smtpsend._wire.proxy.connect import open_socket
 from smtpsend._wire.tls.alerts import alert_of
-from smtpsend._wire.tls.context import pinning_context, tls_name
+from smtpsend._wire.tls.context import pinning_context
 from smtpsend.errors import SendError
 
 
@@ -45,12 +45,12 @@ async def speaks_tls(target: Target, track: Track, deadline: Deadline) -> bool:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(limit):
-            sock = await dial(same or target.addresses, limit, deadline, second)
+            sock = await open_socket(target, second, deadline, limit, same)
             transport, _ = await loop.create_connection(
                 asyncio.Protocol,
                 sock=sock,
                 ssl=pinning_context(),
-                server_hostname=tls_name(target.host),
+                server_hostname=target.name,
                 ssl_handshake_timeout=limit + 1,
             )
     except ssl.SSLError as error:
