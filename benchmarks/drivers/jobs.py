@@ -1,4 +1,4 @@
-"""What the drivers are given to do, and what they need for it.
+"""The jobs that the drivers do, and what they need for them.
 
 A job has these fields::
 
@@ -7,16 +7,17 @@ A job has these fields::
                 "many": the same by the best that the library has for it, over up to
                 `connections` connections
                 "attachment": make a message with a file in it, and send that
+    host        the address of the server
     routes      [[port, security], ...]: tried in turn, as far as needed
     timeout     seconds that each route may take, or null for the library's default
     size, recipients, count, connections, file
-    window      how many messages may be on their way (smtpsend and the limit alone)
+    client      the arguments of `smtpsend.Client` besides the server: {} as it is
+    modes       of the limit alone: how it sends one message, and many (limit.py)
     made        what "many" sends (mails.py):
                 "bytes": the same bytes each time
                 "before": `EmailMessage`s that are there before the clock starts
                 "loop": `EmailMessage`s made by the standard library as they are sent
                 "compose": by `smtpsend.compose`; by the peers as with "loop"
-    extensions  what the server offers (for the limit alone: nobody else is told)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 Job = dict[str, Any]
 
 SENDER, NAME = "ann@example.test", "client.example.test"
-USERNAME, PASSWORD = SENDER, "correct horse"
+USERNAME, PASSWORD = SENDER, "correct-horse"
 
 
 @functools.cache
