@@ -146,7 +146,7 @@ def _write(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     if arguments.svg or not arguments.quick:
         picture = arguments.svg or ROOT / "docs/benchmarks.svg"
         picture.write_text(svg(results), "utf-8")
-    if not arguments.quick and not arguments.json:
+    if not arguments.quick:
         page.write(results, text)
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from benchmarks.drivers.jobs import PASSWORD, USERNAME, Job
 from benchmarks.places.process import ROOT
@@ -58,8 +59,9 @@ def run_cold(driver: str, job: Job, cafile: str) -> dict[str, Any]:
     (port, _), *_ = job["routes"]
     environment = _environment()
     if driver == "command":
-        url = f"smtp://ann%40example.test@{job['host']}:{port}?security=starttls"
-        environment |= {"SMTP_URL": url, "SMTP_PASSWORD": PASSWORD}
+        login = f"{quote(USERNAME, safe='')}:{PASSWORD}"
+        place = f"{job['host']}:{port}?security=starttls"
+        environment["SMTP_URL"] = f"smtp://{login}@{place}"
         command = [
             *(sys.executable, "-m", "smtpsend", "send", "--cafile", cafile),
             *("--from", USERNAME, "--to", "bob@example.test"),

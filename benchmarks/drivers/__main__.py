@@ -1,9 +1,9 @@
 """The command of a driver: ``python -m benchmarks.drivers NAME CAFILE``.
 
 It writes ``ready``, then for each job, a line of JSON on its standard input, how long it
-took. The time is that of the work alone: the message as bytes, the list of recipients and
-the TLS context are there before, as in a program that sends more than once; and so are the
-messages of a job that wants them made beforehand.
+took. The time is that of the work alone: the message as bytes, the list of recipients
+and the TLS context are there before, as in a program that sends more than once; and so
+are the messages of a job that wants them made beforehand.
 """
 
 from __future__ import annotations

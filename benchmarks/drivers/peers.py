@@ -44,7 +44,9 @@ def lane_of(job: Job, lane: int) -> Iterator[Any]:
     if job["made"] == "bytes":
         count = len(range(lane, job["count"], job["connections"]))
         return itertools.repeat(content(job["size"]), count)
-    found: Iterator[Any] = importlib.import_module("benchmarks.drivers.mails").messages(job, lane)
+    found: Iterator[Any] = importlib.import_module("benchmarks.drivers.mails").messages(
+        job, lane
+    )
     return found
 
 

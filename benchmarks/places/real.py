@@ -66,9 +66,7 @@ class RealServers:
 
         with self._stack:
             with ThreadPoolExecutor() as threads:
-                self._running = dict(
-                    zip(names, threads.map(started, names), strict=True)
-                )
+                self._running = dict(zip(names, threads.map(started, names), strict=True))
             self._stack = self._stack.pop_all()
 
     def __enter__(self) -> Self:

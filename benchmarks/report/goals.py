@@ -49,9 +49,7 @@ def goals(results: dict[str, Any]) -> Iterator[Goal]:
 
 
 # The title, what is the most, the values if there are any, and their unit if it is one.
-_Row = (
-    tuple[str, float, list[float] | None] | tuple[str, float, list[float] | None, str]
-)
+_Row = tuple[str, float, list[float] | None] | tuple[str, float, list[float] | None, str]
 
 
 def _blocked(times: Times) -> Iterator[_Row]:

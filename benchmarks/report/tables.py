@@ -55,7 +55,9 @@ _GROUPS = {
         rate=True,
         cpu=True,
     ),
-    "cold": _Kind("A process that makes and sends one message", (*CLIENTS, COMMAND), None),
+    "cold": _Kind(
+        "A process that makes and sends one message", (*CLIENTS, COMMAND), None
+    ),
     "blocked": _Kind("Blocked ports"),
     "objects": _Kind(
         "Many `EmailMessage` objects", (*PEERS, *OURS, IDLE), IDLE, rate=True

@@ -73,9 +73,7 @@ class Case:
     most: int | None = None
     once: tuple[str, ...] = ()
 
-    def job(
-        self, host: str, routes: list[tuple[int, str]], file: str
-    ) -> dict[str, Any]:
+    def job(self, host: str, routes: list[tuple[int, str]], file: str) -> dict[str, Any]:
         """What a driver is told."""
         return {
             "work": self.work,
