@@ -11,22 +11,28 @@ import sys
 import time
 
 
+# What is only for a type checker must not be imported: it would be measured.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+    from typing import Any
+
 USER, PASSWORD, NAME = "ann@example.test", "correct-horse", "client.example.test"
 TO, SUBJECT, TEXT = "bob@example.test", "The report", "All is well.\n"
 
 
-def _message():
-    from email.message import EmailMessage
+def _message() -> EmailMessage:
+    from email.message import EmailMessage as Message
     from email.utils import formatdate, make_msgid
 
-    message = EmailMessage()
+    message = Message()
     message["From"], message["To"], message["Subject"] = USER, TO, SUBJECT
     message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain=NAME)
     message.set_content(TEXT)
     return message
 
 
-def _smtplib(host, port, cafile):
+def _smtplib(host: str, port: int, cafile: str) -> None:
     import smtplib
     import ssl
 
@@ -37,7 +43,7 @@ def _smtplib(host, port, cafile):
         smtp.send_message(_message())
 
 
-def _aiosmtplib(host, port, cafile):
+def _aiosmtplib(host: str, port: int, cafile: str) -> None:
     import asyncio
     import ssl
 
@@ -57,7 +63,7 @@ def _aiosmtplib(host, port, cafile):
     asyncio.run(sent)
 
 
-def _ours(host, port, cafile):
+def _ours(host: str, port: int, cafile: str) -> tuple[Any, Any]:
     from smtpsend import Method, Password, Policy, Server, compose
 
     message = compose(sender=USER, to=TO, subject=SUBJECT, text=TEXT)
@@ -66,13 +72,13 @@ def _ours(host, port, cafile):
     return message, Server(host, auth, policy=policy, cafile=cafile, ehlo_name=NAME)
 
 
-def _sync(host, port, cafile):
+def _sync(host: str, port: int, cafile: str) -> None:
     from smtpsend import send
 
     send(*_ours(host, port, cafile))
 
 
-def _async(host, port, cafile):
+def _async(host: str, port: int, cafile: str) -> None:
     import asyncio
 
     from smtpsend import send_async
@@ -88,7 +94,7 @@ _CLIENTS = {
 }
 
 
-def main(name, host, port, cafile, count=""):
+def main(name: str, host: str, port: str, cafile: str, count: str = "") -> None:
     """Send."""
     client = _CLIENTS[name]
     if not count:

@@ -100,3 +100,19 @@ class Async:
     def attachment(self, job: Job) -> None:
         """A message with a file."""
         self.loop.run_until_complete(self.send_attachment(job))
+
+    async def send_once(self, job: Job) -> None:
+        """One message."""
+        raise NotImplementedError
+
+    async def send_kept(self, job: Job) -> None:
+        """Many messages over one connection."""
+        raise NotImplementedError
+
+    async def send_many(self, job: Job) -> None:
+        """Many messages at once."""
+        raise NotImplementedError
+
+    async def send_attachment(self, job: Job) -> None:
+        """A message with a file."""
+        raise NotImplementedError
