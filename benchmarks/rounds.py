@@ -17,6 +17,9 @@ from benchmarks.processes import run_cold
 from benchmarks.works.case import IDLE, OURS, Case
 
 
+# Messages and recipients, at most, of what is done before the clock starts.
+_WARM = 10
+
 _KEPT = ("seconds", "cpu", "memory", "trips")
 
 
@@ -78,9 +81,11 @@ def run(setting: Setting, case: Case) -> dict[str, Any]:
             routes.insert(0, (port, "starttls"))
         job = case.job(host, routes, str(setting.file))
         if not case.fresh:
+            # What is done once in a process is done before the clock starts.
+            small = {**job, "count": min(job["count"], _WARM)}
+            small["recipients"] = min(job["recipients"], _WARM)
             for name in drivers:
-                if name not in case.once:
-                    _one(setting, case, name, job, Runs())
+                _one(setting, case, name, small, Runs())
         for round_ in range(case.rounds(setting.rounds)):
             for name in drivers:
                 if (round_ and name in case.once) or found[name].error:
@@ -109,23 +114,23 @@ def _one(
         runs.error = result["error"]
         return
     if case.server in SETS:
-        _check(case, driver, places.sink.counts() - before, job)
+        _check(case.key, driver, places.sink.counts() - before, job)
     runs.add(result)
 
 
-def _check(case: Case, driver: str, found: Counts, job: dict[str, Any]) -> None:
-    size, count = case.size, 0 if driver == IDLE else case.count
-    if case.work == "attachment":
+def _check(key: str, driver: str, found: Counts, job: dict[str, Any]) -> None:
+    size, count = job["size"], 0 if driver == IDLE else job["count"]
+    if job["work"] == "attachment":
         size = Path(job["file"]).stat().st_size * 4 // 3
-    elif case.work.startswith("cold"):
+    elif job["work"].startswith("cold"):
         # A small text; all but the whole process send a second message.
-        size, count = 100, 1 if case.work == "cold" else 2
+        size, count = 100, 1 if job["work"] == "cold" else 2
     if (
         found.messages != count
-        or found.recipients != count * case.recipients
+        or found.recipients != count * job["recipients"]
         or found.octets < count * size
     ):
-        raise SystemExit(f"{case.key}: {driver} was done, and the sink accepted {found}")
+        raise SystemExit(f"{key}: {driver} was done, and the sink accepted {found}")
 
 
 def all_cases(

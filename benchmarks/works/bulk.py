@@ -23,14 +23,19 @@ def cases(scale: Scale, servers: Iterable[str]) -> Iterator[Case]:
     for extensions in OFFERS:
         yield _bulk("near", near, extensions)
     for extensions in OFFERS:
-        yield _bulk("far", far, extensions, rtt=scale.far, once=PEERS, most=3)
+        # With neither, every client is as slow, and a few messages show it.
+        count = max(3, far // 5) if extensions == "none" else far
+        yield _bulk("far", count, extensions, rtt=scale.far, once=PEERS, most=3)
     yield _bulk("wide near", near, "chunking", connections=4)
-    yield _bulk("wide far", scale.window, "chunking", connections=4, rtt=scale.far)
+    yield _bulk(
+        "wide far", scale.window, "chunking", connections=4, rtt=scale.far, most=3
+    )
     yield from _tuned(scale)
     for server in servers:
         count = scale.real // (_SLOW.get(server, 1) if scale.real > 100 else 1)
-        yield _bulk("one", count, server)
-        yield _bulk("four", count, server, connections=4)
+        most = 3 if server in _SLOW else None
+        yield _bulk("one", count, server, most=most)
+        yield _bulk("four", count, server, connections=4, most=most)
     if "postfix" in servers:
         yield _bulk("far", far, "postfix", rtt=scale.far, once=PEERS, most=3)
     yield from _kept(scale, servers)
@@ -93,7 +98,7 @@ def _kept(scale: Scale, servers: Iterable[str]) -> Iterator[Case]:
     far, near = scale.bulk
     for server, count, rtt in (
         ("chunking", near // 2, 0),
-        ("chunking", far, scale.far),
+        ("chunking", max(3, far // 2), scale.far),
         *((server, scale.kept, 0) for server in servers),
     ):
         where = server if server in NAMES else "far" if rtt else "near"
@@ -107,5 +112,5 @@ def _kept(scale: Scale, servers: Iterable[str]) -> Iterator[Case]:
             server=server,
             rtt=rtt,
             once=PEERS if rtt else (),
-            most=3 if rtt else None,
+            most=3 if rtt or server in _SLOW else None,
         )

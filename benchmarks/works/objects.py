@@ -26,4 +26,5 @@ def cases(scale: Scale) -> Iterator[Case]:
             made=made,
             client={"max_connections": 1},
             drivers=drivers,
+            most=3,
         )
