@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="everything once and small; writes no files")
-    add("--rounds", type=int, help="how often each driver runs (5; with --quick 1)")
+    add("--rounds", type=int, help="how often each driver runs (3; with --quick 1)")
     add("--only", help="only the cases whose key contains this; prints the raw results")
     add(
         "--servers",
@@ -118,7 +118,8 @@ def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
             if arguments.only:
                 chosen = [case for case in chosen if arguments.only in case.key]
             skip = frozenset({"nodemailer"} if skipped else ())
-            found = all_cases(Setting(places, rounds, file, skip), chosen, _tell)
+            setting = Setting(places, rounds, file, skip, warm=not arguments.quick)
+            found = all_cases(setting, chosen, _tell)
             language = sink.language
     about = {
         "date": time.strftime("%Y-%m-%d"),

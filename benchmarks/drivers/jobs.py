@@ -83,7 +83,7 @@ class Async:
 
     def settle(self) -> None:
         """Let connections that are being closed be closed; no part of the work."""
-        self.loop.run_until_complete(asyncio.sleep(0.05))
+        self.loop.run_until_complete(asyncio.sleep(0.01))
 
     def once(self, job: Job) -> None:
         """One message."""

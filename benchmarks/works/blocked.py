@@ -35,8 +35,7 @@ def cases(scale: Scale, *, defaults: bool) -> Iterator[Case]:
                 first=kind,
                 timeout=scale.patience,
                 fresh=fresh,
-                # Every send of a peer waits as its first one did.
-                drivers=OURS if waits and not fresh else (*PEERS, *OURS),
+                drivers=(*_peers(kind, fresh=fresh), *OURS),
                 times=min(2, scale.cheap) if fresh else scale.cheap,
                 once=PEERS if waits else (),
             )
@@ -52,3 +51,11 @@ def cases(scale: Scale, *, defaults: bool) -> Iterator[Case]:
                 drivers=PEERS if kind == "black hole" else PEERS[1:],
                 once=PEERS,
             )
+
+
+def _peers(kind: str, *, fresh: bool) -> tuple[str, ...]:
+    """The peers that are measured; each of them waits for its time-out, and so long."""
+    if kind == "refused":
+        return PEERS
+    # Every send of a peer waits as its first one did, and all of them as long.
+    return () if not fresh else PEERS if kind == "black hole" else PEERS[:1]

@@ -44,7 +44,7 @@ def cases(scale: Scale, servers: Iterable[str]) -> Iterator[Case]:
                 "one real",
                 server=server,
                 security=security,
-                times=min(2, scale.cheap) if server in _QUICK else 1,
+                times=min(4, scale.cheap) if server in _QUICK else 1,
             )
     yield from _distances(scale, [name for name in ("postfix",) if name in servers])
     yield from _large(scale)
@@ -70,7 +70,7 @@ def _distances(scale: Scale, servers: list[str]) -> Iterator[Case]:
                 server=server,
                 rtt=rtt,
                 times=min(4, scale.cheap) if rtt == 1 else 1,
-                most=None if rtt < 50 else 3,
+                most=None if rtt < 50 else 2,
             )
 
 

@@ -41,7 +41,7 @@ class Scale:
 
 
 WHOLE = Scale(
-    rounds=5,
+    rounds=3,
     round_trips=(1, 20, 100),
     far=20,
     patience=10.0,
@@ -51,12 +51,12 @@ WHOLE = Scale(
     window=200,
     real=300,
     kept=100,
-    cheap=6,
+    cheap=10,
     growth=1,
 )
 QUICK = Scale(
     rounds=1,
-    round_trips=(1, 10),
+    round_trips=(10,),
     far=10,
     patience=0.1,
     file=MIB,
