@@ -93,7 +93,7 @@ def _large(scale: Scale) -> Iterator[Case]:
     )
     yield Case(
         "attachment",
-        f"made and sent with a file of {scale.file // MIB} MiB, RTT 0, sink",
+        f"made and sent with a file of {scale.file / MIB:.3g} MiB, RTT 0, sink",
         work="attachment",
         fresh=True,
     )
