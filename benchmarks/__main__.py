@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="everything once and small; writes no files")
-    add("--rounds", type=int, help="how often each driver runs (3; with --quick 1)")
+    add("--rounds", type=int, help="how often each driver runs, however long it takes")
     add("--only", help="only the cases whose key contains this; prints the raw results")
     add(
         "--servers",
@@ -118,7 +118,14 @@ def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
             if arguments.only:
                 chosen = [case for case in chosen if arguments.only in case.key]
             skip = frozenset({"nodemailer"} if skipped else ())
-            setting = Setting(places, rounds, file, skip, warm=not arguments.quick)
+            setting = Setting(
+                places,
+                rounds,
+                file,
+                skip,
+                warm=not arguments.quick,
+                budget=float("inf") if arguments.rounds else scale.budget,
+            )
             found = all_cases(setting, chosen, _tell)
             language = sink.language
     about = {

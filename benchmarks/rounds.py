@@ -63,6 +63,7 @@ class Setting:
         file: a file to attach.
         skip: the drivers that are missing.
         warm: whether each driver works once before the first round.
+        budget: the seconds after which no further round of a case begins.
     """
 
     places: Places
@@ -70,6 +71,7 @@ class Setting:
     file: Path
     skip: frozenset[str]
     warm: bool = True
+    budget: float = float("inf")
 
 
 def run(setting: Setting, case: Case) -> dict[str, Any]:
@@ -92,7 +94,10 @@ def run(setting: Setting, case: Case) -> dict[str, Any]:
             small["recipients"] = min(job["recipients"], _WARM)
             for name in drivers:
                 _one(setting, case, name, small, Runs())
+        began = time.perf_counter()
         for round_ in range(case.rounds(setting.rounds)):
+            if round_ and time.perf_counter() - began > setting.budget:
+                break
             for name in drivers:
                 if (round_ and name in case.once) or found[name].error:
                     continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report import crossing
+from benchmarks.report import crossing, faster
 from benchmarks.report.goals import goals
 from benchmarks.report.times import Times
 from benchmarks.works.case import ALL, IDLE, OURS, PEERS
@@ -103,6 +103,7 @@ def tables(results: dict[str, Any]) -> str:
             parts.append(_cpu(results, group, kind))
     parts += [
         _crossing(results),
+        _faster(results),
         _trips(results),
         _memory(results),
         _imports(results),
@@ -143,6 +144,14 @@ def _cpu(results: dict[str, Any], group: str, kind: _Kind) -> str:
 
 
 _THE = {"limit": "the limit", IDLE: "that without sending"}
+
+
+def _faster(results: dict[str, Any]) -> str:
+    titles = {group: kind.title for group, kind in _GROUPS.items()}
+    rows = faster.rows(results, titles)
+    if len(rows) == 1:
+        return ""
+    return f"### Where a peer is faster\n\n{_rows(rows)}"
 
 
 def _crossing(results: dict[str, Any]) -> str:

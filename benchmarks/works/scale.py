@@ -13,6 +13,7 @@ class Scale:
 
     Attributes:
         rounds: how often each driver runs.
+        budget: the seconds after which no further round of a case begins.
         round_trips: the milliseconds of the links.
         far: the one of them that most work is done over.
         patience: the seconds that a careful loop gives each port.
@@ -27,6 +28,7 @@ class Scale:
     """
 
     rounds: int
+    budget: float
     round_trips: tuple[int, ...]
     far: int
     patience: float
@@ -42,6 +44,7 @@ class Scale:
 
 WHOLE = Scale(
     rounds=3,
+    budget=8.0,
     round_trips=(1, 20, 100),
     far=20,
     patience=10.0,
@@ -56,6 +59,7 @@ WHOLE = Scale(
 )
 QUICK = Scale(
     rounds=1,
+    budget=8.0,
     round_trips=(10,),
     far=10,
     patience=0.1,
