@@ -142,7 +142,9 @@ def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     results: dict[str, Any] = {"about": about, "cases": found}
     if not arguments.only:
-        results["imports"] = imports(rounds * (1 if arguments.quick else 3))
+        results["imports"] = imports(
+            rounds * (1 if arguments.quick else 5), warm=not arguments.quick
+        )
         results["encoded"] = (scale.file + 2) // 3 * 4 * 78 // 76
         results["far"] = scale.far
     return results

@@ -32,16 +32,21 @@ def _environment() -> dict[str, str]:
     return found
 
 
-def imports(rounds: int) -> dict[str, Any]:
-    """How long a whole process takes that imports something and ends."""
+def imports(rounds: int, *, warm: bool) -> dict[str, Any]:
+    """How long a whole process takes that imports something and ends.
+
+    Args:
+        rounds: how often.
+        warm: whether one more round comes first, in which bytecode may be written.
+    """
     environment = _environment()
     found: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for round_ in range(rounds + 1):
+    for round_ in range(-warm, rounds):
         for name, code in IMPORTS.items():
             began = time.perf_counter()
             command = [sys.executable, "-c", code]
             subprocess.run(command, env=environment, check=True)
-            if round_:  # before it, the bytecode may not have been there
+            if round_ >= 0:
                 found[name].append(time.perf_counter() - began)
     return {
         name: {

@@ -34,7 +34,7 @@ def cases(scale: Scale, *, defaults: bool) -> Iterator[Case]:
                 security="implicit",
                 first=kind,
                 timeout=scale.patience,
-                fresh=fresh,
+                fresh=fresh and scale.processes,
                 drivers=(*_peers(kind, fresh=fresh), *OURS),
                 times=min(2, scale.cheap) if fresh else scale.cheap,
                 once=PEERS if waits else (),

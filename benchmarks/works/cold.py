@@ -22,7 +22,8 @@ PARTS = {
 
 def cases(scale: Scale, servers: Iterable[str]) -> Iterator[Case]:
     """The cases; the message is to the sink, and to Postfix if it is among `servers`."""
-    for server in ("chunking", *(name for name in ("postfix",) if name in servers)):
+    real = [name for name in servers if name == "postfix" and scale.processes]
+    for server in ("chunking", *real):
         place = NAMES.get(server, "sink")
         yield Case(
             f"cold {server}",

@@ -95,5 +95,5 @@ def _large(scale: Scale) -> Iterator[Case]:
         "attachment",
         f"made and sent with a file of {scale.file / MIB:.3g} MiB, RTT 0, sink",
         work="attachment",
-        fresh=True,
+        fresh=scale.processes,
     )

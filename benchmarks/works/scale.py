@@ -25,6 +25,7 @@ class Scale:
         kept: the messages over a kept connection to a real server.
         cheap: the rounds of what is quick, as a multiple.
         growth: divides the sizes in the cases about growth.
+        processes: whether each process that a figure needs is started, or some only.
     """
 
     rounds: int
@@ -40,6 +41,7 @@ class Scale:
     kept: int
     cheap: int
     growth: int
+    processes: bool
 
 
 WHOLE = Scale(
@@ -56,6 +58,7 @@ WHOLE = Scale(
     kept=100,
     cheap=10,
     growth=1,
+    processes=True,
 )
 QUICK = Scale(
     rounds=1,
@@ -71,4 +74,5 @@ QUICK = Scale(
     kept=3,
     cheap=1,
     growth=100,
+    processes=False,
 )
