@@ -1,7 +1,7 @@
 """Many small messages from a generator through `send_many`: does the memory stay flat?
 
 ``python -m benchmarks.million [COUNT]`` prints the memory of the process (resident, on
-Linux) after each tenth of the messages, a million by default, and what it took.
+Linux) after each tenth of the messages, a million by default, and how long it took.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.jobs import NAME, PASSWORD, SENDER, USERNAME, content
-from benchmarks.places import Places
+from benchmarks.drivers.jobs import NAME, PASSWORD, SENDER, USERNAME, content
+from benchmarks.places.places import Places
 from smtpsend import Client, Method, Password, Policy, Server
 
 
@@ -34,13 +34,13 @@ def mails(count: int) -> Iterator[tuple[bytes, str, list[str]]]:
 
 def main(count: int) -> None:
     """Send them, over one connection after the other as a `Client` has it by default."""
-    with tempfile.TemporaryDirectory() as folder, Places(Path(folder)) as places:
-        method = Method(places.port("chunking", "starttls", 0), "starttls")
+    with tempfile.TemporaryDirectory() as folder, Places(Path(folder), [], []) as places:
+        method = Method(places.port("chunking", "starttls"), "starttls")
         server = Server(
-            "127.0.0.1",
+            places.network.host,
             Password(USERNAME, PASSWORD),
             policy=Policy(methods=(method,)),
-            cafile=f"{folder}/ca.pem",
+            cafile=places.cafile,
             ehlo_name=NAME,
         )
         began = time.perf_counter()
@@ -52,9 +52,9 @@ def main(count: int) -> None:
                     print(f"{seen:>9,} messages: {resident() / 1024:.1f} MiB", flush=True)
         seconds = time.perf_counter() - began
         print(f"{seconds:.1f} s, {count / seconds:,.0f} messages a second")
-        taken = places.taken()["messages"]
-        if taken != count:
-            raise SystemExit(f"the sink took {taken:,} messages")
+        accepted = places.sink.counts().messages
+        if accepted != count:
+            raise SystemExit(f"the sink accepted {accepted:,} messages")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
+from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
@@ -201,6 +202,7 @@ async def _start_tls(session: Session) -> None:
         raise lost(Phase.TLS, "the connection was closed")
     secure: asyncio.Transport | None = None
     broken: BaseException | None = None
+    _acknowledge_flight(outer)
     try:
         async with asyncio.timeout(limit):
             secure = await loop.start_tls(
@@ -232,6 +234,20 @@ async def _start_tls(session: Session) -> None:
         check_names(tls, session.target.name)
     session.tls = tls.version()
     session.track.progress()
+
+
+def _acknowledge_flight(transport: asyncio.BaseTransport) -> None:
+    """Acknowledge at once what the server sends first in the handshake to come.
+
+    OpenSSL writes a flight of more than 4 KiB, as with most chains of certificates, in
+    two parts, and the second may wait for the acknowledgement of the first.
+    """
+    acknowledger = Acknowledger()
+    acknowledger.use(transport)
+    loop = asyncio.get_running_loop()
+    # To send data ends the effect of the option. The ClientHello is written in the next
+    # turn of the loop, and so the option is set in the turn after that.
+    loop.call_soon(loop.call_soon, acknowledger.acknowledge)
 
 
 def _require_mechanism(session: Session) -> None:

@@ -6,11 +6,12 @@ the server delivers and leaves nothing running when pytest ends, however it ends
 """
 
 from servers.delivery import Delivery, canonical, strip_trace
-from servers.kinds import KINDS
+from servers.kinds import ALL, KINDS
 from servers.real import DEFAULT_SIZE, SMALL_SIZE, Certificates, RealServer
 
 
 __all__ = [
+    "ALL",
     "DEFAULT_SIZE",
     "KINDS",
     "SMALL_SIZE",

@@ -31,7 +31,7 @@ async def prepare(setup: Setup) -> None:
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(setup.cert, setup.key)
-    policy = Policy(setup.out)
+    policy = Policy(setup.out, keep=setup.keep)
 
     def authenticate(server, session, envelope, mechanism, data):
         good = isinstance(data, LoginPassword) and (

@@ -39,7 +39,7 @@ ALIASES = """\
 case "$1" in
 unknown*) ;;
 "*@"*) ;;
-*) echo "|{work}/etc/deliver $1" ;;
+*) echo "|{deliver} $1" ;;
 esac
 """
 
@@ -80,7 +80,8 @@ async def prepare(setup: Setup) -> Program:
     setup.write(f"{certs}/fullchain.pem", Path(setup.cert).read_text())
     setup.write(f"{certs}/privkey.pem", Path(setup.key).read_text(), mode=0o600)
     Path(etc, "domains", setup.domain).mkdir(parents=True)
-    setup.write("etc/hooks/alias-resolve", ALIASES.format(work=setup.work), mode=0o755)
+    pipe = f"{setup.work}/etc/deliver" if setup.keep else "/bin/true"
+    setup.write("etc/hooks/alias-resolve", ALIASES.format(deliver=pipe), mode=0o755)
     setup.write("etc/hooks/post-data", POST_DATA, mode=0o755)
     deliver = DELIVER.format(
         python=shlex.quote(sys.executable),

@@ -87,7 +87,7 @@ async def prepare(setup: Setup) -> Program:
             owner="dovecot",
         ),
         max_size=setup.max_size,
-        relay=await relay.listen(setup),
+        relay=setup.relay or await relay.listen(setup),
         starttls=starttls,
         implicit=implicit,
         starttls2=starttls2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servers import aiosmtpd_server, chasquid, dovecot, postfix, smtp_server
+from servers import aiosmtpd_server, chasquid, dovecot, exim, postfix, smtp_server
 
 
 if TYPE_CHECKING:
@@ -25,3 +25,7 @@ KINDS: dict[str, ModuleType] = {
     "smtp-server": smtp_server,
     "aiosmtpd": aiosmtpd_server,
 }
+"""Those that the tests use."""
+
+ALL: dict[str, ModuleType] = {**KINDS, "exim": exim}
+"""Those, and what the benchmarks use besides."""

@@ -41,10 +41,10 @@ message_size_limit = {max_size}
 mailbox_size_limit = 0
 alias_maps =
 alias_database =
-# Every recipient but unknown* is known, and all mail goes to the relay.
+# Every recipient but unknown* is known, and all mail goes to the relay, or nowhere.
 local_recipient_maps = regexp:{etc}/recipients
-local_transport = smtp:[{host}]:{relay}
-default_transport = smtp:[{host}]:{relay}
+local_transport = {transport}
+default_transport = {transport}
 smtp_destination_recipient_limit = 1000
 smtp_tls_security_level = none
 # There is no scache service to keep connections in.
@@ -118,6 +118,9 @@ async def prepare(setup: Setup) -> Program:
     own(work / "data", "postfix")
     cert, key = setup.certificate()
     starttls, implicit, starttls2 = setup.ports
+    transport = "discard:"
+    if setup.keep:
+        transport = f"smtp:[{setup.host}]:{await relay.listen(setup)}"
     values = {
         "work": work,
         "etc": etc,
@@ -127,7 +130,7 @@ async def prepare(setup: Setup) -> Program:
         "max_size": setup.max_size,
         "cert": cert,
         "key": key,
-        "relay": await relay.listen(setup),
+        "transport": transport,
         "starttls": starttls,
         "implicit": implicit,
         "starttls2": starttls2,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trustme
 
 from servers.delivery import Delivery
-from servers.kinds import KINDS
+from servers.kinds import ALL
 from servers.setup import Setup
 
 
@@ -84,16 +84,20 @@ class RealServer:
         max_size: int = DEFAULT_SIZE,
         prefix: Sequence[str] = (),
         token_key: str = "",
+        keep: bool = True,
+        relay: int = 0,
     ) -> None:
         """Start the server; `folder` must be empty.
 
         `ports` are the ports for STARTTLS, implicit TLS and STARTTLS again; by default
         free ones. `prefix` is a command that runs the rest of its command line, such
         as one that enters a network namespace. `token_key` is a PEM file with the key of
-        an authorization server, whose tokens Dovecot then accepts.
+        an authorization server, whose tokens Dovecot then accepts. With `keep` False
+        nothing of what the server accepts is stored. `relay` is a port of `host` to
+        which Dovecot passes the messages, instead of a relay of ours.
         """
-        kind = KINDS[name]
-        self._token_key = token_key
+        kind = ALL[name]
+        self._token_key, self._keep, self._relay = token_key, keep, relay
         self.name, self.folder, self.host = name, folder, host
         self.ca = certificates.ca
         self.user, self.password = user, password
@@ -130,6 +134,8 @@ class RealServer:
             max_size=self.max_size,
             out=str(self.folder),
             token_key=self._token_key,
+            keep=self._keep,
+            relay=self._relay,
         ).dump(settings)
         command = [sys.executable, "-m", "servers.supervise", str(settings)]
         self._owner = os.getpid()

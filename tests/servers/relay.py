@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Policy:
     """The handler: which senders and recipients it accepts; it stores the message."""
 
-    def __init__(self, out: str) -> None:
-        self.out = out
+    def __init__(self, out: str, *, keep: bool = True) -> None:
+        self.out, self.keep = out, keep
 
     async def handle_MAIL(self, server, session, envelope, address, options):
         if address.startswith("banned@"):
@@ -39,7 +39,9 @@ class Policy:
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server, session, envelope):
-        store(self.out, envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
+        if self.keep:
+            to = envelope.rcpt_tos
+            store(self.out, envelope.mail_from, to, envelope.original_content)
         return "250 2.0.0 Stored"
 
 
@@ -50,7 +52,7 @@ class Relay(SMTP):
 
 async def listen(setup: Setup) -> int:
     """Start a relay on a free port of the server's address; return the port."""
-    policy = Policy(setup.out)
+    policy = Policy(setup.out, keep=setup.keep)
     listener = await asyncio.get_running_loop().create_server(
         lambda: Relay(
             policy,

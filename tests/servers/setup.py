@@ -29,6 +29,10 @@ class Setup:
     work: str = ""
     # A PEM file with the public key of an authorization server; "" for none.
     token_key: str = ""
+    # Whether what is delivered is stored; else it is discarded, as benchmarks want it.
+    keep: bool = True
+    # A port of the host where a relay listens already; 0 for none.
+    relay: int = 0
 
     @property
     def domain(self) -> str:

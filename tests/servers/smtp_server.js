@@ -70,7 +70,7 @@ function options(secure) {
             stream.on('data', part => parts.push(part));
             stream.on('end', () => {
                 if (stream.sizeExceeded) return done(reply(552, 'Message too big'));
-                store(session.envelope, Buffer.concat(parts));
+                if (setup.keep) store(session.envelope, Buffer.concat(parts));
                 done(null, 'Message stored');
             });
         },

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servers.kinds import KINDS
+from servers.kinds import ALL
 from servers.setup import Setup
 
 
@@ -144,7 +144,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ask)
         try:
-            program = await KINDS[self.setup.name].prepare(self.setup)
+            program = await ALL[self.setup.name].prepare(self.setup)
             if program:
                 self.start(program)
             if not await self.ready():

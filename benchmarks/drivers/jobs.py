@@ -1,4 +1,4 @@
-"""What the drivers are given to do, and what they need for it.
+"""The jobs that the drivers do, and what they need for them.
 
 A job has these fields::
 
@@ -7,16 +7,17 @@ A job has these fields::
                 "many": the same by the best that the library has for it, over up to
                 `connections` connections
                 "attachment": make a message with a file in it, and send that
+    host        the address of the server
     routes      [[port, security], ...]: tried in turn, as far as needed
     timeout     seconds that each route may take, or null for the library's default
     size, recipients, count, connections, file
-    window      how many messages may be on their way (smtpsend and the limit alone)
+    client      the arguments of `smtpsend.Client` besides the server: {} as it is
+    modes       of the limit alone: how it sends one message, and many (limit.py)
     made        what "many" sends (mails.py):
                 "bytes": the same bytes each time
                 "before": `EmailMessage`s that are there before the clock starts
                 "loop": `EmailMessage`s made by the standard library as they are sent
                 "compose": by `smtpsend.compose`; by the peers as with "loop"
-    extensions  what the server offers (for the limit alone: nobody else is told)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 Job = dict[str, Any]
 
 SENDER, NAME = "ann@example.test", "client.example.test"
-USERNAME, PASSWORD = SENDER, "correct horse"
+USERNAME, PASSWORD = SENDER, "correct-horse"
 
 
 @functools.cache
@@ -82,7 +83,7 @@ class Async:
 
     def settle(self) -> None:
         """Let connections that are being closed be closed; no part of the work."""
-        self.loop.run_until_complete(asyncio.sleep(0.05))
+        self.loop.run_until_complete(asyncio.sleep(0.01))
 
     def once(self, job: Job) -> None:
         """One message."""
@@ -99,3 +100,19 @@ class Async:
     def attachment(self, job: Job) -> None:
         """A message with a file."""
         self.loop.run_until_complete(self.send_attachment(job))
+
+    async def send_once(self, job: Job) -> None:
+        """One message."""
+        raise NotImplementedError
+
+    async def send_kept(self, job: Job) -> None:
+        """Many messages over one connection."""
+        raise NotImplementedError
+
+    async def send_many(self, job: Job) -> None:
+        """Many messages at once."""
+        raise NotImplementedError
+
+    async def send_attachment(self, job: Job) -> None:
+        """A message with a file."""
+        raise NotImplementedError

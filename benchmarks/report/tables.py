@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.cases import IDLE, OURS, PEERS
-from benchmarks.goals import goals
+from benchmarks.report import crossing, faster
+from benchmarks.report.goals import goals
+from benchmarks.report.times import Times
+from benchmarks.works.case import ALL, IDLE, OURS, PEERS
+from benchmarks.works.cold import CLIENTS, COMMAND
 
 
 COLUMNS = {
@@ -18,6 +21,7 @@ COLUMNS = {
     "async": "smtpsend, async",
     "limit": "limit",
     IDLE: "without sending",
+    COMMAND: "`smtpsend send`",
 }
 
 
@@ -26,25 +30,38 @@ class _Kind:
     """A table of one group of cases.
 
     Attributes:
-        least: the driver that does the least that has to be done.
-        rate: whether messages a second are told.
+        title: its title.
+        drivers: whose columns it has.
+        least: the driver that does the least that has to be done; None: nobody does.
+        rate: whether it has the messages a second.
+        cpu: whether the CPU a message follows in a table of its own.
     """
 
     title: str
-    least: str = "limit"
+    drivers: tuple[str, ...] = ALL
+    least: str | None = "limit"
     rate: bool = False
-
-    @property
-    def drivers(self) -> tuple[str, ...]:
-        """Whose columns it has."""
-        return (*PEERS, *OURS, self.least)
+    cpu: bool = False
 
 
 _GROUPS = {
-    "one": _Kind("One message"),
+    "one real": _Kind("One 10 KB message, real servers, RTT 0"),
+    "one": _Kind("One 10 KB message, sink"),
+    "distance": _Kind("One 10 KB message, other round-trip times"),
+    "bulk real": _Kind("Many messages of 2 KB, real servers", rate=True),
+    "bulk": _Kind("Many messages of 2 KB, sink", rate=True),
+    "kept": _Kind(
+        "A call of `Client.send` for each message of 2 KB, `Client()`",
+        rate=True,
+        cpu=True,
+    ),
+    "cold": _Kind(
+        "A process that makes and sends one message", (*CLIENTS, COMMAND), None
+    ),
     "blocked": _Kind("Blocked ports"),
-    "bulk": _Kind("Many messages", rate=True),
-    "objects": _Kind("Many `EmailMessage` objects", IDLE, rate=True),
+    "objects": _Kind(
+        "Many `EmailMessage` objects", (*PEERS, *OURS, IDLE), IDLE, rate=True
+    ),
 }
 
 
@@ -57,7 +74,7 @@ def span(seconds: float) -> str:
 
 
 def told(case: dict[str, Any], seconds: float) -> str:
-    """The time of a case, and how many messages a second that is if there are many."""
+    """The time of a case, and how many messages a second that is, if there are many."""
     kind = _GROUPS.get(case["group"])
     if kind is None or not kind.rate:
         return span(seconds)
@@ -79,16 +96,21 @@ def ratios(case: dict[str, Any], others: tuple[str, ...]) -> str:
 
 def tables(results: dict[str, Any]) -> str:
     """All of it, in Markdown."""
-    return "\n\n".join(
-        [
-            *(_table(results, group, kind) for group, kind in _GROUPS.items()),
-            _trips(results),
-            _memory(results),
-            _imports(results),
-            _growth(results),
-            _goals(results),
-        ]
-    )
+    parts = []
+    for group, kind in _GROUPS.items():
+        parts.append(_table(results, group, kind))
+        if kind.cpu:
+            parts.append(_cpu(results, group, kind))
+    parts += [
+        _crossing(results),
+        _faster(results),
+        _trips(results),
+        _memory(results),
+        _imports(results),
+        _growth(results),
+        _goals(results),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def _rows(rows: list[list[str]]) -> str:
@@ -99,16 +121,44 @@ def _rows(rows: list[list[str]]) -> str:
 
 def _table(results: dict[str, Any], group: str, kind: _Kind) -> str:
     columns = [COLUMNS[name] for name in kind.drivers]
-    rows = [["work", *columns, "of the best peer", f"of {_THE[kind.least]}"]]
+    least = [f"of {_THE[kind.least]}"] if kind.least else []
+    rows = [["work", *columns, "of the best peer", *least]]
     for case in results["cases"].values():
         if case["group"] == group:
             cells = [_cell(case, name) for name in kind.drivers]
-            both = [ratios(case, PEERS), ratios(case, (kind.least,))]
+            others = [PEERS, (kind.least,)] if kind.least else [PEERS]
+            both = [ratios(case, names) for names in others]
             rows.append([case["title"], *cells, *both])
-    return f"### {kind.title}\n\n{_rows(rows)}"
+    return f"### {kind.title}\n\n{_rows(rows)}" if len(rows) > 1 else ""
+
+
+def _cpu(results: dict[str, Any], group: str, kind: _Kind) -> str:
+    rows = [["CPU of the client, a message", *(COLUMNS[name] for name in kind.drivers)]]
+    times = Times(results)
+    for key, case in results["cases"].items():
+        if case["group"] == group:
+            found = [times.of(key, name, "cpu") for name in kind.drivers]
+            cells = [span(cpu / case["units"]) if cpu else "" for cpu in found]
+            rows.append([case["title"], *cells])
+    return _rows(rows) if len(rows) > 1 else ""
 
 
 _THE = {"limit": "the limit", IDLE: "that without sending"}
+
+
+def _faster(results: dict[str, Any]) -> str:
+    titles = {group: kind.title for group, kind in _GROUPS.items()}
+    rows = faster.rows(results, titles)
+    if len(rows) == 1:
+        return ""
+    return f"### Where a peer is faster\n\n{_rows(rows)}"
+
+
+def _crossing(results: dict[str, Any]) -> str:
+    rows = crossing.rows(results)
+    if len(rows) == 1:
+        return ""
+    return f"### From which RTT on a one-shot send is no slower\n\n{_rows(rows)}"
 
 
 def _cell(case: dict[str, Any], name: str) -> str:
@@ -119,17 +169,18 @@ def _cell(case: dict[str, Any], name: str) -> str:
 
 
 def _trips(results: dict[str, Any]) -> str:
-    drivers = _GROUPS["one"].drivers
-    rows = [["round trips", *(COLUMNS[name] for name in drivers)]]
-    for key, case in results["cases"].items():
-        if key.endswith(" far") and case["group"] in ("one", "bulk"):
-            found = [case["drivers"].get(name, {}).get("trips") for name in drivers]
+    rows = [["round trips", *(COLUMNS[name] for name in ALL)]]
+    for case in results["cases"].values():
+        if case["rtt"] and case["rtt"] == results["far"]:
+            found = [case["drivers"].get(name, {}).get("trips") for name in ALL]
             rows.append([case["title"], *(str(trips or "") for trips in found)])
+    if len(rows) == 1:
+        return ""
     return f"### Round trips\n\n{_rows(rows)}"
 
 
 def _memory(results: dict[str, Any]) -> str:
-    case, drivers = results["cases"]["attachment"], _GROUPS["one"].drivers
+    case, drivers = results["cases"]["attachment"], ALL
     found = [case["drivers"].get(name, {}).get("memory") for name in drivers]
     cells = [f"{memory / 1e6:.0f} MB" if memory else "" for memory in found]
     encoded = results["encoded"] / 1e6

@@ -1,4 +1,4 @@
-// The driver for nodemailer: the same jobs as drivers.py.
+// The driver for nodemailer: the same jobs as the others (jobs.py).
 // node nodemailer.js CAFILE, with NODE_PATH where nodemailer is.
 
 "use strict";
@@ -28,7 +28,7 @@ function content(size) {
 
 function transport([port, security], job, pool) {
     const options = {
-        host: "127.0.0.1",
+        host: job.host,
         port,
         secure: security === "implicit",
         requireTLS: security !== "implicit",
@@ -124,11 +124,14 @@ async function main() {
         const message = job.work === "attachment" ? null : content(job.size);
         const to = recipients(job.recipients);
         const idle = peak();
+        const cpu = process.cpuUsage();
         const began = process.hrtime.bigint();
         let result;
         try {
             await WORK[job.work](job, message, to);
             result = { seconds: Number(process.hrtime.bigint() - began) / 1e9 };
+            const { user, system } = process.cpuUsage(cpu);
+            result.cpu = (user + system) / 1e6;
             if (idle !== null) {
                 result.memory = peak() - idle;
             }

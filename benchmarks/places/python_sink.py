@@ -1,40 +1,25 @@
-"""A submission server that verifies nothing but the login, stores nothing and is fast.
+"""The sink in Python, for where no C compiler is: as `sink.c`, and slower.
 
-In a process of its own: ``python -m benchmarks.sink FOLDER``. For each set of extensions
-it listens on two ports, STARTTLS and implicit TLS. It writes its ports as a line of JSON,
-then answers each line on its standard input with what it took so far, and ends with the
-input. The CA to trust is FOLDER/ca.pem.
+``python -m benchmarks.places.python_sink CERTIFICATE KEY LOGIN HOST``
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import socket
 import ssl
 import sys
 import threading
-from pathlib import Path
-
-import trustme
-
-from benchmarks.jobs import PASSWORD, USERNAME
 
 
-EXTENSIONS = {
-    "none": [],
-    "pipelining": [b"PIPELINING"],
-    "chunking": [b"PIPELINING", b"CHUNKING"],
-}
-"""What a server may offer besides AUTH, and the names of the sets in the cases."""
+SETS: list[list[bytes]] = [[], [b"PIPELINING"], [b"PIPELINING", b"CHUNKING"]]
+SECURITIES = ("starttls", "implicit")
 
-_LOGIN = base64.b64encode(f"\0{USERNAME}\0{PASSWORD}".encode())
 _READ = 262144
 
 
 class Counts:
-    """What the sink took, over all connections."""
+    """What the sink accepted, over all connections."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +42,8 @@ class Conversation:
         context: ssl.SSLContext,
         extensions: list[bytes],
         counts: Counts,
-        implicit: bool,
+        security: str,
+        login: bytes,
     ) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
@@ -66,8 +52,10 @@ class Conversation:
         self._counts = counts
         self._buffer = bytearray()
         self._answers: list[bytes] = []
-        self._secure = implicit
-        self._known = False
+        self._login = login
+        self._security = security
+        self._secure = security == "implicit"
+        self._known = security == "plaintext"
         self._recipients = 0
 
     def run(self) -> None:
@@ -117,7 +105,7 @@ class Conversation:
             answer = self._bdat(line)
         elif verb == b"DATA":
             answer = self._data()
-        elif verb == b"EHLO":
+        elif verb in (b"EHLO", b"HELO"):
             answer = self._ehlo()
         elif verb == b"STAR":
             return self._starttls()
@@ -128,13 +116,16 @@ class Conversation:
             self._flush()
             return False
         elif verb not in (b"RSET", b"NOOP"):
-            answer = b"500 what?\r\n"
+            answer = b"500 unknown\r\n"
         self._answers.append(answer)
         return True
 
     def _ehlo(self) -> bytes:
         lines = [b"sink", *self._extensions]
-        lines.append(b"AUTH PLAIN" if self._secure else b"STARTTLS")
+        if self._security == "plaintext":
+            lines += [b"8BITMIME", b"SIZE 0"]
+        else:
+            lines.append(b"AUTH PLAIN" if self._secure else b"STARTTLS")
         *first, last = lines
         return b"".join(b"250-" + line + b"\r\n" for line in first) + b"250 %s\r\n" % last
 
@@ -146,19 +137,19 @@ class Conversation:
         return True
 
     def _auth(self, line: bytes) -> bytes:
-        self._known = self._secure and line.split()[1:] == [b"PLAIN", _LOGIN]
-        return b"235 welcome\r\n" if self._known else b"535 no\r\n"
+        self._known = self._secure and line.split()[1:] == [b"PLAIN", self._login]
+        return b"235 welcome\r\n" if self._known else b"535 refused\r\n"
 
     def _data(self) -> bytes:
         if not self._recipients:
-            return b"503 to whom?\r\n"
+            return b"503 no recipients\r\n"
         self._answers.append(b"354 go on\r\n")
         searched = 0
         while (end := self._buffer.find(b"\r\n.\r\n", searched)) < 0:
             searched = max(0, len(self._buffer) - 4)
             self._fill()
         del self._buffer[: end + 5]
-        return self._took(end + 2)
+        return self._accepted(end + 2)
 
     def _bdat(self, line: bytes) -> bytes:
         size = left = int(line.split()[1])
@@ -167,52 +158,45 @@ class Conversation:
             self._buffer.clear()
             self._fill()
         del self._buffer[:left]
-        return self._took(size) if self._recipients else b"503 to whom?\r\n"
+        return self._accepted(size) if self._recipients else b"503 no recipients\r\n"
 
-    def _took(self, size: int) -> bytes:
+    def _accepted(self, size: int) -> bytes:
         self._counts.add(self._recipients, size)
         self._recipients = 0
-        return b"250 taken\r\n"
+        return b"250 accepted\r\n"
 
 
-def _accept(
+def _serve(
     listener: socket.socket,
     context: ssl.SSLContext,
     extensions: list[bytes],
     counts: Counts,
-    implicit: bool,
+    security: str,
+    login: bytes,
 ) -> None:
     while True:
         sock, _ = listener.accept()
-        talk = Conversation(sock, context, extensions, counts, implicit)
-        threading.Thread(target=talk.run, daemon=True).start()
+        served = Conversation(sock, context, extensions, counts, security, login)
+        threading.Thread(target=served.run, daemon=True).start()
 
 
-def main(folder: Path) -> None:
+def main(certificate: str, key: str, login: str, host: str) -> None:
     """Serve until the standard input ends."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    context.load_cert_chain(certificate, key)
     counts = Counts()
-    ports: dict[str, dict[str, int]] = {}
-    for name, extensions in EXTENSIONS.items():
-        ports[name] = {}
-        for security in ("starttls", "implicit"):
-            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-            ports[name][security] = listener.getsockname()[1]
-            arguments = (listener, context, extensions, counts, security == "implicit")
-            threading.Thread(target=_accept, args=arguments, daemon=True).start()
-    print(json.dumps(ports), flush=True)
+    listeners = [(extensions, name) for extensions in SETS for name in SECURITIES]
+    ports = []
+    for extensions, security in [*listeners, (SETS[1], "plaintext")]:
+        listener = socket.create_server((host, 0), backlog=128)
+        ports.append(listener.getsockname()[1])
+        arguments = (listener, context, extensions, counts, security, login.encode())
+        threading.Thread(target=_serve, args=arguments, daemon=True).start()
+    print(*ports, flush=True)
     for _ in sys.stdin:
-        taken = {
-            "messages": counts.messages,
-            "recipients": counts.recipients,
-            "bytes": counts.bytes,
-        }
-        print(json.dumps(taken), flush=True)
+        print(counts.messages, counts.recipients, counts.bytes, flush=True)
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*sys.argv[1:])

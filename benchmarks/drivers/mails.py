@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
 
-from benchmarks.jobs import SENDER, Job
+from benchmarks.drivers.jobs import SENDER, Job
 
 
 # Bytes that every driver's headers have at least.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.jobs import (
+from benchmarks.drivers.jobs import (
     NAME,
     PASSWORD,
     SENDER,
@@ -44,7 +44,9 @@ def lane_of(job: Job, lane: int) -> Iterator[Any]:
     if job["made"] == "bytes":
         count = len(range(lane, job["count"], job["connections"]))
         return itertools.repeat(content(job["size"]), count)
-    found: Iterator[Any] = importlib.import_module("benchmarks.mails").messages(job, lane)
+    found: Iterator[Any] = importlib.import_module("benchmarks.drivers.mails").messages(
+        job, lane
+    )
     return found
 
 
@@ -65,10 +67,10 @@ class Smtplib:
             try:
                 if security == "implicit":
                     smtp = self.lib.SMTP_SSL(
-                        "127.0.0.1", port, context=self.context, **options
+                        job["host"], port, context=self.context, **options
                     )
                 else:
-                    smtp = self.lib.SMTP("127.0.0.1", port, **options)
+                    smtp = self.lib.SMTP(job["host"], port, **options)
                     smtp.starttls(context=self.context)
                 smtp.login(USERNAME, PASSWORD)
             except OSError as error:
@@ -121,7 +123,7 @@ class Aiosmtplib(Async):
     async def over_routes(self, job: Job, send: Callable[..., Any]) -> None:
         """Try the routes in turn."""
         options = {
-            "hostname": "127.0.0.1",
+            "hostname": job["host"],
             "username": USERNAME,
             "password": PASSWORD,
             "local_hostname": NAME,

@@ -1,0 +1,1 @@
+"""The clients that do the work: one driver each, for the same jobs."""

@@ -1,0 +1,1 @@
+"""What a run shows: tables, goals, the crossing point and a picture."""

@@ -1,0 +1,1 @@
+"""What is measured: the cases, a table for each kind of work."""
