@@ -44,10 +44,11 @@ if _typing.TYPE_CHECKING:
     from smtpsend import oauth as oauth
     from smtpsend import prepared as prepared
     from smtpsend import testing as testing
-    from smtpsend._client.aio import AsyncClient, send_async
+    from smtpsend._client.aio import AsyncClient
     from smtpsend._client.diagnosis.examination import diagnose, diagnose_async
+    from smtpsend._client.send import send, send_async
     from smtpsend._client.submission import prepare
-    from smtpsend._client.sync import Client, send
+    from smtpsend._client.sync import Client
     from smtpsend._model.delivery import Delivery
     from smtpsend._model.diagnosis.report import Report
     from smtpsend._model.message.compose import compose
@@ -74,10 +75,11 @@ else:
     # Each name is imported when it is first used (PEP 562), so that a program that may
     # never send a mail does not pay for it when it starts.
     _HOMES = {
-        "_client.aio": ("AsyncClient", "send_async"),
+        "_client.aio": ("AsyncClient",),
         "_client.diagnosis.examination": ("diagnose", "diagnose_async"),
+        "_client.send": ("send", "send_async"),
         "_client.submission": ("prepare",),
-        "_client.sync": ("Client", "send"),
+        "_client.sync": ("Client",),
         "_model.delivery": ("Delivery",),
         "_model.diagnosis.report": ("Report",),
         "_model.message.compose": ("compose",),

@@ -35,6 +35,9 @@ UNUSED = (
     *("_model.message.composition.attachments", "_model.message.composition.references"),
     *("_model.message.composition.calendar_text", "_model.diagnosis.advice"),
     "_model.message.composition.unsubscribe",
+    *("_client.sync", "_client.aio", "_client.bulk.send_many", "_client.bulk.dispatcher"),
+    *("_client.bulk.worker", "_client.bulk.queue", "_client.servers.dispatchers"),
+    *("_client.servers.several", "_wire.proxy.tunnel", "_wire.proxy.socks5"),
 )
 COSTLY = {"certifi", "difflib", "importlib.resources", "mimetypes", "pathlib"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
+from smtpsend._client.transactions import Transactions
 from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend.errors import Attempt, Phase, SendError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def receipt_of(
     session: Session,
-    delivery: Delivery,
+    transactions: Transactions,
     *,
     attempts: tuple[Attempt, ...],
     started: float,
@@ -33,15 +33,15 @@ def receipt_of(
         started: seconds from the start of the call to the start of the session's method.
         elapsed: seconds since the start of the call.
     """
-    assert delivery.reply is not None  # noqa: S101  # it was accepted
+    assert transactions.reply is not None  # noqa: S101  # it was accepted
     return Receipt(
-        message_id=delivery.envelope.message_id,
+        message_id=transactions.envelope.message_id,
         method=session.method,
         address=str(session.track.address),
         tls=session.tls,
-        reply=delivery.reply,
-        accepted=tuple(delivery.accepted),
-        refused=dict(delivery.refused),
+        reply=transactions.reply,
+        accepted=tuple(transactions.accepted),
+        refused=dict(transactions.refused),
         attempts=attempts,
         elapsed=elapsed,
         started=started,
@@ -62,7 +62,7 @@ def conclude(
 def conclude_failure(
     server: Server,
     submission: Submission,
-    delivery: Delivery,
+    transactions: Transactions,
     hooks: Hooks,
     error: BaseException,
 ) -> SendError:
@@ -72,16 +72,18 @@ def conclude_failure(
         `error`, or a typed error in its place.
     """
     if isinstance(error, SendError):
-        typed = explain(delivery.complete_error(error), server)
+        typed = explain(transactions.complete_error(error), server)
         log.failure(typed, server.host, submission.envelope)
     else:
-        typed = delivery.complete_error(log.unexpected(error, Phase.CONNECT))
+        typed = transactions.complete_error(log.unexpected(error, Phase.CONNECT))
     hooks.outcome(Outcome(submission.index, submission.message, None, typed))
     return typed
 
 
-def conclude_cancelled(submission: Submission, delivery: Delivery, hooks: Hooks) -> None:
+def conclude_cancelled(
+    submission: Submission, transactions: Transactions, hooks: Hooks
+) -> None:
     """Report a message whose send was cancelled, if its delivery is unknown."""
-    if delivery.unknown is not None:
-        unknown = delivery.complete_error(delivery.unknown)
+    if transactions.unknown is not None:
+        unknown = transactions.complete_error(transactions.unknown)
         hooks.outcome(Outcome(submission.index, submission.message, None, unknown))

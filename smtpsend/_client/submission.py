@@ -16,8 +16,8 @@ from smtpsend.errors import ConfigError, ConnectError, SendError
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.delivery import Delivery as Transactions
     from smtpsend._client.servers.route import Route
+    from smtpsend._client.transactions import Transactions
     from smtpsend._model.server.server import Server
     from smtpsend._protocol.transaction import EndNote
 
@@ -38,7 +38,7 @@ class Submission:
         not_commands: True if no line of the content could be read as a command; None
             until this has been checked.
         elapsed: seconds that the send has lasted before, with other servers.
-        delivery: what other servers left of it; None before the first has failed.
+        transactions: what other servers left of it; None before the first has failed.
         end_note: who has to know before the end of the message is written.
         route: the way over several servers; None where only one is given.
     """
@@ -50,7 +50,7 @@ class Submission:
     index: int = 0
     not_commands: bool | None = None
     elapsed: float = 0.0
-    delivery: Transactions | None = None
+    transactions: Transactions | None = None
     end_note: EndNote | None = None
     route: Route | None = None
 

@@ -12,7 +12,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers, log, transport
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.outcomes import (
     conclude,
@@ -22,6 +21,7 @@ from smtpsend._client.outcomes import (
 )
 from smtpsend._client.race import Race
 from smtpsend._client.submission import Submission
+from smtpsend._client.transactions import Transactions
 from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.receipt import Receipt
 from smtpsend._protocol.connection_state import State
@@ -61,15 +61,15 @@ async def submit(
         SendError: the message was not sent, or its delivery is unknown.
     """
     hooks = pool.hooks if pool is not None else Hooks()
-    delivery = Delivery.of(submission)
+    transactions = Transactions.of(submission)
     deadline = Deadline(submission.timeout, submission.elapsed)
     try:
-        receipt = await send_once(server, submission, delivery, deadline, pool)
+        receipt = await send_once(server, submission, transactions, deadline, pool)
     except BaseException as error:  # P3: nothing untyped escapes
         if passes(error):
-            conclude_cancelled(submission, delivery, hooks)
+            conclude_cancelled(submission, transactions, hooks)
             raise
-        typed = conclude_failure(server, submission, delivery, hooks, error)
+        typed = conclude_failure(server, submission, transactions, hooks, error)
         if typed is error:
             raise
         raise typed from None
@@ -80,7 +80,7 @@ async def submit(
 async def send_once(
     server: Server,
     submission: Submission,
-    delivery: Delivery,
+    transactions: Transactions,
     deadline: Deadline,
     pool: Pool | None,
 ) -> Receipt:
@@ -90,23 +90,23 @@ async def send_once(
         SendError: the message was not sent, or its delivery is unknown.
     """
     if pool is None:
-        return await _deliver(server, submission, delivery, deadline, None)
+        return await _deliver(server, submission, transactions, deadline, None)
     await pool.throttle.wait_turn(deadline)
     async with pool.slot(deadline):
-        return await _deliver(server, submission, delivery, deadline, pool)
+        return await _deliver(server, submission, transactions, deadline, pool)
 
 
 async def _deliver(
     server: Server,
     submission: Submission,
-    delivery: Delivery,
+    transactions: Transactions,
     deadline: Deadline,
     pool: Pool | None,
 ) -> Receipt:
     hooks = pool.hooks if pool is not None else Hooks()
     if transport.replacement is not None:
         return await transport.replacement.send(server, submission, hooks)
-    return await deliver(race_for(server, deadline, hooks), delivery, pool)
+    return await deliver(race_for(server, deadline, hooks), transactions, pool)
 
 
 def race_for(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
@@ -154,7 +154,10 @@ async def _check(server: Server, deadline: Deadline, pool: Pool) -> None:
 
 
 async def deliver(
-    race: Race, delivery: Delivery, pool: Pool | None, session: Session | None = None
+    race: Race,
+    transactions: Transactions,
+    pool: Pool | None,
+    session: Session | None = None,
 ) -> Receipt:
     """Send one message over `session`, a kept session, or a session of the race.
 
@@ -172,7 +175,7 @@ async def deliver(
                 session = await _session_of(race, pool)
             kept = session.state.reused
             try:
-                receipt = await _send_over(session, race, delivery, pool)
+                receipt = await _send_over(session, race, transactions, pool)
                 if receipt is not None:
                     return receipt
             except SendError as error:
@@ -264,7 +267,7 @@ def _end_connection(session: Session, error: SendError) -> None:
 
 
 async def _send_over(
-    session: Session, race: Race, delivery: Delivery, pool: Pool | None
+    session: Session, race: Race, transactions: Transactions, pool: Pool | None
 ) -> Receipt | None:
     """Run the transactions, then keep, close or abort the connection as they ended.
 
@@ -275,7 +278,7 @@ async def _send_over(
         SendError: the message was not sent, or its delivery is unknown.
     """
     try:
-        reply = await delivery.run(session, last=pool is None)
+        reply = await transactions.run(session, last=pool is None)
     except SendError as error:
         if pool is None or error.event is not Event.REFUSED:
             _end_connection(session, error)
@@ -288,8 +291,8 @@ async def _send_over(
         if not passes(error):
             session.channel.abort()
             raise log.unexpected(error, session.track.phase) from None
-        message_id = delivery.envelope.message_id
-        delivery.unknown = log.cancelled(delivery.transaction, message_id)
+        message_id = transactions.envelope.message_id
+        transactions.unknown = log.cancelled(transactions.transaction, message_id)
         session.channel.abort()
         raise
     # P8: the server has accepted the message, and nothing after this line raises.
@@ -301,7 +304,7 @@ async def _send_over(
         return None
     return receipt_of(
         session,
-        delivery,
+        transactions,
         attempts=tuple(race.attempts),
         started=session.track.started,
         elapsed=race.deadline.elapsed,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import log
 from smtpsend._client.bulk.queue import FIRST_WINDOW
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.outcomes import receipt_of
 from smtpsend._client.submission import Submission
+from smtpsend._client.transactions import Transactions
 from smtpsend._model.receipt import Receipt
 from smtpsend._protocol.connection_state import State
 from smtpsend._protocol.negotiation import negotiate
@@ -85,8 +85,8 @@ class ConnectionBatch:
 
     def can_send(self, submission: Submission) -> bool:
         """Whether one transaction can carry a message to all of its recipients."""
-        delivery = submission.delivery
-        if delivery is not None and delivery.begun:
+        transactions = submission.transactions
+        if transactions is not None and transactions.begun:
             return False
         return len(submission.envelope.recipients) <= self._max_recipients
 
@@ -111,7 +111,9 @@ class ConnectionBatch:
             for transaction in (*pipeline.unsettled, *self.unsent, *self.lost):
                 self._settle_cancelled(transaction)
             for transaction in self.partly_accepted:
-                queue.cancelled(transaction.submission, Delivery.after_batch(transaction))
+                queue.cancelled(
+                    transaction.submission, Transactions.after_batch(transaction)
+                )
             raise
 
     async def _run(self, pipeline: Pipeline) -> None:
@@ -236,7 +238,7 @@ class ConnectionBatch:
             message = negotiate(envelope, session.extensions, secure=secure)
         except SendError as error:
             self._add_attempt(submission, error, deadline)
-            self._queue.failed(submission, Delivery.of(submission), error)
+            self._queue.failed(submission, Transactions.of(submission), error)
             return None
         return Transaction(
             mail=message.mail,
@@ -264,7 +266,7 @@ class ConnectionBatch:
             self.lost.append(transaction)
         elif error is not None:
             self._add_attempt(submission, error, transaction.deadline)
-            self._queue.failed(submission, Delivery.after_batch(transaction), error)
+            self._queue.failed(submission, Transactions.after_batch(transaction), error)
         elif transaction.deferred:
             self.partly_accepted.append(transaction)
         else:
@@ -292,7 +294,7 @@ class ConnectionBatch:
         is_first = submission is self._first
         return receipt_of(
             session,
-            Delivery.after_batch(transaction),
+            Transactions.after_batch(transaction),
             attempts=tuple(self._race.attempts) if is_first else (),
             started=session.track.started if is_first else submission.elapsed,
             elapsed=transaction.deadline.elapsed,
@@ -308,8 +310,8 @@ class ConnectionBatch:
         submission = transaction.submission
         if transaction.error is not None:
             self._add_attempt(submission, transaction.error, transaction.deadline)
-            delivery = Delivery.after_batch(transaction)
-            self._queue.failed(submission, delivery, transaction.error)
+            transactions = Transactions.after_batch(transaction)
+            self._queue.failed(submission, transactions, transaction.error)
         else:
             self._settle(transaction)
 
@@ -318,8 +320,10 @@ class ConnectionBatch:
         if transaction.stage < Stage.ENDED or transaction in (*self.unsent, *self.lost):
             self._queue.not_sent(transaction.submission)
         elif transaction.reply is None:
-            delivery = Delivery.after_batch(transaction)
-            delivery.unknown = log.log_unknown(transaction.submission.envelope.message_id)
-            self._queue.cancelled(transaction.submission, delivery)
+            transactions = Transactions.after_batch(transaction)
+            transactions.unknown = log.log_unknown(
+                transaction.submission.envelope.message_id
+            )
+            self._queue.cancelled(transaction.submission, transactions)
         else:
             self._settle(transaction)

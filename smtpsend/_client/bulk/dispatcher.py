@@ -15,7 +15,7 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from smtpsend._client.delivery import Delivery
+from smtpsend._client.transactions import Transactions
 from smtpsend.errors import AuthError, SendError
 
 
@@ -252,7 +252,7 @@ class Dispatcher:
         queue = self.queue
         if queue.pending:
             submission = queue.pending.popleft()
-            queue.failed(submission, Delivery.of(submission), error)
+            queue.failed(submission, Transactions.of(submission), error)
         self.fail_pending()
 
     def fail_pending(self) -> None:
@@ -261,7 +261,7 @@ class Dispatcher:
         while queue.pending and self.login_refused is not None:
             submission = queue.pending.popleft()
             error = copy.copy(self.login_refused)
-            queue.failed(submission, Delivery.of(submission), error)
+            queue.failed(submission, Transactions.of(submission), error)
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

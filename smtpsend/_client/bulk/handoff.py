@@ -19,6 +19,7 @@ from smtpsend._client.background.ending import (
     not_begun,
     unknown,
 )
+from smtpsend._client.servers.dispatching import dispatcher_for
 from smtpsend._client.servers.servers import Terms
 from smtpsend._client.submission import RAISED_WHILE_READING, Submission
 from smtpsend._model.receipt import Outcome
@@ -49,7 +50,7 @@ class Handoff:
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
-        self._dispatcher = terms.servers.dispatcher(self._notify)
+        self._dispatcher = dispatcher_for(terms.servers, self._notify)
         self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
         self.call.future.add_done_callback(lambda _: self._wake_caller())

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.outcomes import conclude, conclude_cancelled, conclude_failure
 from smtpsend._client.submission import Submission
+from smtpsend._client.transactions import Transactions
 from smtpsend._model.receipt import Outcome, Receipt
 
 
@@ -158,11 +158,11 @@ class Queue:
         )
 
     def failed(
-        self, submission: Submission, delivery: Delivery, error: BaseException
+        self, submission: Submission, transactions: Transactions, error: BaseException
     ) -> None:
         """Report that a message was not accepted, or may have been."""
         pool = self.pool
-        typed = conclude_failure(pool.server, submission, delivery, pool.hooks, error)
+        typed = conclude_failure(pool.server, submission, transactions, pool.hooks, error)
         if typed is error:
             # The caller never sees it raised; its traceback would keep the frames of the
             # worker alive.
@@ -177,15 +177,17 @@ class Queue:
 
         The caller has stopped iterating and gets no outcome.
         """
-        self.cancelled(submission, Delivery.of(submission))
+        self.cancelled(submission, Transactions.of(submission))
 
-    def cancelled(self, submission: Submission, delivery: Delivery) -> None:
+    def cancelled(self, submission: Submission, transactions: Transactions) -> None:
         """Report to the hook a message whose send was cancelled."""
-        if delivery.unknown is not None:
-            conclude_cancelled(submission, delivery, self.pool.hooks)
+        if transactions.unknown is not None:
+            conclude_cancelled(submission, transactions, self.pool.hooks)
             return
-        error = log.stopped(partly_sent=bool(delivery.accepted))
-        conclude_failure(self.pool.server, submission, delivery, self.pool.hooks, error)
+        error = log.stopped(partly_sent=bool(transactions.accepted))
+        conclude_failure(
+            self.pool.server, submission, transactions, self.pool.hooks, error
+        )
 
     def _add_outcome(self, submission: Submission, outcome: Outcome) -> None:
         self._bytes_settled += len(submission.envelope.content)

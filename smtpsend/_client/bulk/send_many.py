@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.handoff import Handoff
+from smtpsend._client.servers.dispatching import dispatcher_for
 from smtpsend._client.servers.servers import Terms
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
@@ -123,7 +124,7 @@ async def _outcomes(
         changed.set()
         room.set()
 
-    dispatcher = terms.servers.dispatcher(notify)
+    dispatcher = dispatcher_for(terms.servers, notify)
     queue = dispatcher.queue
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
     feeder.add_done_callback(lambda _: changed.set())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import log, transport
 from smtpsend._client.bulk.connection_batch import ConnectionBatch
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.submit import (
     authenticated_session,
     deliver,
     lost_before_mail,
     race_for,
 )
+from smtpsend._client.transactions import Transactions
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
 from smtpsend.errors import Phase, SendError
@@ -114,18 +114,18 @@ class Worker:
     async def _send_by(self, replacement: transport.Transport) -> None:
         """Send one message by what a test has put in the place of the network."""
         self.connected = True
-        submission, delivery = self._take_one()
+        submission, transactions = self._take_one()
         await self._conclude(
             submission,
-            delivery,
+            transactions,
             lambda: replacement.send(self._pool.server, submission, self._pool.hooks),
         )
 
-    def _take_one(self) -> tuple[Submission, Delivery]:
+    def _take_one(self) -> tuple[Submission, Transactions]:
         """Begin the next message outside of a batch."""
         submission = self._queue.pending.popleft()
         self._pool.throttle.started(1)
-        return submission, Delivery.of(submission)
+        return submission, Transactions.of(submission)
 
     async def _send_over(self, session: Session, race: Race) -> bool:
         """Send messages over `session`, and resume those that it did not complete.
@@ -137,9 +137,11 @@ class Worker:
         batch = ConnectionBatch(queue, session, race)
         if not batch.can_send(queue.pending[0]):
             # It needs transactions of its own.
-            submission, delivery = self._take_one()
+            submission, transactions = self._take_one()
             await self._conclude(
-                submission, delivery, lambda: deliver(race, delivery, pool, session)
+                submission,
+                transactions,
+                lambda: deliver(race, transactions, pool, session),
             )
             return True
         try:
@@ -155,7 +157,7 @@ class Worker:
     async def _conclude(
         self,
         submission: Submission,
-        delivery: Delivery,
+        transactions: Transactions,
         send: Callable[[], Awaitable[Receipt]],
     ) -> None:
         """Send one message, and report its outcome."""
@@ -163,9 +165,9 @@ class Worker:
             receipt = await send()
         except BaseException as error:  # P3: nothing untyped escapes
             if passes(error):
-                self._queue.cancelled(submission, delivery)
+                self._queue.cancelled(submission, transactions)
                 raise
-            self._queue.failed(submission, delivery, error)
+            self._queue.failed(submission, transactions, error)
         else:
             self._queue.accepted(submission, receipt)
 
@@ -193,17 +195,19 @@ class Worker:
                 await self._resume(incomplete.pop(0), session)
         finally:
             for transaction in incomplete:
-                queue.cancelled(transaction.submission, Delivery.after_batch(transaction))
+                queue.cancelled(
+                    transaction.submission, Transactions.after_batch(transaction)
+                )
         return goes_on
 
     async def _resume(self, transaction: Transaction, session: Session) -> None:
         """Send a message to its remaining recipients over a connection of the policy."""
-        pool, delivery = self._pool, Delivery.after_batch(transaction)
+        pool, transactions = self._pool, Transactions.after_batch(transaction)
 
         async def send() -> Receipt:
             race = race_for(pool.server, transaction.deadline, pool.hooks)
             if transaction.error is not None:
                 race.record(transaction.error, session.track)
-            return await deliver(race, delivery, pool)
+            return await deliver(race, transactions, pool)
 
-        await self._conclude(transaction.submission, delivery, send)
+        await self._conclude(transaction.submission, transactions, send)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from smtpsend._client.delivery import Delivery
 from smtpsend._client.outcomes import conclude, conclude_cancelled, conclude_failure
 from smtpsend._client.submit import check, send_once
+from smtpsend._client.transactions import Transactions
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.tls.context import context_for
@@ -51,7 +51,7 @@ async def submit_over(
     Raises:
         SendError: no server accepted the message, or its delivery is unknown.
     """
-    delivery = Delivery.of(submission)
+    transactions = Transactions.of(submission)
     try:
         whole = Deadline(submission.timeout)
         while True:
@@ -59,22 +59,22 @@ async def submit_over(
             pool = pools[route.index] if pools else None
             try:
                 receipt = await send_once(
-                    route.server, submission, delivery, deadline, pool
+                    route.server, submission, transactions, deadline, pool
                 )
                 break
             except SendError as error:
-                delivery.complete_error(error)
+                transactions.complete_error(error)
                 if not route.goes_on(error, whole.elapsed):
                     raise route.failure() from None
                 if pools and pools[route.index].closed:
                     raise route.failure() from None
-                delivery = delivery.for_next_server(error)
+                transactions = transactions.for_next_server(error)
     except BaseException as error:  # P3: nothing untyped escapes
         route.abandon()
         if passes(error):
-            conclude_cancelled(submission, delivery, hooks)
+            conclude_cancelled(submission, transactions, hooks)
             raise
-        typed = conclude_failure(route.server, submission, delivery, hooks, error)
+        typed = conclude_failure(route.server, submission, transactions, hooks, error)
         if typed is error:
             raise
         raise typed from None

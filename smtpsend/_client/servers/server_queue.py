@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._client.bulk.queue import Queue
-from smtpsend._client.delivery import Delivery
+from smtpsend._client.transactions import Transactions
 from smtpsend.errors import SendError
 
 
@@ -58,31 +58,31 @@ class ServerQueue(Queue):
         super().accepted(submission, route.completed(receipt))
 
     def failed(
-        self, submission: Submission, delivery: Delivery, error: BaseException
+        self, submission: Submission, transactions: Transactions, error: BaseException
     ) -> None:
         """Pass a message on to the next server, or report its error."""
         route = _route_of(submission)
         if not isinstance(error, SendError):
             route.abandon()
-            super().failed(submission, delivery, error)
+            super().failed(submission, transactions, error)
             return
-        delivery.complete_error(error)
+        transactions.complete_error(error)
         ends = [attempt.started + attempt.elapsed for attempt in error.attempts]
         elapsed = max(ends, default=submission.elapsed)
         if route.goes_on(error, elapsed, allowed=not self.stopped):
             self.pool.throttle.failed(error)
-            submission.delivery = delivery.for_next_server(error)
+            submission.transactions = transactions.for_next_server(error)
             self._pass_on(submission)
         else:
             failure = route.failure()
-            self._queue_of(route)._report(submission, delivery, failure)
+            self._queue_of(route)._report(submission, transactions, failure)
         self._pass_pending_on()
 
     def _report(
-        self, submission: Submission, delivery: Delivery, error: SendError
+        self, submission: Submission, transactions: Transactions, error: SendError
     ) -> None:
         """Report the error of the whole send, in the name of this server."""
-        super().failed(submission, delivery, error)
+        super().failed(submission, transactions, error)
 
     def _pass_pending_on(self) -> None:
         """Pass the pending messages on if this server failed, and another did not."""
@@ -93,10 +93,10 @@ class ServerQueue(Queue):
             self.pending.remove(submission)
             self._pass_on(submission)
 
-    def cancelled(self, submission: Submission, delivery: Delivery) -> None:
+    def cancelled(self, submission: Submission, transactions: Transactions) -> None:
         """Report to the hook a message whose send was cancelled."""
         _route_of(submission).abandon()
-        super().cancelled(submission, delivery)
+        super().cancelled(submission, transactions)
 
 
 def _route_of(submission: Submission) -> Route:

@@ -6,9 +6,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smtpsend._client.bulk.dispatcher import Dispatcher
-from smtpsend._client.bulk.queue import Queue
-from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import (
@@ -24,11 +21,11 @@ from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
+from smtpsend._model.shortage import importing
 from smtpsend._protocol.transaction import EndNote
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.servers.dispatchers import Dispatchers
     from smtpsend._client.servers.several import Several
 
 
@@ -42,6 +39,7 @@ class Servers:
 
     Attributes:
         pools: the connections to each server; empty for a one-shot send.
+        several: what to do with more than one server; None where there is one.
     """
 
     def __init__(
@@ -55,12 +53,13 @@ class Servers:
         self.pools: tuple[Pool, ...] = ()
         if limits is not None:
             self.pools = tuple([Pool(server, limits, hooks) for server in given])
-        self._several: Several | None = None
+        self.several: Several | None = None
         if len(given) > 1:
             # Imported here, so that programs with one server do not pay for it.
-            from smtpsend._client.servers.several import Several
+            with importing():
+                from smtpsend._client.servers.several import Several
 
-            self._several = Several(given, self.pools, hooks)
+            self.several = Several(given, self.pools, hooks)
 
     def seconds(self, timeout: float | None) -> float:
         """Return how many seconds a call may last: `timeout`, or all deadlines together.
@@ -68,8 +67,8 @@ class Servers:
         Raises:
             ConfigError: `timeout` is not a usable number of seconds.
         """
-        if timeout is None and self._several is not None:
-            return self._several.seconds
+        if timeout is None and self.several is not None:
+            return self.several.seconds
         return checked_timeout(self._first, timeout)
 
     def submission(
@@ -84,9 +83,9 @@ class Servers:
         index: int = 0,
     ) -> Submission:
         """Validate the arguments of a send; see `submission_of`."""
-        if self._several is not None:
+        if self.several is not None:
             timeout = self.seconds(timeout)
-            self._several.require_trust()
+            self.several.require_trust()
         return submission_of(
             self._first,
             message,
@@ -100,34 +99,23 @@ class Servers:
 
     def submit(self, submission: Submission) -> Coroutine[Any, Any, Receipt]:
         """Send one message; see `submit` and `submit_over`."""
-        if self._several is not None:
-            return self._several.submit(submission)
+        if self.several is not None:
+            return self.several.submit(submission)
         pool = self.pools[0] if self.pools else None
         return submit(self._first, submission, pool)
 
     def check(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Log in without a message; see `submit.check` and `check_over`."""
-        if self._several is not None:
-            return self._several.check(seconds)
+        if self.several is not None:
+            return self.several.check(seconds)
         return check(self._first, seconds, self.pools[0])
-
-    def dispatcher(self, notify: Callable[[], None]) -> Dispatcher | Dispatchers:
-        """Build what sends the messages of a `send_many`.
-
-        Args:
-            notify: called after a change that the caller may wait for: a new outcome,
-                room for a message, the end of a worker.
-        """
-        if self._several is not None:
-            return self._several.dispatcher(notify)
-        return Dispatcher(Queue(self.pools[0], notify), Worker)
 
     def explain(self) -> str:
         """Describe the servers, their order and their state in words."""
         lines = ["Servers, in order:"]
         for index, server in enumerate(self._all):
             methods = ", ".join(map(str, server.policy.methods))
-            state = self._several.state(index) if self._several is not None else ""
+            state = self.several.state(index) if self.several is not None else ""
             end = f"; {state}" if state else ""
             lines.append(f"  {index + 1}. {server.host}: {methods}{end}")
         return "\n".join(lines)

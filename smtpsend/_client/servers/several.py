@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from smtpsend._client import transport
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Pool
-from smtpsend._client.servers.dispatchers import Dispatchers
 from smtpsend._client.servers.fail_over import check_over, require_trust, submit_over
 from smtpsend._client.servers.retries import Availability
 from smtpsend._client.servers.route import Route
@@ -28,7 +27,7 @@ class Several:
     def __init__(
         self, servers: Sequence[Server], pools: Sequence[Pool], hooks: Hooks
     ) -> None:
-        self._servers, self._pools, self._hooks = servers, pools, hooks
+        self._servers, self.pools, self._hooks = servers, pools, hooks
         self._availability = Availability(servers)
 
     @property
@@ -40,7 +39,8 @@ class Several:
         """Refuse a CA file or a TLS context that cannot be used; see `fail_over`."""
         require_trust(self._servers)
 
-    def _route(self, seconds: float) -> Route:
+    def new_route(self, seconds: float) -> Route:
+        """Begin the way of a message, which has so many seconds, over the servers."""
         available = self._availability
         if transport.replacement is not None:
             available = Availability(self._servers, captured=True)
@@ -48,16 +48,12 @@ class Several:
 
     def submit(self, submission: Submission) -> Coroutine[Any, Any, Receipt]:
         """Send one message; see `submit_over`."""
-        route = self._route(submission.timeout)
-        return submit_over(route, submission, self._pools, self._hooks)
+        route = self.new_route(submission.timeout)
+        return submit_over(route, submission, self.pools, self._hooks)
 
     def check(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Log in without a message; see `check_over`."""
-        return check_over(self._route(seconds), self._servers, self._pools, seconds)
-
-    def dispatcher(self, notify: Callable[[], None]) -> Dispatchers:
-        """Build what sends the messages of a `send_many`."""
-        return Dispatchers(self._pools, self._route, notify)
+        return check_over(self.new_route(seconds), self._servers, self.pools, seconds)
 
     def state(self, index: int) -> str:
         """Say in words whether a server failed lately; empty if it did not."""

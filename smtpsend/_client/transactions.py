@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Delivery:
+class Transactions:
     """The state of each recipient of a message, over all transactions and connections.
 
     Attributes:
@@ -132,46 +132,46 @@ class Delivery:
                 session.target.quirks.no_content_in_group = True
 
     @classmethod
-    def of(cls, submission: Any) -> Delivery:
+    def of(cls, submission: Any) -> Transactions:
         """Build the state of a submission before its first transaction with a server.
 
         If other servers failed to send it, their state goes on.
         """
-        return submission.delivery or cls(
+        return submission.transactions or cls(
             submission.envelope, submission.require_all, end_note=submission.end_note
         )
 
     @classmethod
-    def after_batch(cls, transaction: Transaction) -> Delivery:
+    def after_batch(cls, transaction: Transaction) -> Transactions:
         """Build the state of a message after its transaction in a batch.
 
         If the server accepted the message, the deferred recipients remain.
         """
         submission = transaction.submission
-        delivery = cls(
+        transactions = cls(
             submission.envelope, submission.require_all, end_note=submission.end_note
         )
         if transaction.reply is not None and transaction.error is None:
-            delivery.accepted, delivery.refused = (
+            transactions.accepted, transactions.refused = (
                 transaction.accepted,
                 transaction.refused,
             )
-            delivery.reply = transaction.reply
-            delivery._remaining = deque(transaction.deferred)
-            delivery._max_recipients = max(
+            transactions.reply = transaction.reply
+            transactions._remaining = deque(transaction.deferred)
+            transactions._max_recipients = max(
                 1, len(transaction.recipients) - len(transaction.deferred)
             )
         else:
-            delivery._refused_for_good = _refused_for_good(transaction)
-        return delivery
+            transactions._refused_for_good = _refused_for_good(transaction)
+        return transactions
 
-    def for_next_server(self, error: SendError) -> Delivery:
+    def for_next_server(self, error: SendError) -> Transactions:
         """Build the state with which the next server begins, after `error` at this one.
 
         No recipient that this server accepted the message for remains, and none that it
         refused with 5yz. Where it refused all of them with 4yz, all of them remain.
         """
-        after = Delivery(self.envelope, self.require_all)
+        after = Transactions(self.envelope, self.require_all, end_note=self.end_note)
         after.accepted, after.reply = self.accepted, self.reply
         if not isinstance(error, RecipientsRefused):
             after.refused = self.refused | self._refused_for_good
