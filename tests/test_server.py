@@ -88,7 +88,7 @@ def test_refused_urls(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "server", [None, b"h", 1, Policy(), ["h"], "", "u:p@h", "h:25", "a b"]
+    "server", [None, b"h", 1, Policy(), {"h"}, "", "u:p@h", "h:25", "a b"]
 )
 @pytest.mark.parametrize("send", WAYS)
 def test_no_server(server: Any, send: Send) -> None:

@@ -34,8 +34,6 @@ from smtpsend.errors import (
 
 
 if TYPE_CHECKING:
-    import ssl
-
     from smtpsend._model.policy.policy import Method
     from smtpsend._model.server.server import Server
     from smtpsend._wire.deadline import Deadline
@@ -60,7 +58,6 @@ class Race:
     """The methods that one call has tried and is trying."""
 
     server: Server
-    context: ssl.SSLContext
     deadline: Deadline
     hooks: Hooks
     attempts: list[Attempt] = field(default_factory=list)
@@ -106,9 +103,7 @@ class Race:
             server = self.server
             quirks = known_servers.quirks(server)
             try:
-                self._target = await find_target(
-                    server, self.context, quirks, self.deadline
-                )
+                self._target = await find_target(server, quirks, self.deadline)
             except SendError as error:
                 error.attempts = tuple(self.attempts)
                 raise explain(error, self.server) from None

@@ -29,7 +29,6 @@ from smtpsend._wire.callers.code import passes
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.login import login
-from smtpsend._wire.tls.context import context_for
 from smtpsend.errors import ConnectError, ConnectionLost, Event, Phase, SendError
 
 
@@ -106,19 +105,7 @@ async def _deliver(
     hooks = pool.hooks if pool is not None else Hooks()
     if transport.replacement is not None:
         return await transport.replacement.send(server, submission, hooks)
-    return await deliver(race_for(server, deadline, hooks), transactions, pool)
-
-
-def race_for(server: Server, deadline: Deadline, hooks: Hooks) -> Race:
-    """Build the race of a call.
-
-    Raises:
-        ConfigError: the CA file or the TLS context cannot be used.
-    """
-    # The race is built before any connection, so that an unusable CA file or context is
-    # refused first.
-    cafile = None if server.cafile is None else str(server.cafile)
-    return Race(server, context_for(cafile, server.ssl_context), deadline, hooks)
+    return await deliver(Race(server, deadline, hooks), transactions, pool)
 
 
 async def check(server: Server, timeout: float, pool: Pool, elapsed: float = 0.0) -> None:
@@ -145,7 +132,7 @@ async def _check(server: Server, deadline: Deadline, pool: Pool) -> None:
         if transport.replacement is not None:
             await transport.replacement.check(server, pool.hooks)
             return
-        race = race_for(server, deadline, pool.hooks)
+        race = Race(server, deadline, pool.hooks)
         pool.make_room()
         try:
             pool.give_back(await authenticated_session(race, pool))

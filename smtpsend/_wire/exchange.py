@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # Seconds to wait for the reply to EHLO after a window, and for any further reply until
 # then. A server sends both right after the reply to the last message.
 _EHLO_TIMEOUT, _NEXT_REPLY_TIMEOUT = 10.0, 1.0
-# Seconds to wait for the 221, which a server sends right after the reply to the content.
-_QUIT_TIMEOUT = 1.0
+# Seconds to wait for the 221, which a server sends right after the reply to the content:
+# at most, and after the final dot beside two round trips. Some servers lose what
+# follows the dot, and a process that sends one message would wait each time.
+_QUIT_TIMEOUT, _QUIT_AFTER_DOT = 1.0, 0.25
 
 _FIXED = {Verb.RSET: b"RSET\r\n", Verb.DATA: b"DATA\r\n", Verb.QUIT: b"QUIT\r\n"}
 
@@ -99,7 +101,10 @@ def _timeout(session: Session, pipeline: Pipeline, command: Command) -> float:
     if transaction is not None:
         session.deadline = transaction.deadline
     if verb is Verb.QUIT:
-        return session.deadline.within(_QUIT_TIMEOUT)
+        limit = _QUIT_TIMEOUT
+        if not pipeline.unsettled[-1].by_bdat:
+            limit = min(limit, _QUIT_AFTER_DOT + 2 * pipeline.trial.group_seconds)
+        return session.deadline.within(limit)
     if verb is Verb.EHLO:
         limit = _NEXT_REPLY_TIMEOUT if pipeline.extra_replies else _EHLO_TIMEOUT
         return min(limit, session.timeout())

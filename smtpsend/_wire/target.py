@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
 from smtpsend._protocol.redaction.redact import Redactor, redactor_for
 from smtpsend._wire.dial import Address, Source, resolve
-from smtpsend._wire.tls.context import tls_name
+from smtpsend._wire.tls.context import context_for, tls_name
 
 
 if TYPE_CHECKING:
@@ -56,22 +57,40 @@ class Target:
     redact: Redactor
 
 
-async def find_target(
-    server: Server, context: ssl.SSLContext, quirks: Quirks, deadline: Deadline
-) -> Target:
+def context_of(server: Server) -> ssl.SSLContext:
+    """Return the context that verifies a server; see `context_for`."""
+    cafile = None if server.cafile is None else str(server.cafile)
+    return context_for(cafile, server.ssl_context)
+
+
+async def _addresses(server: Server, deadline: Deadline) -> Sequence[Address]:
+    limit = deadline.within(server.policy.connect_timeout)
+    if server.proxy is None:
+        return await resolve(server.host, limit)
+    # The proxy looks up the name of the server, which this machine may not know.
+    return await resolve(server.proxy.host, limit, "the proxy's host name")
+
+
+async def find_target(server: Server, quirks: Quirks, deadline: Deadline) -> Target:
     """Look up the addresses of a server or its proxy, and build the target from them.
 
     Raises:
         ConnectError: the host name is unknown, or could not be looked up.
-        ConfigError: a plaintext method would connect to a public address.
+        ConfigError: the CA file or the TLS context cannot be used, or a plaintext method
+            would connect to a public address.
     """
-    limit = deadline.within(server.policy.connect_timeout)
     proxy = server.proxy
-    if proxy is None:
-        addresses = await resolve(server.host, limit)
-    else:
-        # The proxy looks up the name of the server, which this machine may not know.
-        addresses = await resolve(proxy.host, limit, "the proxy's host name")
+    # A thread looks the name up while the CAs are read, which takes about as long.
+    look_up = asyncio.create_task(_addresses(server, deadline))
+    try:
+        await asyncio.sleep(0)
+        # An unusable CA file or context is refused before any connection.
+        context = context_of(server)
+        addresses = await look_up
+    except BaseException:
+        look_up.cancel()
+        await asyncio.gather(look_up, return_exceptions=True)
+        raise
     if server.plaintext:
         for _, address in addresses:
             check_private(str(address[0]))

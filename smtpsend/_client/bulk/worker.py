@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from smtpsend._client import log, transport
 from smtpsend._client.bulk.connection_batch import ConnectionBatch
+from smtpsend._client.race import Race
 from smtpsend._client.submit import (
     authenticated_session,
     deliver,
     lost_before_mail,
-    race_for,
 )
 from smtpsend._client.transactions import Transactions
 from smtpsend._wire.callers.code import passes
@@ -22,7 +22,6 @@ from smtpsend.errors import Phase, SendError
 
 if TYPE_CHECKING:
     from smtpsend._client.bulk.dispatcher import Dispatcher
-    from smtpsend._client.race import Race
     from smtpsend._client.submission import Submission
     from smtpsend._model.receipt import Receipt
     from smtpsend._protocol.transaction import Transaction
@@ -92,7 +91,7 @@ class Worker:
         if transport.replacement is not None:
             await self._send_by(transport.replacement)
             return True
-        race = race_for(pool.server, deadline, pool.hooks)
+        race = Race(pool.server, deadline, pool.hooks)
         # `submit.deliver` says why.
         await asyncio.sleep(0)
         session = pool.take_idle(deadline)
@@ -205,7 +204,7 @@ class Worker:
         pool, transactions = self._pool, Transactions.after_batch(transaction)
 
         async def send() -> Receipt:
-            race = race_for(pool.server, transaction.deadline, pool.hooks)
+            race = Race(pool.server, transaction.deadline, pool.hooks)
             if transaction.error is not None:
                 race.record(transaction.error, session.track)
             return await deliver(race, transactions, pool)

@@ -24,7 +24,6 @@ from smtpsend._protocol.redaction.redact import user_shown
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.target import find_target
-from smtpsend._wire.tls.context import context_for
 from smtpsend.errors import Attempt, ConfigError, Event, SendError
 
 
@@ -79,8 +78,7 @@ async def diagnose_async(server: Server | str, *, timeout: float | None = None) 
     finally:
         del server  # a URL holds a password, and an error keeps this frame
     deadline = Deadline(checked_timeout(where, timeout))
-    cafile = None if where.cafile is None else str(where.cafile)
-    race = Race(where, context_for(cafile, where.ssl_context), deadline, Hooks())
+    race = Race(where, deadline, Hooks())
     return await _Examination(where, deadline, race).run()
 
 
@@ -108,10 +106,7 @@ class _Examination:
             return self._report((), (), None, await self._connect_and_log_in())
         try:
             target = await find_target(
-                self.server,
-                self.race.context,
-                known_servers.quirks(self.server),
-                self.deadline,
+                self.server, known_servers.quirks(self.server), self.deadline
             )
         except ConfigError:
             raise

@@ -10,7 +10,7 @@ from smtpsend._client.submit import check, send_once
 from smtpsend._client.transactions import Transactions
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
-from smtpsend._wire.tls.context import context_for
+from smtpsend._wire.target import context_of
 from smtpsend.errors import SendError
 
 
@@ -33,8 +33,7 @@ def require_trust(servers: Sequence[Server]) -> None:
         ConfigError: one of them cannot be used.
     """
     for server in servers:
-        cafile = None if server.cafile is None else str(server.cafile)
-        context_for(cafile, server.ssl_context)
+        context_of(server)
 
 
 async def submit_over(

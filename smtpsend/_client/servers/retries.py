@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log
+from smtpsend._client.known_servers import key_of
 from smtpsend._model.policy.servers import Pause, pause_after
 from smtpsend.errors import ConfigError, Event, SendError
 
@@ -125,8 +126,7 @@ class Availability:
         self._own = Retries()  # by the position of the server
 
     def _kept(self, index: int) -> tuple[tuple[Retries, Hashable], ...]:
-        server = self._servers[index]
-        key = (server.host, server.policy.methods)
+        key = key_of(self._servers[index])
         return (in_process, key), (self._own, index)
 
     def is_good(self, index: int) -> bool:

@@ -68,6 +68,12 @@ SERVER_TABLE: dict[Event | Refusal, ServerRow] = {
         Pause.PROCESS,
         _NOTHING_SENT,
     ),
+    Event.PROXY_LOGIN: ServerRow(
+        "the proxy refused our login",
+        ServerThen.NEXT,
+        Pause.CLIENT,
+        "nothing of the message was sent; the next server may have another proxy",
+    ),
     Event.NO_GREETING: ServerRow(
         "no greeting, or a greeting of 4yz or 5yz",
         ServerThen.NEXT,
