@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smtpsend._wire.connection import Session
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Transactions:
     """The state of each recipient of a message, over all transactions and connections.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smtpsend._model.delivery import original_recipient, xtext
 from smtpsend.errors import Event, Phase, Rejected
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from smtpsend._protocol.extensions import Extensions
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(NamedTuple):
     """The MAIL command and the content of a message, fitted to one server.
 
     Attributes:

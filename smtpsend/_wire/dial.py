@@ -10,9 +10,8 @@ import codecs
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import cast
+from typing import NamedTuple, cast
 from weakref import WeakSet
 
 from smtpsend._model.server.host import literal
@@ -144,8 +143,7 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
     return [address for address in pairs if address is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What a socket is connected to, and from where.
 
     Attributes:

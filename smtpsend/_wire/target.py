@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smtpsend._model.policy.policy import Policy
 from smtpsend._model.server.credentials import Auth
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from smtpsend._wire.deadline import Deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The server that a session is opened to.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smtpsend._client.log import unexpected
@@ -123,7 +123,7 @@ async def _refused_certificate(
     A second connection pins a fingerprint that no certificate has. It ends with the
     handshake, before anything else can be sent inside TLS.
     """
-    pinned = replace(target, fingerprint=_IMPOSSIBLE_FINGERPRINT)
+    pinned = target._replace(fingerprint=_IMPOSSIBLE_FINGERPRINT)
     track = Track(method, deadline.elapsed)
     record = _Record(track)
     try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
@@ -131,8 +130,7 @@ class Servers:
             pool.abandon()
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """The arguments that a `send_many` applies to each of its messages.
 
     Attributes:
