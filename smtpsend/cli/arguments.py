@@ -299,6 +299,7 @@ def _add_sending(parser: argparse.ArgumentParser, timeout: str) -> None:
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=timeout)
     parser.add_argument(
         "--notify",
+        action=_AddEvents,
         type=_events,
         default=(),
         metavar="EVENTS",
@@ -336,6 +337,23 @@ def _events(text: str) -> tuple[str, ...]:
     if events != ("never",) and not {*events} <= {"success", "failure", "delay"}:
         raise argparse.ArgumentTypeError("any of success,failure,delay, or never")
     return events
+
+
+class _AddEvents(argparse.Action):
+    """Adds the events of `--notify` to those of the same option before it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del parser, option_string  # argparse gives them to every action
+        events = (*getattr(namespace, self.dest), *values)
+        if "never" in events and {*events} != {"never"}:
+            raise argparse.ArgumentError(self, "never stands alone")
+        setattr(namespace, self.dest, events)
 
 
 def _count(text: str) -> int:
