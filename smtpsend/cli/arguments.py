@@ -131,7 +131,10 @@ def _providers(commands: argparse._SubParsersAction[Parser]) -> None:
         "providers", help="list the mail providers that are known by name"
     )
     providers.add_argument(
-        "name", nargs="?", metavar="NAME", help="show all that is known of this one"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="show all that is known of this one; its host is a name, too",
     )
     providers.add_argument("--json", action="store_true", help="print JSON")
 
