@@ -106,3 +106,26 @@ def test_no_such_event(bad: str, file: Path, capsys: pytest.CaptureFixture[str])
         assert run(server, *many(file), "--notify", bad) == Exit.USAGE
     assert "--notify" in capsys.readouterr().err
     assert server.connections == []
+
+
+@pytest.mark.parametrize("command", ["send", "send-many"])
+def test_the_option_twice(command: str, file: Path) -> None:
+    """Events of an option that is given twice are asked for together."""
+    words = ["send", str(file)] if command == "send" else many(file)
+    twice = ("--notify", "failure", "--notify", "delay,success")
+    with one_port(BOTH) as server:
+        assert run(server, *words, *twice) == Exit.OK
+    lines = [line for _, line in server.connections[-1].commands]
+    assert any(b" NOTIFY=FAILURE,DELAY,SUCCESS " in line for line in lines)
+
+
+@pytest.mark.parametrize("pair", [("never", "failure"), ("delay", "never")])
+def test_never_and_another(
+    pair: tuple[str, str], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`never` stands alone over both of two options, too."""
+    words = ["--notify", pair[0], "--notify", pair[1]]
+    with one_port(BOTH) as server:
+        assert run(server, "send", str(file), *words) == Exit.USAGE
+    assert "--notify" in capsys.readouterr().err
+    assert server.connections == []

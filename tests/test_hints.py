@@ -12,6 +12,7 @@ from scripted import Script, ScriptedServer, close, garbage, hang, reply
 from sending import MESSAGE, WAYS, Send, envelope, policy_for, server_for
 
 from smtpsend import Client, Method, Policy, SendError, Server, compose
+from smtpsend._client.background.ending import unknown
 from smtpsend.check import check
 from smtpsend.errors import (
     ConnectError,
@@ -243,6 +244,29 @@ def test_partly_delivered(send: Send) -> None:
     assert error.accepted == tuple(everybody[:2])
     assert "nothing was delivered" not in error.hint
     assert "`accepted`" in error.hint
+
+
+def test_unknown_with_a_message_id(send: Send) -> None:
+    """The hint never says that a message has no Message-ID, where the error names it."""
+    error = failed(send, Script({"final": close()}))
+    assert isinstance(error, DeliveryUnknown)
+    assert error.message_id == "<1@example.org>"
+    assert "look for its Message-ID" in error.hint
+    message = {"sender": "ann@example.org", "recipients": "bob@example.net"}
+    with capture() as outbox:
+        outbox.fail_next(DeliveryUnknown)
+        with pytest.raises(DeliveryUnknown) as caught:
+            send(MESSAGE, Server("mail.example.org"), **message)
+    assert caught.value.message_id == "<1@example.org>"
+    assert "look for its Message-ID" in caught.value.hint
+    bare = MESSAGE.replace(b"Message-ID: <1@example.org>\r\n", b"")
+    with capture() as outbox:
+        outbox.fail_next(DeliveryUnknown)
+        with pytest.raises(DeliveryUnknown) as caught:
+            send(bare, Server("mail.example.org"), **message)
+    assert "has no Message-ID" in caught.value.hint
+    assert "has no Message-ID" in unknown("the thread ended", None).hint
+    assert "look for its Message-ID" in unknown("the thread ended", "<1@a>").hint
 
 
 def test_unknown_without_a_message_id(send: Send) -> None:

@@ -266,7 +266,17 @@ def test_command_for_one(capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_for_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown name ends the command with an error."""
     assert main(["providers", "nobody"]) == 78
-    assert "not a known provider" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "not a known provider" in error
+    assert "`smtpsend providers` lists them" in error
+
+
+def test_command_for_a_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command knows a provider by its host, in any case, as `check` does."""
+    for host in ("smtp.gmail.com", "SMTP.Gmail.com."):
+        assert main(["providers", host, "--json"]) == 0
+        [found] = json.loads(capsys.readouterr().out)["providers"]
+        assert found["key"] == "gmail"
 
 
 def test_check_names_the_provider(

@@ -174,6 +174,8 @@ def test_explain() -> None:
     assert refused + "next (" in text
     assert refused + "stop (" in servers
     assert certificate + "next (" in servers
+    assert "another may now" not in servers
+    assert "a delivery by another server would hide" not in servers
     assert "for 7 s" in servers
     assert "for 7 s" not in text
 
@@ -201,12 +203,15 @@ def test_one_or_several() -> None:
         ([], "empty"),
         ([A, B, A], "number 3, a.example.org, is there twice"),
         (["a.example.org", "A.example.org"], "twice"),
-        ([A, 1], "must be a Server"),
+        ([A, 1], "^server number 2: server must be a Server"),
+        ([A, "http://b.example.org"], "^server number 2: the URL must begin"),
+        (["a.example.org,b.example.org", A], "^server number 1: the host"),
+        (("a.example.org", ("ann", "pw")), "^server number 2: server must be a Server"),
         ([[A]], "must be a Server"),
-        ({A, B}, "must be a Server"),
-        (iter([A]), "must be a Server"),
+        ({A, B}, "or a list or tuple of these"),
+        (iter([A]), "or a list or tuple of these"),
         (b"a.example.org", "must be a Server"),
-        (None, "must be a Server"),
+        (None, "or a list or tuple of these"),
         ([Server("a.b", redirect_to="x@y.z"), "c.d"], "redirect_to must be the same"),
     ],
 )

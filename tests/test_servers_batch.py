@@ -151,6 +151,17 @@ def test_a_refused_login(face: Any) -> None:
 
 
 @faces
+def test_every_login_is_refused(face: Any) -> None:
+    """Each login is tried once, and each error names it once."""
+    refused = Script({"auth": reply(535, "5.7.8", "no")})
+    with two_servers(refused, Script({"auth": reply(535, "5.7.8", "no")})) as pair:
+        found = batch(pair, 6, face)
+    for one in found:
+        assert type(one.error) is AuthError
+        assert sorted(a.server or "" for a in one.error.attempts) == [FIRST, SECOND]
+
+
+@faces
 def test_every_server_fails(face: Any) -> None:
     """Each message has the error that got furthest, with the attempts at both servers."""
     with two_servers(Script({"auth": reply(535, "5.7.8", "no")}), Script(GONE)) as pair:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from smtpsend._model.diagnosis.hints import identify
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
 from smtpsend._protocol.transaction import EndNote, Transaction
@@ -187,7 +188,7 @@ class Transactions:
 
     def complete_error(self, error: SendError) -> SendError:
         """Add the Message-ID and the accepted recipients to `error`, and return it."""
-        error.message_id = self.envelope.message_id
+        identify(error, self.envelope.message_id)
         if self.accepted:
             # Sending the same message again would repeat it to the accepted recipients.
             error.accepted, error.temporary = tuple(self.accepted), False

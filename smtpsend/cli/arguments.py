@@ -131,7 +131,10 @@ def _providers(commands: argparse._SubParsersAction[Parser]) -> None:
         "providers", help="list the mail providers that are known by name"
     )
     providers.add_argument(
-        "name", nargs="?", metavar="NAME", help="show all that is known of this one"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="show all that is known of this one; its host is a name, too",
     )
     providers.add_argument("--json", action="store_true", help="print JSON")
 
@@ -299,6 +302,7 @@ def _add_sending(parser: argparse.ArgumentParser, timeout: str) -> None:
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help=timeout)
     parser.add_argument(
         "--notify",
+        action=_AddEvents,
         type=_events,
         default=(),
         metavar="EVENTS",
@@ -336,6 +340,23 @@ def _events(text: str) -> tuple[str, ...]:
     if events != ("never",) and not {*events} <= {"success", "failure", "delay"}:
         raise argparse.ArgumentTypeError("any of success,failure,delay, or never")
     return events
+
+
+class _AddEvents(argparse.Action):
+    """Adds the events of `--notify` to those of the same option before it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del parser, option_string  # argparse gives them to every action
+        events = (*getattr(namespace, self.dest), *values)
+        if "never" in events and {*events} != {"never"}:
+            raise argparse.ArgumentError(self, "never stands alone")
+        setattr(namespace, self.dest, events)
 
 
 def _count(text: str) -> int:

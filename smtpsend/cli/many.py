@@ -257,7 +257,9 @@ class _Run:
         spent = seconds(self.progress.elapsed)
         self.screen.line((line, "head"), f" in {spent}" if words else "")
         if self.skipped:
-            self.screen.line(f"{self.skipped} skipped: done before, or the same twice")
+            self.screen.line(
+                f"{self.skipped} skipped: done or unknown before, or the same twice"
+            )
         if left and self.stopping:
             self.screen.block((f"stopped: {self.stopping}", "bad"))
         if left or counts["deferred"] or counts["failed"]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from smtpsend._model.server.providers import Provider, provider_named, providers
+from smtpsend._model.server.providers import (
+    Provider,
+    provider_named,
+    provider_of,
+    providers,
+)
 from smtpsend.cli.exits import Exit
 from smtpsend.cli.terminal.output import OUT
 from smtpsend.cli.terminal.screen import NO_BREAK, Screen
@@ -16,7 +21,7 @@ def list_providers(arguments: argparse.Namespace) -> Exit:
     found = (
         list(providers().values())
         if arguments.name is None
-        else [provider_named(arguments.name)]
+        else [provider_of(arguments.name) or provider_named(arguments.name)]
     )
     if arguments.json:
         OUT.json({"providers": [_plain(provider) for provider in found]}, indent=2)

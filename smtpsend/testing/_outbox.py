@@ -16,6 +16,7 @@ from smtpsend._client.hooks import Hooks
 from smtpsend._client.submission import Submission
 from smtpsend._model.address.mailbox import mailbox
 from smtpsend._model.delivery import Delivery
+from smtpsend._model.diagnosis.hints import identify
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import recipients_refused
@@ -268,7 +269,7 @@ class Outbox:
             if error is None:
                 return self._accept(server, submission, refused)
             envelope = submission.envelope
-            error.message_id = envelope.message_id
+            identify(error, envelope.message_id)
             self.failed.append(
                 Captured(
                     envelope.sender,

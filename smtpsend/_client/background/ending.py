@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sys import is_finalizing as _is_finalizing
 
+from smtpsend._events import NO_MESSAGE_ID
 from smtpsend.errors import ConnectError, DeliveryUnknown, Event, Phase
 
 
@@ -63,4 +64,5 @@ def unknown(
         event=Event.UNKNOWN,
         timed_out=timed_out,
         message_id=message_id,
+        hint="" if message_id is not None else NO_MESSAGE_ID,
     )

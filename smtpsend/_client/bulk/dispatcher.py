@@ -248,7 +248,8 @@ class Dispatcher:
         The next pending message gets it, or each one if the login was refused for good.
         """
         if isinstance(error, AuthError) and not error.temporary:
-            self.login_refused = error
+            # The error of the next message also gets the attempts at other servers.
+            self.login_refused = copy.copy(error)
         queue = self.queue
         if queue.pending:
             submission = queue.pending.popleft()

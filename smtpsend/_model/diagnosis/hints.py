@@ -63,6 +63,22 @@ def explain(error: SendError, server: Server) -> SendError:
     return error
 
 
+def identify(error: SendError, message_id: str | None) -> SendError:
+    """Set the Message-ID of `error`, and the hint that fits it, and return `error`.
+
+    An error is explained before it is known which message it is about. So only this
+    function, and not `explain`, chooses between the hints of an unknown delivery.
+
+    Args:
+        error: the error.
+        message_id: the Message-ID; None for a message without one.
+    """
+    error.message_id = message_id
+    if message_id is None and error.hint == HINTS[Event.UNKNOWN]:
+        error.hint = NO_MESSAGE_ID
+    return error
+
+
 # Beginnings of error texts, and what replaces each of them to name the host.
 _BEGINNINGS = (
     ("no connection", "no connection to {}"),
@@ -225,10 +241,6 @@ def _refused(error: SendError, server: Server) -> str:
     return refusal_remedy(reply, error.phase, logged_in=server.auth is not None)
 
 
-def _unknown(error: SendError, _: Server) -> str:
-    return NO_MESSAGE_ID if error.message_id is None else ""
-
-
 _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
     Event.UNRESOLVED: _unresolved,
     Event.UNREACHABLE: _unreachable,
@@ -238,7 +250,6 @@ _BY_EVENT: dict[Event, Callable[[SendError, Server], str]] = {
     Event.HANDSHAKE: _handshake,
     Event.AUTH_REFUSED: _login,
     Event.REFUSED: _refused,
-    Event.UNKNOWN: _unknown,
 }
 
 # In these cases, no usable connection was made, and `smtpsend check` finds out more.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from smtpsend._model.policy.table import TABLE, follows
+from smtpsend._model.policy.table import TABLE, follows, reason
 from smtpsend.errors import ConfigError
 
 
@@ -164,8 +164,9 @@ class Policy:
         ]
         for event in TABLE:
             row = TABLE[event]
+            why = reason(event, self.on_certificate_error)
             lines.append(f"  - {row.what}:")
-            lines.append(f"      {follows(event, self.on_certificate_error)} ({row.why})")
+            lines.append(f"      {follows(event, self.on_certificate_error)} ({why})")
         if self.remember:
             lines += [
                 "",

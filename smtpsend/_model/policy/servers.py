@@ -151,7 +151,8 @@ SERVER_TABLE: dict[Event | Refusal, ServerRow] = {
         '(on_temporary_refusal="stop" of this server ends the call)',
     ),
     Refusal.UNSUPPORTED: ServerRow(
-        "the EHLO reply rules the message out: SIZE, 8BITMIME, SMTPUTF8, LIMITS",
+        "the EHLO reply rules the message out: SIZE, 8BITMIME, SMTPUTF8, LIMITS, "
+        "DSN, REQUIRETLS",
         ServerThen.NEXT,
         Pause.NONE,
         "this server cannot carry the message, and another may",
@@ -256,6 +257,15 @@ def pause_after(error: SendError, on_certificate_error: str = "stop") -> Pause:
     return row.pause
 
 
+# The reasons where the policy of a server differs from the table.
+_SET_OTHERWISE: dict[Event | Refusal, str] = {
+    Event.CERTIFICATE: 'on_certificate_error="next" is set; the next server is verified '
+    "by its own trust, and this one is left alone by the client",
+    Refusal.TEMPORARY: 'on_temporary_refusal="stop" is set; the server may accept the '
+    "message later",
+}
+
+
 def explain_servers(on_certificate_error: str, on_temporary_refusal: str) -> list[str]:
     """Describe the table in words, for the policy of a server."""
     lines = []
@@ -265,5 +275,6 @@ def explain_servers(on_certificate_error: str, on_temporary_refusal: str) -> lis
             then = ServerThen(on_certificate_error)
         elif key is Refusal.TEMPORARY:
             then = ServerThen(on_temporary_refusal)
-        lines += [f"  - {row.what}:", f"      {then} ({row.why})"]
+        why = row.why if then is row.then else _SET_OTHERWISE[key]
+        lines += [f"  - {row.what}:", f"      {then} ({why})"]
     return lines

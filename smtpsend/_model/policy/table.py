@@ -157,6 +157,17 @@ TABLE: dict[Event, Row] = {
 }
 
 
+def reason(event: Event, on_certificate_error: str = "stop") -> str:
+    """Say why `follows` returns what it does.
+
+    Args:
+        event, on_certificate_error: as for `follows`.
+    """
+    if event is Event.CERTIFICATE and on_certificate_error == "next":
+        return 'on_certificate_error="next" is set; the next method is verified, too'
+    return TABLE[event].why
+
+
 def follows(event: Event, on_certificate_error: str = "stop") -> Then:
     """Look up what the client does after `event`.
 

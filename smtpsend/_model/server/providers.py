@@ -133,7 +133,7 @@ def provider_named(name: object) -> Provider:
         named = isinstance(name, str) and _NAME.fullmatch(name)
         raise ConfigError(
             f"not a known provider: {shown(name)}" if named else "not a known provider",
-            hint=f"{meant}smtpsend providers lists them; for others give the host",
+            hint=f"{meant}`smtpsend providers` lists them; for others give the host",
         )
     return providers()[found]
 

@@ -18,9 +18,13 @@ def servers_of(given: object) -> tuple[Server, ...]:
         ConfigError: one of them cannot be used, there is none, one stands there twice, or
             they redirect to different addresses.
     """
-    if isinstance(given, Server | str) or not isinstance(given, Sequence):
+    if isinstance(given, Server | str):
         return (server_of(given),)
-    servers = tuple([server_of(one) for one in given])
+    if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
+        raise ConfigError(
+            "server must be a Server, a host name, a URL, or a list or tuple of these"
+        )
+    servers = tuple([_numbered(number, one) for number, one in enumerate(given, 1)])
     if not servers:
         raise ConfigError("server must not be an empty sequence")
     for number, server in enumerate(servers, 1):
@@ -30,6 +34,16 @@ def servers_of(given: object) -> tuple[Server, ...]:
         # Else the real recipients would get a message when the first server fails.
         raise ConfigError("redirect_to must be the same for all servers")
     return servers
+
+
+@hides_arguments
+def _numbered(number: int, given: object) -> Server:
+    """Convert one of several; an error says which one it is."""
+    try:
+        return server_of(given)
+    except ConfigError as error:
+        error.args = (f"server number {number}: {error.message}",)
+        raise
 
 
 def _same(server: Server, other: Server) -> bool:
