@@ -20,7 +20,8 @@ from servers import ALL
 
 ROOT = Path(__file__).parents[1]
 # One process runs them all: the benchmarks run once.
-pytestmark = pytest.mark.xdist_group("benchmarks")
+# It takes forty seconds alone, and some minutes beside other tests.
+pytestmark = [pytest.mark.xdist_group("benchmarks"), pytest.mark.timeout(400)]
 
 SERVER = "postfix"
 SETS = ("none", "pipelining", "chunking")
@@ -38,7 +39,7 @@ class Quick:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=360,
             check=False,
         )
         assert ran.returncode == 0, ran.stderr[-2000:]

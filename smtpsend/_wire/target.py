@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,17 +77,11 @@ async def find_target(server: Server, quirks: Quirks, deadline: Deadline) -> Tar
             would connect to a public address.
     """
     proxy = server.proxy
-    # A thread looks the name up while the CAs are read, which takes about as long.
-    look_up = asyncio.create_task(_addresses(server, deadline))
-    try:
-        await asyncio.sleep(0)
-        # An unusable CA file or context is refused before any connection.
-        context = context_of(server)
-        addresses = await look_up
-    except BaseException:
-        look_up.cancel()
-        await asyncio.gather(look_up, return_exceptions=True)
-        raise
+    # An unusable CA file or context is refused first. The look-up does not run at the
+    # same time: it may fail for want of the descriptor that the CA file uses, and this
+    # cannot be told from an unknown name afterwards.
+    context = context_of(server)
+    addresses = await _addresses(server, deadline)
     if server.plaintext:
         for _, address in addresses:
             check_private(str(address[0]))

@@ -203,7 +203,10 @@ class _Examination:
         port25: Port25 | None,
         plan: _Plan,
     ) -> Report:
-        provider = provider_of(self.server.host)
+        try:
+            provider = provider_of(self.server.host)
+        except OSError:  # no descriptor is left to read the table; the error says so
+            provider = None
         report = Report(
             host=self.server.host,
             addresses=addresses,

@@ -94,10 +94,13 @@ def _wrong_name(host: str, certificate: Certificate | None) -> str:
 
 def _of_provider(names: Sequence[str]) -> str:
     """Name the host of the provider that a certificate is for, if it is known."""
-    # Imported only for this error: it reads the file of the providers.
-    from smtpsend._model.server.providers import provider_in
+    try:
+        # Imported only for this error: it reads the file of the providers.
+        from smtpsend._model.server.providers import provider_in
 
-    found = provider_in(names)
+        found = provider_in(names)
+    except OSError:  # no descriptor is left for that
+        found = None
     return "" if found is None else f" ({found[1]} is that of {found[0].name})"
 
 
