@@ -11,7 +11,7 @@ import pytest
 from leaks import InLoop, ids, numbered, one_port, run
 from sending import RECIPIENT, SENDER, envelope, send_in_loop, send_sync, server_for
 
-from smtpsend import AsyncClient, Client
+from smtpsend import AsyncClient, Client, Delivery
 from smtpsend.errors import ConfigError, ConnectError
 from smtpsend.prepared import Prepared, prepare
 
@@ -305,3 +305,13 @@ def test_a_generator_whose_sync_batch_is_left() -> None:
         outcomes.close()
         assert next(kept)
         assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_tuple_that_is_no_item(client: Any) -> None:
+    """The error of a tuple of two parts names the tuples that can be given."""
+    with one_port() as scripted, client(server_for(scripted)) as sending:
+        asked = Delivery(notify=("failure",))
+        (outcome,) = sending.send_many([(numbered(1), asked)])
+    assert isinstance(outcome.error, ConfigError)
+    assert "(message, sender, recipients, delivery)" in outcome.error.hint

@@ -199,6 +199,25 @@ def test_killed(folder: Path) -> None:
     assert taken(server) == {f"<{n}@example.org>": 1 for n in (0, 2, 3)}
 
 
+def test_killed_in_a_window(folder: Path) -> None:
+    """All messages of a window are noted before it goes out."""
+    results = folder.parent / "r.jsonl"
+    command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
+    command += ["--results", str(results), "--connections", "1"]
+    held = Script({"final:1": hang()}, offers=(*OFFERS, "PIPELINING", "CHUNKING"))
+    with one_port(held, {}) as server:
+        env = environment(SMTP_PASSWORD=server.password)
+        command += ["--server", without_login(server), *login(server)]
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+            server.wait_for(lambda: any("BDAT" in c.verbs for c in server.connections))
+            process.kill()
+        window = [name for name, state in states(folder).items() if state == "attempting"]
+        assert window[:1] == ["0.eml"]
+        assert run(server, folder, "--resume") == Exit.UNKNOWN
+    sent = {f"<{n}@example.org>": 1 for n in range(len(window), 4)}
+    assert taken(server) == sent
+
+
 @pytest.mark.parametrize("offers", ["", "PIPELINING", "PIPELINING CHUNKING"])
 def test_killed_before_the_end(folder: Path, offers: str) -> None:
     """What was taken from the folder, and whose end was not written, is sent later."""

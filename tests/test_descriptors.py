@@ -169,6 +169,9 @@ FILES = {
     "'SMTP_PASSWORD_FILE': name})",
     "cafile": "send(numbered(1), Server('127.0.0.1', cafile=name), **to)",
     "certifi": "send(numbered(1), Server('127.0.0.1'), **to)",
+    "provider": "Server.at('ses', region='eu-west-1')",
+    "proxy": "Server('h', proxy='http://127.0.0.1:3128')",
+    "servers": "Client(['a', 'b'])",
 }
 
 

@@ -145,6 +145,13 @@ def test_environment(variables: dict[str, str]) -> None:
     assert given.proxy == Proxy("http", "other", 1)
 
 
+def test_the_error_names_the_variable() -> None:
+    """An unusable SMTP_PROXY is an error that names it, and shows nothing of it."""
+    with pytest.raises(ConfigError, match=r"^SMTP_PROXY: proxy must begin") as caught:
+        Server.from_env({"SMTP_HOST": HOST, "SMTP_PROXY": "s3cret.example:1080"})
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "name", ["SMTP_PROXY_URL", "SMTP_HTTPS_PROXY", "SMTP_SOCKS_PROXY"]
 )

@@ -16,6 +16,7 @@ from smtpsend._client.servers.servers import Servers
 from smtpsend._client.submission import Submission
 from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.delivery import Delivery
+from smtpsend._model.diagnosis.hints import identify
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
@@ -167,5 +168,5 @@ def submitted(servers: Servers, submission: Submission) -> Receipt:
         )
     except SendError as error:
         # Where not even the event loop could be started, nobody has noted it.
-        error.message_id = error.message_id or submission.envelope.message_id
+        identify(error, error.message_id or submission.envelope.message_id)
         raise

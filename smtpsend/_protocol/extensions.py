@@ -73,7 +73,7 @@ def _size(value: str) -> int | None:
 
 
 def _limit(name: str, limits: str) -> int | None:
-    if not limits:
+    if not limits:  # as with most servers; a pattern is compiled for the others only
         return None
     found = re.search(rf"(?<!\S){name}=([1-9][0-9]{{0,5}})(?!\S)", limits, re.IGNORECASE)
     return int(found[1]) if found else None

@@ -143,8 +143,8 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
     return [address for address in pairs if address is not None]
 
 
-class Route(NamedTuple):
-    """What a socket is connected to, and from where.
+class Peer(NamedTuple):
+    """The other end of a socket, the server or a proxy, and where we connect from.
 
     Attributes:
         port: the port to connect to.
@@ -167,7 +167,7 @@ async def dial(
     timeout: float,
     deadline: Deadline,
     track: Track,
-    route: Route,
+    peer: Peer,
 ) -> socket.socket:
     """Connect to the first of `addresses` that accepts a connection.
 
@@ -176,44 +176,44 @@ async def dial(
         timeout: seconds for all of them together.
         deadline: the deadline of the call.
         track: receives the address.
-        route: the port, and the address to connect from.
+        peer: the port, and the address to connect from.
 
     Raises:
         ConnectError: none accepted a connection in time.
     """
     limit = deadline.within(timeout)
     targets = [
-        (family, (a[0], route.port, *a[2:]))
+        (family, (a[0], peer.port, *a[2:]))
         for family, a in addresses
-        if _fits(family, route.source)
+        if _fits(family, peer.source)
     ]
     if not targets:
-        raise _no_address(route)
-    track.address = route.shown(str(targets[0][1][0]))
+        raise _no_address(peer)
+    track.address = peer.shown(str(targets[0][1][0]))
     try:
         async with asyncio.timeout(limit):
             if len(targets) == 1:
-                sock, address = await _connect(*targets[0], *_from(route.source))
+                sock, address = await _connect(*targets[0], *_from(peer.source))
             else:
-                sock, address = await _race(targets, route.source)
+                sock, address = await _race(targets, peer.source)
     except TimeoutError as error:
         if error.errno is not None:
             # The ETIMEDOUT of the kernel is a TimeoutError, too.
-            raise _unreachable(error, route) from None
+            raise _unreachable(error, peer) from None
         why = f"no answer within {limit:.3g} s"
-        raise _lost(route, why, timed_out=True) from None
+        raise _lost(peer, why, timed_out=True) from None
     except OSError as error:
-        raise _unreachable(error, route) from None
+        raise _unreachable(error, peer) from None
     # Not getpeername(): it raises if the server has reset the connection by now.
-    track.address = route.shown(address)
+    track.address = peer.shown(address)
     return sock
 
 
-def _lost(route: Route, why: str, *, timed_out: bool = False) -> SendError:
+def _lost(peer: Peer, why: str, *, timed_out: bool = False) -> SendError:
     failure = lost(Phase.CONNECT, why, timed_out=timed_out)
-    if route.to:
-        failure.args = (f"no connection to {route.to} ({why})",)
-    failure.hint = route.hint or failure.hint
+    if peer.to:
+        failure.args = (f"no connection to {peer.to} ({why})",)
+    failure.hint = peer.hint or failure.hint
     return failure
 
 
@@ -228,10 +228,10 @@ def _from(source: Source | None) -> tuple[Source, ...]:
     return () if source is None else (source,)
 
 
-def _no_address(route: Route) -> SendError:
-    ip = literal("" if route.source is None else route.source[0])
+def _no_address(peer: Peer) -> SendError:
+    ip = literal("" if peer.source is None else peer.source[0])
     kind = "IPv6" if ip is not None and ip.version == 6 else "IPv4"
-    failure = _lost(route, f"it has no {kind} address, as source_address is one")
+    failure = _lost(peer, f"it has no {kind} address, as source_address is one")
     failure.temporary = False
     failure.hint = "leave source_address out, or give one of the other family"
     return failure
@@ -241,20 +241,20 @@ class _NotBound(OSError):
     """This machine does not let a connection come from the source address."""
 
 
-def _unreachable(error: OSError, route: Route) -> SendError:
+def _unreachable(error: OSError, peer: Peer) -> SendError:
     if (short := shortage(error)) is not None:
-        failure = _lost(route, short)
+        failure = _lost(peer, short)
         failure.hint = HINT
         return failure
     why = os.strerror(error.errno).lower() if error.errno else "no route"
-    if isinstance(error, _NotBound) and route.source is not None:
-        failure = _lost(route, f"source_address {route.source[0]}: {why}")
+    if isinstance(error, _NotBound) and peer.source is not None:
+        failure = _lost(peer, f"source_address {peer.source[0]}: {why}")
         failure.hint = (
             "source_address must be an address of this machine, and its port, if it has "
             "one, must be free"
         )
         return failure
-    return _lost(route, why)
+    return _lost(peer, why)
 
 
 Dialled = tuple[socket.socket, str]

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 # Seconds to wait for the reply to EHLO after a window, and for any further reply until
 # then. A server sends both right after the reply to the last message.
 _EHLO_TIMEOUT, _NEXT_REPLY_TIMEOUT = 10.0, 1.0
-# Seconds to wait for the 221, which a server sends right after the reply to the content:
-# at most, and after the final dot beside two round trips. Some servers lose what
-# follows the dot, and a process that sends one message would wait each time.
+# Seconds to wait for the 221, which a server sends right after the reply to the content.
+# Some servers lose what follows the final dot, and a process that sends one message would
+# wait each time. So after a dot the wait is the second of these and two round trips, and
+# never longer than the first.
 _QUIT_TIMEOUT, _QUIT_AFTER_DOT = 1.0, 0.25
 
 _FIXED = {Verb.RSET: b"RSET\r\n", Verb.DATA: b"DATA\r\n", Verb.QUIT: b"QUIT\r\n"}

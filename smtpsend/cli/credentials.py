@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from smtpsend import OAuth2, Password, Server
-from smtpsend._model.server.environment import auth_from_env, variables, wants_tokens
+from smtpsend._model.server.environment import (
+    auth_from_env,
+    proxy_from_env,
+    variables,
+    wants_tokens,
+)
 from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import split, user_of
@@ -41,7 +46,7 @@ def server_from(arguments: argparse.Namespace) -> Server:
         "fingerprint": arguments.fingerprint,
         "tls_name": arguments.tls_name,
         # The proxy is the way out of this network, to whatever server.
-        "proxy": arguments.proxy or os.environ.get("SMTP_PROXY") or None,
+        "proxy": arguments.proxy or proxy_from_env(os.environ.get("SMTP_PROXY")),
     }
     server = replace(server, **{name: v for name, v in options.items() if v is not None})
     if arguments.user is not None and named is not None:

@@ -224,6 +224,7 @@ class ConnectionBatch:
         else:
             confirmed = session.state.state is State.CONFIRMED
             by_bdat = after is None and confirmed and self._may_join_window(submission)
+            # A window that went badly has set the count to 0.
             if self._count >= self.window > 1:
                 self._queue.widen_window()
             self._count, self._size = 1, len(envelope.content)

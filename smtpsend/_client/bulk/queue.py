@@ -15,13 +15,28 @@ from smtpsend._model.receipt import Outcome, Receipt
 
 
 if TYPE_CHECKING:
-    from smtpsend._client.pool import Pool
+    from smtpsend._client.pool import Limits, Pool
 
 FIRST_WINDOW = 16
 """How many messages a connection sends at once before a window went well."""
 
 # Octets of content that may be held, beyond one message for each connection.
-MAX_BYTES = 1 << 23
+_MAX_BYTES = 1 << 23
+
+
+def may_read(limits: Limits, window: int, held: int, octets: int) -> bool:
+    """Whether one more message may be read from the caller.
+
+    Args:
+        window: how many messages a connection sends at once; 0 before the first one.
+        held: how many messages were read and have not got their outcome to the caller.
+        octets: the size of the content of those that have no outcome.
+    """
+    # The next window may be twice as large as this one.
+    most = min(2 * window, limits.window)
+    return held < limits.max_connections or (
+        window > 1 and held < 2 * most * limits.max_connections and octets < _MAX_BYTES
+    )
 
 
 class Queue:
@@ -59,14 +74,8 @@ class Queue:
     @property
     def has_room(self) -> bool:
         """Whether one more message may be put."""
-        connections = self.pool.limits.max_connections
-        # The next window may be twice as large as this one.
-        most = min(2 * self.window, self.pool.limits.window)
-        return self._held < connections or (
-            self.window > 1
-            and self._held < 2 * most * connections
-            and self._bytes_put - self._bytes_settled < MAX_BYTES
-        )
+        octets = self._bytes_put - self._bytes_settled
+        return may_read(self.pool.limits, self.window, self._held, octets)
 
     def widen_window(self) -> None:
         """Let each connection send twice as many messages at once, as far as it may.

@@ -20,12 +20,12 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from email.message import Message
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
 from smtpsend._client.bulk.handoff import Handoff
-from smtpsend._client.servers.dispatching import dispatcher_for
+from smtpsend._client.servers.dispatching import AnyDispatcher, dispatcher_for
 from smtpsend._client.servers.servers import Terms
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
@@ -34,10 +34,6 @@ from smtpsend._wire.callers.code import contained
 from smtpsend._wire.deadline import running_loop
 from smtpsend.errors import ConfigError, SendError
 
-
-if TYPE_CHECKING:
-    from smtpsend._client.bulk.dispatcher import Dispatcher
-    from smtpsend._client.servers.dispatchers import Dispatchers
 
 log = logging.getLogger("smtpsend")
 
@@ -150,7 +146,7 @@ async def _outcomes(
 
 async def _feed(
     items: Iterable[Any] | AsyncIterable[Any],
-    dispatcher: Dispatcher | Dispatchers,
+    dispatcher: AnyDispatcher,
     terms: Terms,
     room: asyncio.Event,
 ) -> None:

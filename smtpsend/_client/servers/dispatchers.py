@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from smtpsend._client.bulk.dispatcher import Dispatcher
-from smtpsend._client.bulk.queue import MAX_BYTES
+from smtpsend._client.bulk.queue import may_read
 from smtpsend._client.bulk.worker import Worker
 from smtpsend._client.servers.server_queue import ServerQueue
 from smtpsend._client.submission import Submission
@@ -46,7 +46,7 @@ class SharedQueue:
         self._new_route = new_route
         self._notify = notify
         self._held = self._bytes_put = 0
-        self._connections = queues[0].pool.limits.max_connections
+        self._limits = queues[0].pool.limits
 
     @property
     def pending(self) -> list[Submission]:
@@ -61,18 +61,14 @@ class SharedQueue:
     def has_room(self) -> bool:
         """Whether one more message may be put."""
         settled = sum(queue.bytes_settled for queue in self._queues)
-        window = self._window
-        return self._held < self._connections or (
-            window > 1
-            and self._held < 2 * window * self._connections
-            and self._bytes_put - settled < MAX_BYTES
-        )
+        octets = self._bytes_put - settled
+        return may_read(self._limits, self._window, self._held, octets)
 
     @property
     def is_short(self) -> bool:
         """Whether some connections may soon have no message to send."""
         pending = sum(len(queue.pending) for queue in self._queues)
-        return self.input_ended or pending <= self._window * self._connections
+        return self.input_ended or pending <= self._window * self._limits.max_connections
 
     def put(self, submission: Submission | Outcome) -> None:
         """Add a message, or the outcome of one that cannot be sent."""

@@ -98,6 +98,12 @@ def envelope(
     return made if delivery is None else replace(made, delivery=_fit(delivery, made))
 
 
+_FORMS = (
+    "send_many has tuples of (message, sender, recipients) or (message, sender, "
+    "recipients, delivery), with None for what the headers say"
+)
+
+
 def _fit(delivery: Delivery, made: Envelope) -> Delivery:
     """Return what is asked for, if it can be asked for this message.
 
@@ -136,7 +142,8 @@ def _envelope(
     if not isinstance(message, bytes):
         raise ConfigError(
             "a message must be an EmailMessage, a Message, a Prepared, bytes or str, "
-            f"not {shown(message)}"
+            f"not {shown(message)}",
+            hint=_FORMS if isinstance(message, tuple) else "",
         )
     if type(message) is not bytes:
         # A subclass could do anything when it is used, long after it was read.

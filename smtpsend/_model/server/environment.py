@@ -9,6 +9,7 @@ from typing import get_args
 from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.server.password_file import read_password_file
+from smtpsend._model.server.proxy import Proxy, proxy_of
 from smtpsend._model.server.url import method_for
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
@@ -150,6 +151,19 @@ def auth_from_env(found: Mapping[str, str]) -> Password | None:
     if password is None:
         return None
     return Password(found["USERNAME"], password)
+
+
+@hides_arguments
+def proxy_from_env(url: str | None) -> Proxy | None:
+    """Convert the value of ``SMTP_PROXY``; None if it is missing or empty.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    try:
+        return proxy_of(url or None)
+    except ConfigError as error:
+        raise ConfigError(f"SMTP_PROXY: {error.message}", hint=error.hint) from None
 
 
 def wants_tokens(env: Mapping[str, str]) -> bool:

@@ -127,7 +127,7 @@ def is_private(address: str) -> bool:
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        # Behind a proxy, nobody here knows the IP address of the server.
+        # With a proxy, nobody here knows the IP address of the server.
         return False
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped

@@ -18,6 +18,7 @@ from smtpsend._model.server.url import (
     check_characters,
     unquote,
 )
+from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend._patterns import pattern
 from smtpsend.errors import ConfigError
@@ -160,7 +161,9 @@ def _login(
 
 
 def _require(scheme: str) -> None:
-    if find_spec(_MODULES[scheme]) is None:
+    with importing():
+        found = find_spec(_MODULES[scheme])
+    if found is None:
         raise ConfigError(
             f"a {scheme}:// proxy needs the package {_MODULES[scheme]!r}",
             hint="pip install 'smtpsend[proxy]'",

@@ -149,7 +149,8 @@ class Server:
     def _check_network(self) -> None:
         if self.proxy is not None:
             # Imported only where it is used, as most programs have no proxy.
-            from smtpsend._model.server.proxy import proxy_of
+            with importing():
+                from smtpsend._model.server.proxy import proxy_of
 
             object.__setattr__(self, "proxy", proxy_of(self.proxy))
         source = check_source_address(self.source_address)
@@ -283,6 +284,7 @@ class Server:
             from smtpsend._model.server.environment import (
                 auth_from_env,
                 method_from_env,
+                proxy_from_env,
                 variables,
                 wants_tokens,
             )
@@ -296,8 +298,8 @@ class Server:
             server = cls.from_env(rest, **options)
             return replace(server, auth=login(server.host))
         found = variables(env)
-        if proxy := found.pop("PROXY", None):
-            options.setdefault("proxy", proxy)
+        if (proxy := found.pop("PROXY", None)) and "proxy" not in options:
+            options["proxy"] = proxy_from_env(proxy)
         if url := found.pop("URL", None):
             if found:
                 extra = ", ".join(f"SMTP_{name}" for name in found)

@@ -42,6 +42,7 @@ class Redactor:
         self._forms = _Forms()
         self.generation = 0  # changes with each further secret
         self._tokens: _Tokens | None = None
+        # Before the tokens are set, because `add` would count these among them.
         self.add(*others)
         self._tokens = tokens
 

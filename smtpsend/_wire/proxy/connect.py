@@ -6,7 +6,8 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from smtpsend._wire.dial import Address, Route, dial
+from smtpsend._model.shortage import importing
+from smtpsend._wire.dial import Address, Peer, dial
 
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ async def open_socket(
     limit = deadline.within(target.policy.connect_timeout if timeout is None else timeout)
     addresses = addresses or target.addresses
     if target.proxy is None:
-        route = Route(track.method.port, target.source)
-        sock = await dial(addresses, limit, deadline, track, route)
+        peer = Peer(track.method.port, target.source)
+        sock = await dial(addresses, limit, deadline, track, peer)
     else:
         # Imported only where it is used, as most programs have no proxy.
-        from smtpsend._wire.proxy.tunnel import open_tunnel
+        with importing():
+            from smtpsend._wire.proxy.tunnel import open_tunnel
 
         proxy = target.proxy
         sock = await open_tunnel(proxy, target, track, deadline, limit, addresses)

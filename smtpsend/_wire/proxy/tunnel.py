@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from smtpsend._model.server.proxy import Proxy
 from smtpsend._model.server.url import bracketed
+from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import forget_locals
-from smtpsend._wire.dial import Address, Route, dial
+from smtpsend._wire.dial import Address, Peer, dial
 from smtpsend._wire.proxy import http_connect, socks5
 from smtpsend._wire.proxy.refusal import Kind, ProxyRefused
 from smtpsend.errors import ConnectError, Event, Phase, SendError
@@ -54,7 +55,7 @@ async def open_tunnel(
     loop = asyncio.get_running_loop()
     end = loop.time() + limit
     tunnel = _Tunnel(proxy, target.host, track.method.port, target.redact)
-    sock = await dial(addresses, limit, deadline, track, tunnel.route(target.source))
+    sock = await dial(addresses, limit, deadline, track, tunnel.peer(target.source))
     track.last_progress = loop.time()  # the step itself ends with the tunnel
     failure = await tunnel.open(sock, limit, max(0.0, end - loop.time()))
     if failure is not None:
@@ -75,14 +76,14 @@ class _Tunnel:
     def authority(self) -> str:
         return f"{bracketed(self.host)}:{self.port}"
 
-    def route(self, source: tuple[str, int] | None) -> Route:
-        """The route to the proxy."""
+    def peer(self, source: tuple[str, int] | None) -> Peer:
+        """The proxy, as the peer of the socket."""
 
         def shown(ip: str) -> str:
             return f"{self.authority} via {bracketed(ip)}:{self.proxy.port}"
 
         to = f"{self.host}: the proxy {self.proxy.where} cannot be reached"
-        return Route(self.proxy.port, source, to, _DOWN, shown)
+        return Peer(self.proxy.port, source, to, _DOWN, shown)
 
     async def open(
         self, sock: socket.socket, limit: float, left: float
@@ -114,8 +115,11 @@ class _Tunnel:
             return self._failed(
                 f"did not connect within {limit:.3g} s", _SLOW, timed_out=True
             )
-        except OSError:
+        except OSError as error:
             sock.close()
+            # The package that speaks the protocol is imported by the first connection.
+            if (short := shortage(error)) is not None:
+                return self._failed(f"is not asked: {short}", HINT)
             return self._failed("ended the connection", _ENDED)
         except BaseException as error:
             sock.close()
