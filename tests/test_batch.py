@@ -488,9 +488,27 @@ def test_commands_after_the_dot_are_refused(face: Any) -> None:
     with one_port(script) as scripted:
         found = batch(scripted, map(item, range(6)), face)
         kinds = check_true(scripted, found)
-    # As far as it can be told: this server takes one message a connection.
-    assert kinds["Receipt"] >= 3
-    assert kinds["DeliveryUnknown"] == 0
+    # This server takes one message a connection.
+    assert kinds == {"Receipt": 6}
+    assert len(scripted.connections) == 6
+
+
+def test_a_sender_is_refused_by_503() -> None:
+    """Without an earlier message on the connection, a 503 is about the message."""
+
+    def banned(talk: Any) -> None:
+        line = talk.record.commands[-1][1]
+        if b"<a1@" in line:
+            talk.say(b"503 5.5.1 not you\r\n")
+        else:
+            talk.do_normal()
+
+    with one_port(Script({"mail": Action("banned", banned)})) as scripted:
+        found = batch(scripted, map(item, range(4)))
+        assert check_true(scripted, found) == {"Receipt": 3, "Rejected": 1}
+        # In the place of the refused connection, another one sent what was left.
+        assert len(scripted.connections) == 2
+    assert type(found[1].error) is Rejected
 
 
 def test_a_sender_is_refused_at_the_first_try() -> None:

@@ -192,6 +192,18 @@ def test_a_loss_on_every_connection_ends_in_connection_lost(face: Face) -> None:
 
 
 @both
+def test_one_message_a_connection(face: Face) -> None:
+    """A 503 to the second MAIL of a connection is no refusal of the message."""
+    once = {"mail:2": reply(503, "5.5.1", "one message a connection")}
+    with one_port(*[once] * 3) as scripted:
+        with face(server_for(scripted)) as client:
+            receipts = [client.send(numbered(n), **envelope()) for n in range(3)]
+    assert ids(scripted) == [0, 1, 2]
+    assert len(scripted.connections) == 3
+    assert all(r.attempts == () for r in receipts)
+
+
+@both
 def test_check_logs_in_and_keeps_the_connection(face: Face) -> None:
     """Nothing is sent by it, and the next send needs no other login."""
     with one_port() as scripted:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from smtpsend.errors import SendError
+
 
 class State(Enum):
     """What may be written on a connection.
@@ -49,3 +51,13 @@ class ConnectionState:
     def reused(self) -> bool:
         """Whether the server may have closed the connection without our knowledge."""
         return self.served or self.was_idle
+
+    def out_of_sequence(self, refused: SendError | None) -> bool:
+        """Whether MAIL was refused because of an earlier message on the connection.
+
+        A 503 is about the sequence of commands (RFC 5321 section 4.2.2), and some servers
+        take one message a connection. It is the reply to the message only if no other
+        was sent before it.
+        """
+        reply = None if refused is None else refused.reply
+        return reply is not None and reply.code == 503 and self.transactions > 1

@@ -222,8 +222,11 @@ class Pipeline:
 
     def _group_read(self, verb: Verb, transaction: Transaction, reply: Reply) -> None:
         """Go on after the last reply of a group."""
-        if self.after_content and self.trial.in_doubt(transaction.mail_refused):
-            # MAIL may have been refused only because it followed the content.
+        refused = transaction.mail_refused
+        if (
+            self.after_content and self.trial.in_doubt(refused)
+        ) or self._state.out_of_sequence(refused):
+            # MAIL may have been refused only for what the connection sent before it.
             self._mail_in_doubt = True
             return
         self.after_content = False
@@ -318,7 +321,7 @@ class Pipeline:
         """Settle what is left; if a reply is `unread`, it belongs to no command."""
         self.trial.end()
         if (unread or self._mail_in_doubt) and not self._state.closed:
-            why = "an extra reply" if unread else "MAIL was refused after the content"
+            why = "an extra reply" if unread else "MAIL was refused after a message"
             self._break(why, None, unpaired=unread)
         else:
             self._confirm()
