@@ -36,6 +36,13 @@ CONDITIONS: dict[str, Callable[[Terms, Transaction], bool]] = {
 }
 """What the words of the page mean."""
 
+
+def verb(name: str) -> Verb:
+    """The verb of this name."""
+    found: Verb = getattr(Verb, name)
+    return found
+
+
 EVERY = [
     (
         Terms(pipelining, lambda after=after: after, windows, end, end_after),
@@ -56,7 +63,10 @@ def table(first: str) -> list[list[str]]:
 
 def test_what_may_follow():
     """The page has each pair of the table, and no other."""
-    rows = [(Verb[a], Verb[b]) for a, b, _ in table("command | next command")]
+    rows = [
+        (getattr(Verb, a), getattr(Verb, b))
+        for a, b, _ in table("command | next command")
+    ]
     assert rows == list(MAY_FOLLOW)
 
 
@@ -64,18 +74,21 @@ def test_what_may_follow():
 def test_conditions(row):
     """Each pair goes out together under the condition of the page, and no other."""
     first, then, words = row
-    condition, stated = MAY_FOLLOW[Verb[first], Verb[then]], CONDITIONS[words]
+    condition, stated = (
+        MAY_FOLLOW[getattr(Verb, first), getattr(Verb, then)],
+        CONDITIONS[words],
+    )
     for terms, transaction in EVERY:
         assert condition(terms, transaction) == stated(terms, transaction), terms
 
 
 def test_synchronisation_points():
     """Each reply of the page is a synchronisation point for its command, and only it."""
-    rows = {Verb[verb]: reply for verb, reply in table("command | reply")}
+    rows = {verb(name): reply for name, reply in table("command | reply")}
     assert list(rows) == list(IS_SYNCHRONISATION_POINT)
-    for verb, is_point in IS_SYNCHRONISATION_POINT.items():
+    for command, is_point in IS_SYNCHRONISATION_POINT.items():
         code, several = re.fullmatch(
-            r"`(\d+)`( with several lines)?", rows[verb]
+            r"`(\d+)`( with several lines)?", rows[command]
         ).groups()
         for other, text in itertools.product(range(200, 600), ("a", "a\nb")):
             right = other == int(code) and (not several or "\n" in text)

@@ -15,12 +15,14 @@ from smtpsend.errors import Attempt, Phase, SendError
 
 if TYPE_CHECKING:
     from smtpsend._model.server.server import Server
+    from smtpsend._protocol.transaction import Transaction
     from smtpsend._wire.connection import Session
 
 
 def receipt_of(
     session: Session,
-    transactions: Transactions,
+    message_id: str | None,
+    accepted: Transactions | Transaction,
     *,
     attempts: tuple[Attempt, ...],
     started: float,
@@ -29,23 +31,25 @@ def receipt_of(
     """Build the receipt for a message that the server accepted.
 
     Args:
+        accepted: the transaction that the server accepted, or all of the message.
         attempts: the attempts that failed before for this message.
         started: seconds from the start of the call to the start of the session's method.
         elapsed: seconds since the start of the call.
     """
-    assert transactions.reply is not None  # noqa: S101  # it was accepted
+    assert accepted.reply is not None  # noqa: S101  # it was accepted
+    track = session.track
     return Receipt(
-        message_id=transactions.envelope.message_id,
-        method=session.method,
-        address=str(session.track.address),
-        tls=session.tls,
-        reply=transactions.reply,
-        accepted=tuple(transactions.accepted),
-        refused=dict(transactions.refused),
-        attempts=attempts,
-        elapsed=elapsed,
-        started=started,
-        server=session.track.server,
+        message_id,
+        track.method,
+        str(track.address),
+        session.tls,
+        accepted.reply,
+        tuple(accepted.accepted),
+        dict(accepted.refused),
+        attempts,
+        elapsed,
+        started,
+        track.server,
     )
 
 

@@ -291,6 +291,7 @@ async def _send_over(
         return None
     return receipt_of(
         session,
+        transactions.envelope.message_id,
         transactions,
         attempts=tuple(race.attempts),
         started=session.track.started,

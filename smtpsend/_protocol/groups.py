@@ -13,7 +13,10 @@ LARGEST_GROUP = 1000
 """Commands in one group before the replies are read, if one message has so many
 recipients. More would gain nothing: the replies take longer than any round trip."""
 
-_STARTS = (Verb.RSET, Verb.MAIL)
+# Each message needs several; the constructor of a named tuple is written in Python.
+_command = tuple.__new__
+# The first command of a transaction that is not known yet.
+_RESET, _MAIL = Command(Verb.RSET), Command(Verb.MAIL)
 
 More = Callable[[Verb | None], Transaction | None]
 """Returns the next transaction, or None. Its argument is the command after which the
@@ -52,27 +55,25 @@ class Groups:
         group, planned = self.group, self.planned
         while True:
             last = group[-1] if group else None
-            if not planned and not self._plan_after(last):
-                return group
+            if not planned:
+                if not self._plan_after(last):
+                    return group
+                continue
             command = planned[0]
             if last is not None and not self._may_follow(last, command):
                 return group
             if len(group) >= LARGEST_GROUP and command.verb is Verb.RCPT:
                 return group
-            if command.verb in _STARTS and self._is_one_group(command.transaction):
-                group.extend(planned)
-                planned.clear()
-            else:
-                group.append(planned.popleft())
+            group.append(planned.popleft())
 
     def clear(self) -> None:
         """Write nothing more."""
         self.group = []
         self.planned.clear()
 
-    def _is_one_group(self, transaction: Transaction | None) -> bool:
+    def _is_one_group(self, transaction: Transaction) -> bool:
         """Whether all commands of a transaction may be written together."""
-        if transaction is None or len(transaction.recipients) + 3 > LARGEST_GROUP:
+        if len(transaction.recipients) + 3 > LARGEST_GROUP:
             return False
         kind = (transaction.by_bdat, transaction.require_all)
         known = self._one_group.get(kind)
@@ -89,8 +90,12 @@ class Groups:
         return condition is not None and condition(self._terms, command.transaction)
 
     def _plan_after(self, last: Command | None) -> bool:
-        """Plan the commands after `last`; return whether there are any."""
-        start = Command(Verb.RSET if self.needs_reset else Verb.MAIL)
+        """Add the commands after `last` to the group or plan them, if there are any.
+
+        Returns:
+            Whether there are any.
+        """
+        start = _RESET if self.needs_reset else _MAIL
         if last is None or self._may_follow(last, start):
             transaction = self._more(None if last is None else last.verb)
             if transaction is not None:
@@ -111,15 +116,14 @@ class Groups:
         return None
 
     def _plan(self, transaction: Transaction) -> None:
-        planned = self.planned
+        commands = self.group if self._is_one_group(transaction) else self.planned
         if self.needs_reset:
-            planned.append(Command(Verb.RSET, transaction))
-        planned.append(Command(Verb.MAIL, transaction))
-        planned.extend(
-            [Command(Verb.RCPT, transaction, x) for x in transaction.recipients]
-        )
+            commands.append(_command(Command, (Verb.RSET, transaction, "")))
+        commands.append(_command(Command, (Verb.MAIL, transaction, "")))
+        for address in transaction.recipients:
+            commands.append(_command(Command, (Verb.RCPT, transaction, address)))
         end = Verb.BDAT if transaction.by_bdat else Verb.DATA
-        planned.append(Command(end, transaction))
+        commands.append(_command(Command, (end, transaction, "")))
         self.needs_reset = True
 
 

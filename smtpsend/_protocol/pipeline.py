@@ -47,6 +47,7 @@ from smtpsend._protocol.ordering import (
     Verb,
     exists,
     out_of_place,
+    record_usual,
 )
 from smtpsend._protocol.quirks import AfterData, PipelineTrial, Quirks
 from smtpsend._protocol.transaction import Break, Stage, Transaction, fate, not_bdat
@@ -55,7 +56,6 @@ from smtpsend.errors import Phase, Reply, SendError
 
 _MOST_EXTRA_REPLIES = 8  # in front of a synchronisation point
 
-_ENVELOPE = frozenset({Verb.RSET, Verb.MAIL, Verb.RCPT})
 _ENDS, _POINTS_AFTER_END = (Verb.CONTENT, Verb.BDAT), (Verb.EHLO, Verb.QUIT)
 
 
@@ -105,15 +105,16 @@ class Pipeline:
     def written(self) -> None:
         """Record that the last octet of the group is about to be written."""
         state, group = self._state, self._groups.group
+        started, ended = Stage.STARTED, Stage.ENDED
         for verb, transaction, _ in group:
-            if verb is Verb.RCPT or transaction is None:
+            if transaction is None:
                 continue
             if verb is Verb.MAIL:
-                transaction.stage = Stage.STARTED
+                transaction.stage = started
                 state.transactions += 1
                 state.needs_reset = True
-            elif verb in _ENDS:
-                transaction.stage = Stage.ENDED
+            elif verb is Verb.BDAT or verb is Verb.CONTENT:
+                transaction.stage = ended
         verbs = [command.verb for command in group[:2]]
         self.after_content = verbs == [Verb.CONTENT, Verb.MAIL]
         if self.after_content:
@@ -122,13 +123,21 @@ class Pipeline:
         self.awaiting.extend(group)
         self._groups.group = []
 
+    def receive_all(self, replies: deque[Reply]) -> None:
+        """Record replies until none is left, or no command awaits one."""
+        while self.awaiting and replies:
+            if recorded := record_usual(self.awaiting, replies):
+                self._last_was_end = recorded[-1] is Verb.BDAT
+                self._state.served |= Verb.BDAT in recorded
+                self._last_421, self._negative_after_end = None, False
+            else:
+                self.receive(replies.popleft())
+
     def receive(self, reply: Reply) -> None:
         """Record the next reply, which is paired with the first of `awaiting`."""
         command = self.awaiting[0]
         verb, transaction, _ = command
         code = reply.code
-        if code == 250 and verb in _ENVELOPE and self._usual_reply(command, reply):
-            return
         if verb in _POINTS_AFTER_END:
             self._point_reply(verb, reply)
             return
@@ -159,19 +168,6 @@ class Pipeline:
             self._envelope_reply(command, transaction, reply)
         if not self.awaiting and not self._state.closed:
             self._group_read(verb, transaction, reply)
-
-    def _usual_reply(self, command: Command, reply: Reply) -> bool:
-        """Record a 250 to RSET, MAIL or RCPT; return whether nothing contradicts it."""
-        verb, transaction, address = command
-        if transaction is None or transaction.mail_refused is not None:
-            return False
-        self.awaiting.popleft()
-        if verb is Verb.RCPT:
-            transaction.accepted.append(address)
-        self._last_421, self._last_was_end, self._negative_after_end = None, False, False
-        if not self.awaiting:
-            self._group_read(verb, transaction, reply)
-        return True
 
     def _envelope_reply(
         self, command: Command, transaction: Transaction, reply: Reply
@@ -311,11 +307,14 @@ class Pipeline:
     def _confirm(self) -> None:
         """Settle each transaction that has its reply."""
         self._any_negative = False
+        replied, settled, left = Stage.REPLIED, Stage.SETTLED, []
         for transaction in self.unsettled:
-            if transaction.stage is Stage.REPLIED:
-                transaction.stage = Stage.SETTLED
+            if transaction.stage is replied:
+                transaction.stage = settled
                 self._settled.append(transaction)
-        self.unsettled[:] = [t for t in self.unsettled if t.stage is not Stage.SETTLED]
+            elif transaction.stage is not settled:
+                left.append(transaction)
+        self.unsettled[:] = left
 
     def finish(self, *, unread: bool) -> None:
         """Settle what is left; if a reply is `unread`, it belongs to no command."""

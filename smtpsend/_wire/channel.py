@@ -18,6 +18,7 @@ from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
 from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.deadline import Deadline
+from smtpsend._wire.ended_transport import ENDED
 from smtpsend._wire.tls.alerts import alert_of, unread_alert
 from smtpsend._wire.transcript import Transcript
 from smtpsend.errors import Reply
@@ -27,28 +28,6 @@ from smtpsend.errors import Reply
 _HIGH_WATER = 65536
 # If more octets of replies than this are unread, the transport stops reading.
 _MAX_UNREAD = 65536
-
-
-class _Ended(asyncio.Transport):
-    """Replaces the transport of a closed connection: ignores writes, has no buffer."""
-
-    def is_closing(self) -> bool:
-        return True
-
-    def write(self, data: object) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> None:
-        pass
-
-
-_ENDED: asyncio.Transport = _Ended()
 
 
 class Channel(asyncio.Protocol):
@@ -153,7 +132,7 @@ class Channel(asyncio.Protocol):
         self._paused = False
         # A stored exception keeps this channel alive through its traceback. Drop the
         # transport, so that its 256 KiB of TLS buffers are freed.
-        self.transport = self._below = _ENDED
+        self.transport = self._below = ENDED
         self._acknowledger.use(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -241,15 +220,29 @@ class Channel(asyncio.Protocol):
             Lost: the connection ended before the reply.
             TimedOut: the reply did not arrive within `timeout` seconds.
         """
+        if not self._replies:
+            await self.wait_reply(timeout)
+        return self._pop_reply()
+
+    async def wait_reply(self, timeout: float) -> None:
+        """Wait for a reply, without reading it; raises what `reply` raises."""
         until = self._loop.time() + timeout
         while not self._replies:
             self._raise_if_broken()
             await self._wait(until, f"no reply within {timeout:.3g} s")
-        return self._pop_reply()
 
-    def received_reply(self) -> Reply | None:
-        """Return the next reply if it has arrived already; else None."""
-        return self._pop_reply() if self._replies else None
+    def read_received(self, read: Callable[[deque[Reply]], None]) -> bool:
+        """Let `read` take replies that have arrived; return whether there were any."""
+        replies = self._replies
+        if not replies:
+            return False
+        before = list(replies) if self.transcript.enabled else []
+        read(replies)
+        for reply in before[: len(before) - len(replies)]:
+            self.transcript.received(reply)
+        if not replies:
+            self._resume_reading()
+        return True
 
     def _pop_reply(self) -> Reply:
         reply = self._replies.popleft()

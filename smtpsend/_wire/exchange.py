@@ -58,11 +58,7 @@ async def run(
 def _read_received(session: Session, pipeline: Pipeline) -> None:
     """Read the replies that have arrived."""
     with contextlib.suppress(Exception):
-        while pipeline.awaiting:
-            reply = session.channel.received_reply()
-            if reply is None:
-                return
-            pipeline.receive(reply)
+        session.channel.read_received(pipeline.receive_all)
 
 
 async def _run(
@@ -75,11 +71,8 @@ async def _run(
             await _write(session, pipeline, group)
             began = clock()
             while awaiting:
-                reply = channel.received_reply()
-                if reply is None:
-                    limit = _timeout(session, pipeline, awaiting[0])
-                    reply = await channel.reply(limit)
-                pipeline.receive(reply)
+                if not channel.read_received(pipeline.receive_all):
+                    await channel.wait_reply(_timeout(session, pipeline, awaiting[0]))
             pipeline.trial.group_seconds = clock() - began
             session.track.progress()
         except FAULTS as fault:
@@ -147,6 +140,9 @@ def _note_ends(group: list[Command]) -> None:
     Raises:
         Lost: they must not be written.
     """
+    first = group[0].transaction
+    if first is None or first.end_note is None:
+        return  # either all messages of a batch have a note, or none has
     notes = [
         transaction.end_note
         for verb, transaction, _ in group
@@ -162,15 +158,15 @@ def _octets(session: Session, group: list[Command]) -> list[tuple[bytes, bytes]]
     """The octets of commands, each with its content."""
     pieces, lines = [], []
     for verb, transaction, address in group:
-        if verb is Verb.RCPT:
-            delivery = None if transaction is None else transaction.delivery
+        if transaction is None:
+            lines.append(session.ehlo_line if verb is Verb.EHLO else _FIXED[verb])
+        elif verb is Verb.RCPT:
+            delivery = transaction.delivery
             asked = "" if delivery is None else recipient_parameters(delivery, address)
             lines.append(f"RCPT TO:<{address}>{asked}\r\n".encode())
-        elif verb is Verb.EHLO:
-            lines.append(session.ehlo_line)
-        elif transaction is not None and verb is Verb.MAIL:
+        elif verb is Verb.MAIL:
             lines.append(transaction.mail)
-        elif transaction is not None and verb is Verb.BDAT:
+        elif verb is Verb.BDAT:
             # RFC 3030 section 2: the content is sent without dot-stuffing.
             lines.append(b"BDAT %d LAST\r\n" % len(transaction.content))
             pieces.append((b"".join(lines), transaction.content))

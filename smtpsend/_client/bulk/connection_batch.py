@@ -295,7 +295,8 @@ class ConnectionBatch:
         is_first = submission is self._first
         return receipt_of(
             session,
-            Transactions.after_batch(transaction),
+            submission.envelope.message_id,
+            transaction,
             attempts=tuple(self._race.attempts) if is_first else (),
             started=session.track.started if is_first else submission.elapsed,
             elapsed=transaction.deadline.elapsed,

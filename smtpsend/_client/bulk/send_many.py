@@ -18,7 +18,6 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from contextlib import aclosing
 from email.message import Message
 from typing import Any
 
@@ -39,6 +38,8 @@ log = logging.getLogger("smtpsend")
 
 # Seconds for which messages are read in a row before other tasks of the loop may run.
 _READ_SLICE = 0.002
+# In the place of an item: there are no more.
+_END = object()
 # The types of a single message.
 _ONE = (Message, Prepared, bytes, str)
 # The types of the last part of a tuple of four.
@@ -152,48 +153,36 @@ async def _feed(
 ) -> None:
     """Read messages from the caller whenever the dispatcher has room for one."""
     clock = asyncio.get_running_loop().time
-    began = clock()
+    queue, index, began = dispatcher.queue, 0, clock()
+    source: AsyncIterator[Any] | None = None
+    plain: Iterator[Any] = iter(())
     try:
-        # The generator is closed here; the garbage collector would close it in a task of
-        # its own.
-        async with aclosing(_numbered(items)) as source:
-            while True:
-                while not dispatcher.queue.has_room:
-                    room.clear()
-                    await room.wait()
-                    began = clock()
-                try:
-                    index, item = await anext(source)
-                except StopAsyncIteration:
-                    return
-                dispatcher.queue.put(terms.submission(index, item))
-                dispatcher.wake()
-                if clock() - began > _READ_SLICE:
-                    await asyncio.sleep(0)
-                    began = clock()
+        if isinstance(items, AsyncIterable):
+            source = aiter(items)
+        else:
+            plain = iter(items)
+        while True:
+            while not queue.has_room:
+                room.clear()
+                await room.wait()
+                began = clock()
+            item = next(plain, _END) if source is None else await anext(source, _END)
+            if item is _END:
+                return
+            queue.put(terms.submission(index, item))
+            index += 1
+            dispatcher.wake()
+            if clock() - began > _READ_SLICE:
+                await asyncio.sleep(0)
+                began = clock()
     finally:
-        dispatcher.end_input()
-
-
-async def _numbered(
-    items: Iterable[Any] | AsyncIterable[Any],
-) -> AsyncGenerator[tuple[int, Any], None]:
-    index = 0
-    if isinstance(items, AsyncIterable):
-        source = aiter(items)
         try:
-            async for item in source:
-                yield index, item
-                index += 1
-        finally:
             # A generator is closed here; the garbage collector would close it later, in a
             # task of its own. The caller may still use any other iterator.
             if isinstance(source, AsyncGenerator):
                 await _close(source)
-    else:
-        for item in items:
-            yield index, item
-            index += 1
+        finally:
+            dispatcher.end_input()
 
 
 async def _close(source: AsyncGenerator[Any, Any]) -> None:

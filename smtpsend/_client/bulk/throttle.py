@@ -123,10 +123,10 @@ class Throttle:
 
     def started(self, count: int) -> None:
         """Note that `count` messages are started, now or after `wait_turn`."""
-        now = asyncio.get_running_loop().time()
-        self._next_start = max(now, self._next_start) + count * max(
-            self._rate_interval, self._server_interval
-        )
+        interval = max(self._rate_interval, self._server_interval)
+        if interval:
+            now = asyncio.get_running_loop().time()
+            self._next_start = max(now, self._next_start) + count * interval
 
     def accepted(self) -> None:
         """Note that the server accepted a message."""

@@ -58,6 +58,8 @@ def mailboxes_of(value: object) -> list[Mailbox]:
     Raises:
         ConfigError: an address is malformed, or `value` is nothing of the kind.
     """
+    if type(value) is list:  # the usual form needs fewer checks
+        return [mailbox_of(address) for address in value]
     if isinstance(value, (str, Mailbox, Address, Group)) or _is_pair(value):
         return [mailbox_of(value)]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray, Mapping)):

@@ -36,7 +36,7 @@ from smtpsend.errors import ConfigError
 __all__ = ["Envelope", "dot_stuff", "envelope", "redirected"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
     """One message as a mail transaction needs it (RFC 5321 section 3.3).
 
@@ -163,9 +163,10 @@ def _sender(sender: AddressLike) -> str:
 def _recipients(
     recipients: AddressLike | Iterable[AddressLike],
 ) -> list[Mailbox]:
-    # A mapping is accepted for its keys, such as `refused` of a receipt.
-    given = list(recipients) if isinstance(recipients, Mapping) else recipients
-    return mailboxes_of(given)
+    if type(recipients) is not list and isinstance(recipients, Mapping):
+        # It is accepted for its keys, such as `refused` of a receipt.
+        return mailboxes_of(list(recipients))
+    return mailboxes_of(recipients)
 
 
 def _each_once(boxes: Iterable[Mailbox]) -> tuple[str, ...]:
