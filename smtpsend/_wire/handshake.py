@@ -191,10 +191,12 @@ async def _send_starttls(session: Session) -> None:
 async def _start_tls(session: Session) -> None:
     """Do the TLS handshake, after STARTTLS or on a port with implicit TLS."""
     loop = asyncio.get_running_loop()
-    pin = session.target.fingerprint
-    context = (
-        require_verifying(session.target.context) if pin is None else pinning_context()
-    )
+    pin, context = session.target.fingerprint, session.target.context
+    if pin is not None:
+        context = pinning_context()
+    elif session.target.context_is_given:
+        # The caller may have changed it since the last connection.
+        require_verifying(context)
     outer = session.channel.transport
     limit = session.timeout()
     session.track.phase = Phase.TLS
@@ -230,7 +232,7 @@ async def _start_tls(session: Session) -> None:
     check_peer(tls)
     if pin is not None:
         check_pin(tls.getpeercert(binary_form=True), pin)
-    else:
+    elif context.hostname_checks_common_name:
         check_names(tls, session.target.name)
     session.tls = tls.version()
     session.track.progress()

@@ -32,6 +32,7 @@ class Target(NamedTuple):
         proxy: the proxy that connects to the host; None for a direct connection.
         source: the address and the port that connections come from; None for any.
         context: the TLS context to verify the server with.
+        context_is_given: the caller made it, and not this library.
         fingerprint: the pinned certificate, ``sha256:...``; None to verify by `context`.
         auth: the credentials; None to send without a login.
         ehlo_name: our name for EHLO; None to find one (see `default_ehlo_name`).
@@ -46,6 +47,7 @@ class Target(NamedTuple):
     proxy: Proxy | None
     source: Source | None
     context: ssl.SSLContext
+    context_is_given: bool
     fingerprint: str | None
     auth: Auth | None
     ehlo_name: str | None
@@ -92,6 +94,7 @@ async def find_target(server: Server, quirks: Quirks, deadline: Deadline) -> Tar
         proxy=proxy,
         source=server.source_address,
         context=context,
+        context_is_given=server.ssl_context is not None,
         fingerprint=server.fingerprint,
         auth=server.auth,
         ehlo_name=server.ehlo_name,
