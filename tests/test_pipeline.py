@@ -4,12 +4,15 @@ The simulation of test_simulation.py finds what is untrue; these find what is no
 together although it may be, and what is unknown although it could be known.
 """
 
+from collections import deque
+
 import pytest
 from simulation.cases import Case, run, start
 from simulation.world import Rules
 
 from smtpsend._protocol.ordering import Verb
 from smtpsend._protocol.quirks import AfterData
+from smtpsend.errors import RecipientsRefused, Reply
 
 
 MAIL, RCPT, RSET = ("mail", 1), ("rcpt", 1), ("rset", 1)
@@ -130,6 +133,24 @@ def test_extra_reply_in_the_trial():
     assert outcomes(case)[:2] == [UNKNOWN, "unsent"]
     without = Case("chain", {}, rules, after_data=untried)
     assert outcomes(without)[:2] == ["Rejected 552", "unsent"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_accepted_chunk_without_recipient(together):
+    """A message that the server accepts for nobody has its refusals as its outcome."""
+    started = start(Case("window"))
+    pipeline, awaiting = started.pipeline, started.pipeline.awaiting
+    pipeline.next_group()
+    pipeline.written()
+    ehlo, ok = Reply(250, None, "mail\nCHUNKING"), Reply(250, None, "ok")
+    kinds = {Verb.RCPT: Reply(550, "5.1.1", "unknown"), Verb.EHLO: ehlo}
+    replies = deque(kinds.get(command.verb, ok) for command in awaiting)
+    while replies:
+        pipeline.receive_all(replies if together else deque([replies.popleft()]))
+    settled = pipeline.take_settled()
+    assert [type(x.error) for x in settled] == [RecipientsRefused] * len(settled)
+    assert len(settled) == 3
+    assert all(not x.accepted and len(x.refused) == 2 for x in settled)
 
 
 def test_accepted_chunk_after_refused_mail():

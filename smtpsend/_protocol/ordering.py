@@ -174,7 +174,7 @@ def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Verb]:
         if verb is Verb.RCPT:
             transaction.accepted.append(address)
         elif verb is Verb.BDAT:
-            if not transaction.accepted or transaction.negative_replies:
+            if transaction.refusal() is not None:
                 break
             transaction.reply, transaction.stage = reply, replied
         elif verb is not Verb.MAIL and verb is not Verb.RSET:

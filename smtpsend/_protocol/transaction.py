@@ -112,11 +112,6 @@ class Transaction:
         """Whether the server cannot have accepted it, so that it may be sent again."""
         return isinstance(self.error, ConnectionLost)
 
-    @property
-    def negative_replies(self) -> bool:
-        """Whether a recipient was refused or deferred."""
-        return bool(self.refused or self.deferred)
-
     def mail_reply(self, reply: Reply) -> None:
         """Record the reply to MAIL."""
         if reply.code == 421:

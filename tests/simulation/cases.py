@@ -156,11 +156,16 @@ def _write(pipeline: Pipeline, world: World, group: list[Command]) -> None:
 
 
 def _read(pipeline: Pipeline, world: World) -> None:
-    reply = world.out.popleft() if world.out else SILENT
-    if isinstance(reply, Reply):
-        pipeline.receive(reply)
+    replies = deque[Reply]()
+    while world.out and isinstance(reply := world.out[0], Reply):
+        replies.append(reply)
+        world.out.popleft()
+    if replies:
+        pipeline.receive_all(replies)
+        world.out.extendleft(reversed(replies))
     else:
-        pipeline.connection_lost(reply, timed_out=reply == SILENT)
+        fault = world.out.popleft() if world.out else SILENT
+        pipeline.connection_lost(str(fault), timed_out=fault == SILENT)
 
 
 def unseen(case: Case, world: World, name: str) -> bool:
