@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
 
 from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import positive
 from smtpsend._protocol.transaction import Stage, Transaction
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Phase, Reply
 
 

@@ -11,12 +11,13 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
-from typing import NamedTuple, cast
+from typing import cast
 from weakref import WeakSet
 
 from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
+from smtpsend._values import NamedTuple
 from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits, Pool
@@ -22,6 +22,7 @@ from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._model.shortage import importing
 from smtpsend._protocol.transaction import EndNote
+from smtpsend._values import NamedTuple
 
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of
@@ -27,6 +27,7 @@ from smtpsend._model.server.url import (
 )
 from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 

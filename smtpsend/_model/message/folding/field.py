@@ -14,7 +14,7 @@ from email.headerregistry import BaseHeader, HeaderRegistry
 from email.mime.base import MIMEBase
 from email.policy import Compat32, EmailPolicy, Policy
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import fields
@@ -35,6 +35,7 @@ from smtpsend._model.message.headers import (
     unfolded_text,
 )
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 
