@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import certifi
+import pytest
 from scripted import ScriptedServer
+from sending import MESSAGE, envelope, server_for
+
+import smtpsend
 
 
 PROGRAM = """
@@ -55,23 +63,73 @@ UNUSED = (
 COSTLY = {"certifi", "difflib", "importlib.resources", "mimetypes", "pathlib"}
 
 
+def run(program: str, *arguments: object, path: str = "") -> Any:
+    """Run a program in a new process, and return what it printed as JSON."""
+    # Without `site`, whose files of other packages may import anything.
+    command = [sys.executable, "-S", "-c", program, json.dumps(arguments)]
+    paths = [path, str(Path(__file__).parents[1]), *sys.path]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_what_one_send_imports() -> None:
     """A process that composes and sends one message imports what this needs, no more."""
     with ScriptedServer() as scripted:
-        given = (scripted.port("starttls"), scripted.user, scripted.password, scripted.ca)
-        command = [sys.executable, "-S", "-c", PROGRAM, json.dumps(given)]
-        # Without `site`, whose files of other packages may import anything.
-        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
-        done = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
+        modules, made = run(
+            PROGRAM,
+            scripted.port("starttls"),
+            scripted.user,
+            scripted.password,
+            scripted.ca,
         )
-    assert done.returncode == 0, done.stderr
-    modules, made = json.loads(done.stdout)
     assert "smtpsend._wire.exchange" in modules
     unused = tuple(f"smtpsend.{name}" for name in UNUSED)
     assert [name for name in modules if name.startswith(unused)] == []
     assert COSTLY.isdisjoint(modules)
     assert made == []
+
+
+PUBLIC_CAS = """
+import json, sys
+from smtpsend._wire.tls.context import context_for, _public_cas
+found, known = _public_cas(), len(context_for(None, None).get_ca_certs())
+modules = sorted(sys.modules)
+import certifi
+print(json.dumps([found, known, modules, certifi.where()]))
+"""
+
+
+def test_public_cas() -> None:
+    """The CAs of certifi are read, and certifi with all that it imports is not."""
+    found, known, modules, where = run(PUBLIC_CAS)
+    assert found == where
+    assert known > 50
+    assert COSTLY.isdisjoint(modules)
+
+
+def test_another_certifi(tmp_path: Path) -> None:
+    """A certifi without its file, as some distributions have it, is asked for one."""
+    elsewhere = tmp_path / "system.pem"
+    shutil.copy(certifi.where(), elsewhere)
+    (tmp_path / "certifi").mkdir()
+    replaced = f"def where(): return {str(elsewhere)!r}"
+    (tmp_path / "certifi" / "__init__.py").write_text(replaced)
+    found, known, modules, _ = run(PUBLIC_CAS, path=str(tmp_path))
+    assert found == str(elsewhere)
+    assert known > 50
+    assert "certifi" in modules
+
+
+def test_replaced_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that replaces `certifi.where` decides which file is read."""
+    with ScriptedServer() as scripted:
+        server = server_for(scripted, "starttls")
+        monkeypatch.setattr(certifi, "where", lambda: str(scripted.ca))
+        trusting = dataclasses.replace(server, cafile=None)
+        assert smtpsend.send(MESSAGE, trusting, **envelope()).accepted

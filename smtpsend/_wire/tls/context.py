@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import os
 import ssl
+import sys
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
@@ -130,8 +132,17 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
 
 
 def _public_cas() -> str:
-    # Imported only when needed, because certifi imports more modules than all else that
-    # a send needs.
+    """Return the path of the CA file of certifi."""
+    # certifi asks importlib.resources where its file is, and to import that takes longer
+    # than a send. The file is in the folder of the package, unless the package is an
+    # archive, or a distribution replaced the file by that of the system. A program that
+    # has imported certifi may have replaced `certifi.where`.
+    if "certifi" not in sys.modules:
+        spec = find_spec("certifi")
+        for folder in (spec and spec.submodule_search_locations) or ():
+            path = os.path.join(folder, "cacert.pem")  # noqa: PTH118
+            if os.path.isfile(path):  # noqa: PTH113
+                return path
     import certifi
 
     return certifi.where()
