@@ -15,23 +15,26 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, field
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 
 __all__ = ["NamedTuple", "dataclass", "field", "wrap_init"]
 
-# A class with more instances than this gets its compiled `__init__`, which is several
-# times faster than `_Init.assign`.
-_ASSIGNED = 50
+# A class with more instances than this gets its compiled `__init__` or `__new__`. These are
+# several times faster than `_Init.assign` and `_New.create`.
+_FIRST_INSTANCES = 50
 
 
 class _Deferred:
-    """An attribute of a dataclass that `dataclasses` makes when it is first used.
+    """An attribute of a class that the standard library makes when it is first used.
 
     It then makes all of the class that were deferred, and they replace these objects. Two
     threads may both make them: they make the same.
+
+    Args:
+        make: a function that returns the class as the standard library makes it.
     """
 
     cls: type
@@ -39,6 +42,7 @@ class _Deferred:
 
     def __init__(self, make: Callable[[], type]) -> None:
         self.make = make
+        self.left = _FIRST_INSTANCES
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.cls, self.name = owner, name
@@ -61,11 +65,11 @@ class _Init(_Deferred):
 
     def __init__(self, make: Callable[[], type], fields: _Fields) -> None:
         super().__init__(make)
-        self.fields, self.left = fields, _ASSIGNED
+        self.fields = fields
         self.wrapper: Callable[[Any], Any] | None = None
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        if instance is None or not self.left:  # `inspect.signature` asks the class
+        if instance is None or self.left <= 0:  # `inspect.signature` asks the class
             return super().__get__(instance, owner)
         self.left -= 1
         return MethodType(self.assign, instance)
@@ -94,6 +98,37 @@ class _Init(_Deferred):
 
     def replacement(self, made: Any) -> Any:
         return made if self.wrapper is None else self.wrapper(made)
+
+
+class _New(_Deferred):
+    """The `__new__` of a named tuple, which makes the tuple itself at first."""
+
+    def __init__(
+        self, make: Callable[[], type], names: tuple[str, ...], defaults: dict[str, Any]
+    ) -> None:
+        super().__init__(make)
+        self.names, self.defaults = names, defaults
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        if self.left <= 0:
+            return super().__get__(instance, owner)
+        self.left -= 1
+        return self.create
+
+    def create(self, cls: type, *arguments: Any, **named: Any) -> Any:
+        """Return a tuple of `cls`, as the compiled `__new__` does."""
+        if named or len(arguments) != len(self.names):
+            given = dict(zip(self.names, arguments, strict=False))
+            values = {**self.defaults, **given, **named}
+            if (
+                len(given) < len(arguments)
+                or not given.keys().isdisjoint(named)
+                or values.keys() != {*self.names}
+            ):
+                # The compiled `__new__` raises the TypeError that says what is wrong.
+                return super().__get__(None, cls)(cls, *arguments, **named)
+            arguments = tuple([values[name] for name in self.names])
+        return tuple.__new__(cls, arguments)
 
 
 class _Fields:
@@ -211,6 +246,40 @@ def _freeze(cls: Any, names: frozenset[str]) -> None:
     cls.__setattr__, cls.__delattr__ = __setattr__, __delattr__
 
 
+def _define_tuple(name: str, body: dict[str, Any]) -> type:
+    """Return the named tuple with this name and class body."""
+    names = tuple(body.get("__annotations__", ()))
+    defaults = {each: body.pop(each) for each in names if each in body}
+
+    def make() -> type:
+        """Return the named tuple that `collections` makes."""
+        given = tuple(defaults.values())
+        return collections.namedtuple(name, names, defaults=given)
+
+    body |= {
+        "__slots__": (),
+        "_fields": names,
+        "_field_defaults": defaults,
+        "__match_args__": names,
+        "__new__": _New(make, names, defaults),
+    }
+    deferred = ["_make", "_replace", "_asdict", "__repr__", "__getnewargs__"]
+    deferred += ["__replace__"] if sys.version_info >= (3, 13) else []
+    for method in deferred:
+        body.setdefault(method, _Deferred(make))
+    for index, each in enumerate(names):
+        body[each] = _GETTER(index, f"Alias for field number {index}")
+    return type(name, (tuple,), body)
+
+
+# As `collections` has it.
+_GETTER: Callable[[int, str], Any] = getattr(
+    collections,
+    "_tuplegetter",
+    lambda index, doc: property(itemgetter(index), doc=doc),
+)
+
+
 def wrap_init(cls: Any, wrapper: Callable[[Any], Any]) -> None:
     """Replace the `__init__` of a dataclass by `wrapper` of it."""
     init = vars(cls)["__init__"]
@@ -236,14 +305,7 @@ else:
         def __new__(cls, name, bases, body):
             if not bases:
                 return super().__new__(cls, name, bases, body)
-            names = body.get("__annotations__", ())
-            defaults = [body.pop(field) for field in names if field in body]
-            base = collections.namedtuple(
-                name, names, defaults=defaults, module=body["__module__"]
-            )
-            for key, value in body.items():
-                setattr(base, key, value)
-            return base
+            return _define_tuple(name, body)
 
     class NamedTuple(metaclass=_NamedTupleType):
         """The base of a named tuple, as `typing.NamedTuple` is."""

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError, match="'first'"):
         longer.first = 2  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError, match="'first'"):
-        delattr(longer, str("first"))
+        longer.__delattr__("first")
     assert (longer.first, longer.fifth) == (1, 5)  # type: ignore[attr-defined]
 
 
@@ -200,26 +201,57 @@ def test_no_argument_in_a_frame() -> None:
                 assert "correct-horse" not in str(trace.tb_frame.f_locals)
 
 
-def test_named_tuple() -> None:
-    """A named tuple of the package has its fields, defaults, methods and its name."""
+class Ours(NamedTuple):
+    """A pair."""
 
-    class Pair(NamedTuple):
-        """A pair."""
+    first: int
+    second: int = 2
 
-        first: int
-        second: int = 2
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.first + self.second
 
-        @property
-        def total(self) -> int:
-            return self.first + self.second
 
-    assert Pair(1) == (1, 2)
-    assert Pair(1, second=5).total == 6
-    assert Pair._fields == ("first", "second")
-    assert Pair.__doc__ == "A pair."
-    assert repr(Pair(1)) == "Pair(first=1, second=2)"
-    assert Pair.__module__ == __name__
-    assert Pair.__annotations__ == {"first": "int", "second": "int"}
+class Theirs(typing.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: int = 2
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.first + self.second
+
+
+TUPLE_USES: dict[str, Callable[[Any], object]] = {
+    "arguments": lambda pair: [pair(1), pair(1, 5), pair(second=5, first=1)],
+    "equal": lambda pair: pair(1) == (1, 2),
+    "hash": lambda pair: hash(pair(1)),
+    "method": lambda pair: pair(1).total,
+    "repr": lambda pair: repr(pair(1)).replace(pair.__name__, ""),
+    "fields": lambda pair: (pair._fields, pair._field_defaults, pair.__match_args__),
+    "attributes": lambda pair: (pair(1).first, pair(1).second, pair.first.__doc__),
+    "replace": lambda pair: pair(1)._replace(first=7),
+    "copy": lambda pair: copy.copy(pair(1)),
+    "pickle": lambda pair: pickle.loads(pickle.dumps(pair(1))) == pair(1),
+    "make": lambda pair: (pair._make([3, 4]), pair(1)._asdict()),
+    "names": lambda pair: (pair.__doc__, pair.__module__, [*pair.__annotations__]),
+    "too many": lambda pair: pair(1, 2, 3),
+    "too few": lambda pair: pair(),
+    "unknown": lambda pair: pair(1, third=3),
+    "twice": lambda pair: pair(1, first=1),
+    "assignment": lambda pair: setattr(pair(1), "first", 2),
+    "no dict": lambda pair: vars(pair(1)),
+    "many": lambda pair: [pair(number).second for number in range(99)],
+}
+
+
+@pytest.mark.parametrize("use", TUPLE_USES.values(), ids=TUPLE_USES)
+def test_named_tuple(use: Callable[[Any], object]) -> None:
+    """A named tuple of the package behaves as one of the standard library."""
+    assert _of(use, Ours) == _of(use, Theirs)
 
 
 def test_public_values_survive_pickle() -> None:

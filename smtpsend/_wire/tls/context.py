@@ -10,7 +10,6 @@ import ssl
 import sys
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
@@ -138,6 +137,8 @@ def _public_cas() -> str:
     # archive, or a distribution replaced the file by that of the system. A program that
     # has imported certifi may have replaced `certifi.where`.
     if "certifi" not in sys.modules:
+        from importlib.util import find_spec
+
         spec = find_spec("certifi")
         for folder in (spec and spec.submodule_search_locations) or ():
             path = os.path.join(folder, "cacert.pem")  # noqa: PTH118
