@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["NamedTuple", "dataclass", "field", "wrap_init"]
 
-# A class with more instances than this gets its compiled `__init__` or `__new__`. These are
-# several times faster than `_Init.assign` and `_New.create`.
+# A class with more instances than this gets its compiled `__init__` or `__new__`, which
+# are several times faster than `_Init.assign` and `_New.create`.
 _FIRST_INSTANCES = 50
 
 
