@@ -52,15 +52,18 @@ print(json.dumps([sorted(sys.modules), made]))
 UNUSED = (
     *("cli", "check", "contrib", "oauth", "testing", "_client.diagnosis"),
     *("_model.server.environment", "_model.server.oauth_environment"),
-    *("_model.server.password_file", "_model.server.providers"),
+    *("_model.server.password_file", "_model.server.providers", "_model.server.url"),
     *("_model.message.composition.attachments", "_model.message.composition.references"),
     *("_model.message.composition.calendar_text", "_model.diagnosis.advice"),
-    "_model.message.composition.unsubscribe",
-    *("_client.sync", "_client.aio", "_client.bulk.send_many", "_client.bulk.dispatcher"),
-    *("_client.bulk.worker", "_client.bulk.queue", "_client.servers.dispatchers"),
-    *("_client.servers.several", "_wire.proxy.tunnel", "_wire.proxy.socks5"),
+    *("_model.diagnosis.certificate", "_model.diagnosis.hints_by_event"),
+    *("_model.diagnosis.login_remedies", "_model.diagnosis.tls_remedies"),
+    *("_model.message.composition.unsubscribe", "_protocol.scram"),
+    *("_client.sync", "_client.aio", "_client.pool", "_client.bulk"),
+    *("_client.servers.several", "_client.servers.dispatchers", "_wire.secrets"),
+    *("_wire.proxy.tunnel", "_wire.proxy.socks5", "_wire.tls.binding"),
+    "_wire.tls.detection",
 )
-COSTLY = {"certifi", "difflib", "importlib.resources", "mimetypes", "pathlib"}
+COSTLY = {"certifi", "difflib", "importlib.resources", "mimetypes", "pathlib", "secrets"}
 
 
 def run(program: str, *arguments: object, path: str = "") -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import (
     RAISED_WHILE_READING,
     Submission,
@@ -26,6 +25,7 @@ from smtpsend._values import NamedTuple
 
 
 if TYPE_CHECKING:
+    from smtpsend._client.pool import Limits, Pool
     from smtpsend._client.servers.several import Several
 
 
@@ -52,6 +52,9 @@ class Servers:
         hooks = hooks or Hooks()
         self.pools: tuple[Pool, ...] = ()
         if limits is not None:
+            # Imported here, so that a one-shot send does not pay for it.
+            with importing():
+                from smtpsend._client.pool import Pool
             self.pools = tuple([Pool(server, limits, hooks) for server in given])
         self.several: Several | None = None
         if len(given) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpsend._events import HINTS, NO_MD5
-from smtpsend._model.diagnosis.hints import sink_remedy
+from smtpsend._model.diagnosis.hints_by_event import sink_remedy
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend._model.diagnosis.tls_remedies import (
     certificate_remedy,

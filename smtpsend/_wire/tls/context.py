@@ -10,13 +10,15 @@ import ssl
 import sys
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
 from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase, TLSError
 
+
+if TYPE_CHECKING:
+    from smtpsend._model.diagnosis.certificate import Certificate
 
 # CPython's own list for TLS 1.2: forward secrecy, AES or ChaCha20, no SHA-1 (RFC 9325
 # section 4.2). CBC with SHA-2 and DHE stay in it, because Windows Server 2012 R2 has no
@@ -124,6 +126,8 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
     # These private attributes exist in Python 3.11 to 3.15. If they are missing, the
     # error is raised without the certificate.
     with contextlib.suppress(Exception):
+        from smtpsend._model.diagnosis.certificate import read_certificate
+
         chain: Any = tls._sslobj.get_unverified_chain()  # type: ignore[union-attr]
         der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
         return read_certificate(der, datetime.now(UTC), verified=False)
