@@ -108,8 +108,13 @@ def build() -> Parser:
     parser.add_argument(
         "--version", action=_Version, nargs=0, help="show the version and exit"
     )
+    # To find out `prog`, argparse would import shutil with all that it imports.
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=Parser,
+        prog=parser.prog,
     )
     _check(commands)
     _send(commands)

@@ -33,7 +33,7 @@ def narrower_hint(error: SendError, server: Server) -> str:
         server: the server of the send.
     """
     event, hint = error.event, error.hint
-    if event not in _BY_EVENT:
+    if event is None or event not in _BY_EVENT:
         return hint
     hint = _BY_EVENT[event](error, server) or hint
     if event in _CHECKED and server.proxy is None:
