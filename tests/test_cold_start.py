@@ -98,6 +98,38 @@ def test_what_one_send_imports() -> None:
     assert made == []
 
 
+COMMAND = """
+import json, os, sys
+port, user, password, ca = json.loads(sys.argv[1])
+os.environ["SMTP_URL"] = f"smtp://{user.replace('@', '%40')}:{password}@localhost:{port}"
+from smtpsend.cli import main
+out, sys.stdout = sys.stdout, open(os.devnull, "w")
+code = main(
+    ["send", "--cafile", ca, "--from", "ann@example.org", "--to", "bob@example.net"]
+    + ["--subject", "Hi", "--text", "Hi"]
+)
+sys.stdout = out
+print(json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+def test_what_the_command_imports() -> None:
+    """`smtpsend send` without a file imports nothing for files, prompts or archives."""
+    with ScriptedServer() as scripted:
+        code, modules = run(
+            COMMAND,
+            scripted.port("starttls"),
+            scripted.user,
+            scripted.password,
+            scripted.ca,
+        )
+    assert code == 0
+    costly = COSTLY | {"email.parser", "getpass", "rich", "shutil"}
+    assert costly.isdisjoint(modules)
+    unused = ("_model.server.proxy", "_model.server.password_file", "_client.sync")
+    assert {f"smtpsend.{name}" for name in unused}.isdisjoint(modules)
+
+
 PUBLIC_CAS = """
 import json, sys
 from smtpsend._wire.tls.context import context_for, _public_cas
