@@ -93,7 +93,7 @@ class _Init(_Deferred):
             return
         for name, value in values.items():
             object.__setattr__(instance, name, value)
-        if hasattr(instance, "__post_init__"):
+        if fields.post_init:
             instance.__post_init__()
 
     def replacement(self, made: Any) -> Any:
@@ -138,7 +138,12 @@ class _Fields:
         body: the class body; the default values are moved out of it.
         names: the names of the fields, in order.
         kw_only: whether `__init__` accepts keyword arguments only.
+
+    Attributes:
+        post_init: whether the class has a `__post_init__`.
     """
+
+    post_init: bool
 
     def __init__(self, body: dict[str, Any], names: list[str], *, kw_only: bool) -> None:
         self.positional: list[str] = []
@@ -173,6 +178,8 @@ class _Fields:
 
 def _define(source: type, **options: bool) -> type:
     """Return the dataclass with slots that `source` describes."""
+    if any(map(dataclasses.is_dataclass, source.__bases__)):
+        raise TypeError("use dataclasses.dataclass for a class that inherits fields")
     source_body = dict(vars(source))
     del source_body["__dict__"], source_body["__weakref__"]
 
@@ -183,6 +190,7 @@ def _define(source: type, **options: bool) -> type:
 
     names, body = list(source.__annotations__), dict(source_body)
     fields = _Fields(body, names, kw_only=options.get("kw_only", False))
+    fields.post_init = hasattr(source, "__post_init__")
     body["__slots__"] = tuple(names)
     if options.get("weakref_slot"):
         body["__slots__"] += ("__weakref__",)

@@ -174,6 +174,15 @@ def test_dataclasses_of_the_package(cls: Any) -> None:
     assert {*parameters} == {"self", *(each.name for each in accepted)}
 
 
+def test_inherited_fields() -> None:
+    """A class that inherits fields is refused where it is defined."""
+    with pytest.raises(TypeError, match="inherits fields"):
+
+        @dataclass(slots=True)
+        class _Longer(_Ours.State):
+            fourth: int = 4
+
+
 def test_many_instances() -> None:
     """The compiled `__init__`, which replaces the first one, gives the same instances."""
 

@@ -6,7 +6,10 @@ What is dialled is the server, or the proxy that is to connect to it (proxy/conn
 from __future__ import annotations
 
 import asyncio
-import codecs
+
+# getaddrinfo and ssl encode host names by this codec, and import it for the first one. A
+# fork while a thread imports it would leave the child half a module.
+import encodings.idna  # noqa: F401
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -57,10 +60,6 @@ async def resolve(
     if ip is not None:
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
-
-    # getaddrinfo imports this codec on first use. It is imported here and not in the
-    # thread, because a fork during the import would leave the child half a module.
-    codecs.lookup("idna")
 
     def look_up() -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)

@@ -263,7 +263,7 @@ def _require_mechanism(session: Session) -> None:
     what = f"offers only {offered}" if offered else "offers no login"
     text = f"the server {what}, and the credentials need one of {mechanisms_for(auth)}"
     hint = ""
-    with suppress(OSError):  # see `_handshake_error`
+    with suppress(OSError, ImportError):  # see `_handshake_error`
         from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
 
         hint = mechanism_remedy(auth, session.extensions.mechanisms)
@@ -281,7 +281,7 @@ def _handshake_error(error: BaseException, target: Target, limit: float) -> Base
     if isinstance(error, ssl.SSLCertVerificationError):
         why, found = error.verify_message, refused_by(error)
         other = target.name != tls_name(target.host)
-        with suppress(OSError):
+        with suppress(OSError, ImportError):
             from smtpsend._model.diagnosis.tls_remedies import certificate_remedy
 
             hint = certificate_remedy(why, target.name, found, tls_name=other)
@@ -302,7 +302,7 @@ def _handshake_error(error: BaseException, target: Target, limit: float) -> Base
         )
         failure = lost(Phase.TLS, why or "protocol error")
         failure.temporary = cut
-        with suppress(OSError):
+        with suppress(OSError, ImportError):
             from smtpsend._model.diagnosis.tls_remedies import handshake_remedy
 
             failure.hint = handshake_remedy(why) or failure.hint

@@ -37,7 +37,7 @@ def explain(error: SendError, server: Server) -> SendError:
     if event is not None and error.hint == HINTS.get(event):
         # Only a send that fails imports these hints. If there is no descriptor left to
         # read the module, the general hint stays.
-        with suppress(OSError):
+        with suppress(OSError, ImportError):
             from smtpsend._model.diagnosis.hints_by_event import narrower_hint
 
             error.hint = narrower_hint(error, server)
