@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from smtpsend._events import HINTS, Event
 from smtpsend._plain import number_from, plain, restore, text_from, texts_from
+from smtpsend._values import dataclass
 
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from leaks import eventually, ids, numbered, one_port, sockets
 from programs import ran
-from scripted import Script, ScriptedServer
+from scripted import OFFERS, Script, ScriptedServer, close, reply
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import AsyncClient, OAuth2, Receipt, Server
@@ -162,6 +162,8 @@ runner.close()
         assert ran(FULL + program, scripted) == ["done done"]
 
 
+WITHOUT_AUTH = tuple(offer for offer in OFFERS if not offer.startswith("AUTH"))
+
 FILES = {
     "attachment": "compose(sender='a@x.org', to='b@x.org', text='', attachments=[name])",
     "inline": "compose(sender='a@x.org', to='b@x.org', html='<p>', inline={'i': name})",
@@ -198,6 +200,57 @@ say(type(found).__name__, found.temporary, "descriptor" in found.message)
 """
     with one_port() as scripted:
         assert ran(FULL + program, scripted) == ["ConnectError True True"]
+
+
+FAILING = {
+    "CertificateError": Script(certificate="wrong_host"),
+    "AuthError": Script({"auth": reply(535, "5.7.8", "no")}),
+    "ConnectError: a module": Script(offers=(*WITHOUT_AUTH, "AUTH SCRAM-SHA-1")),
+    "AuthError: mechanism": Script(offers=(*WITHOUT_AUTH, "AUTH XOAUTH2")),
+    "Rejected": Script({"mail": reply(550, "5.7.1", "no")}),
+    "RecipientsRefused": Script({"rcpt": reply(550, "5.1.1", "no")}),
+    "DeliveryUnknown": Script({"final": close()}),
+}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_failure_without_descriptors(kind: str) -> None:
+    """What only a failed send imports: without it the error is the same, with a hint."""
+    pytest.importorskip("resource")
+    program = """
+import dataclasses, resource, ssl
+logging.disable()
+kept = []
+late = [f"smtpsend._model.diagnosis.{name}" for name in (
+    "hints_by_event", "login_remedies", "tls_remedies")]
+late.append("smtpsend._protocol.scram")
+for name in late:  # the line that imports all public names has imported them
+    sys.modules.pop(name, None)
+
+class Context(ssl.SSLContext):
+    def wrap_bio(self, *arguments, **options):
+        made = super().wrap_bio(*arguments, **options)
+        try:
+            while True:
+                kept.append(os.open("/dev/null", 0))
+        except OSError:
+            return made
+
+context = Context(ssl.PROTOCOL_TLS_CLIENT)
+context.load_verify_locations(config["ca"])
+where = dataclasses.replace(where, cafile=None, ssl_context=context)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    send(numbered(1), where, **to)
+except SendError as caught:
+    error = caught
+for fd in kept:
+    os.close(fd)
+assert kept and error.hint, error
+say(type(error).__name__)
+"""
+    with ScriptedServer(FAILING[kind]) as scripted:
+        assert ran(program, scripted) == [kind.partition(":")[0]]
 
 
 @pytest.mark.parametrize("code", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])

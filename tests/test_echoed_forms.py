@@ -323,3 +323,13 @@ def test_debug_log(
     told = [r.getMessage() for r in caplog.records if r.name == "asyncio"]
     assert [text for text in told if "Executing" in text]
     hidden(secret, secret, "\n".join(told))
+
+
+@pytest.mark.parametrize(
+    "written", ["CORRECT-HORSE", "correct-hor\u017fe", "\u212aorrect"]
+)
+def test_other_case(written: str) -> None:
+    """A secret in other letters is hidden, also in those that Unicode calls equal."""
+    redact = Redactor()
+    redact.add("correct-horse", "korrect")
+    assert redact(f"no user {written} here") == "no user *** here"

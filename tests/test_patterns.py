@@ -30,7 +30,7 @@ _ENOUGH = 3
 # What stands in local variables where a pattern is made.
 LOCAL: dict[str, Any] = {
     "name": "RCPTMAX",
-    "ordered": ["s3cret-Pa55word", r"s3cret-P\S*", r"czNjcm[A-Za-z0-9+/=_-]*"],
+    "patterns": ["s3cret-Pa55word", r"s3cret-P\S*", r"czNjcm[A-Za-z0-9+/=_-]*"],
 }
 
 
@@ -177,8 +177,9 @@ def test_what_hides_secrets() -> None:
     """Nor does the pattern that is made of a secret."""
     redactor = redact.Redactor()
     redactor.add("s3cret-Pa55word", "aaaaaaaaaaaaaaaaaaaaaaaa", "ya29." + "aB3-_xY9" * 20)
-    assert redactor._pattern is not None
-    use = Use("redact", redactor._pattern, frozenset({"sub"}))
+    assert redactor._found is not None
+    made = re.compile(redactor._found._pattern.pattern, re.IGNORECASE)
+    use = Use("redact", made, frozenset({"sub"}))
     texts = attacks(use.pattern, LENGTH) | {"a" * LENGTH, "ya29." * (LENGTH // 5)}
     for text in texts:
         Matcher(use.pattern, text, 400 * LENGTH).spans("finditer")

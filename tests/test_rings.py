@@ -21,6 +21,7 @@ RINGS = {
     "_events": 0,
     "_patterns": 0,
     "_plain": 0,
+    "_values": 0,
     "errors": 0,
     "_model": 1,
     "_protocol": 2,

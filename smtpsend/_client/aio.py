@@ -7,7 +7,6 @@ from email.message import EmailMessage, Message
 from types import TracebackType
 from typing import Any, Self
 
-from smtpsend._client.bulk.send_many import batch
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits
 from smtpsend._client.servers.servers import Servers, Terms
@@ -17,6 +16,7 @@ from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._model.server.several import servers_of
+from smtpsend._model.shortage import importing
 from smtpsend.errors import Attempt
 
 
@@ -166,6 +166,9 @@ class AsyncClient:
             ConfigError: `messages` is one message, or no iterable.
         """
         terms = Terms(self._servers, require_all, timeout, delivery)
+        # Imported here, so that a client that sends one by one does not pay for it.
+        with importing():
+            from smtpsend._client.bulk.send_many import batch
         return batch(messages, terms)
 
     async def check(self, *, timeout: float | None = None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._model.receipt import Outcome
+from smtpsend._values import dataclass
 from smtpsend._wire.callers.code import contained, is_interrupt
 from smtpsend.errors import Attempt, ConfigError
 

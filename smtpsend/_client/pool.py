@@ -12,7 +12,6 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from smtpsend._client.bulk.throttle import Throttle, check_rate
 from smtpsend._client.hooks import Hooks
@@ -21,6 +20,7 @@ from smtpsend._model.server.credentials import provider_of
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.connection_state import State
 from smtpsend._protocol.failures import lost
+from smtpsend._values import dataclass
 from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline, running_loop
 from smtpsend._wire.progress import Track

@@ -8,7 +8,6 @@ are aborted before the client logs in to the winner.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers
@@ -17,6 +16,7 @@ from smtpsend._model.diagnosis.hints import explain
 from smtpsend._model.policy.decide import Running, Stop, Try, Wait, decide
 from smtpsend._model.policy.policy import Policy
 from smtpsend._model.policy.table import Then, follows
+from smtpsend._values import dataclass, field
 from smtpsend._wire.connection import Session
 from smtpsend._wire.handshake import open_session
 from smtpsend._wire.progress import Track

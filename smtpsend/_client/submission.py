@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike
@@ -12,6 +11,7 @@ from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.envelope import Envelope, envelope, redirected
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.policy.policy import check_seconds
+from smtpsend._values import dataclass
 from smtpsend.errors import ConfigError, ConnectError, SendError
 
 

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from smtpsend._client.background import portal
 from smtpsend._client.background.ending import ending, refuse_at_end
-from smtpsend._client.bulk.send_many import batch_sync
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.pool import Limits
 from smtpsend._client.send import submitted
@@ -20,6 +19,7 @@ from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._model.server.several import servers_of
+from smtpsend._model.shortage import importing
 from smtpsend.errors import Attempt, ConnectError
 
 
@@ -42,6 +42,14 @@ def send_noted(
         ConfigError: `messages` is one message, or no iterable.
     """
     terms = Terms(client._servers, require_all, timeout, delivery, note_ends)
+    return _batch(messages, terms)
+
+
+def _batch(messages: Iterable[Any], terms: Terms) -> Iterator[Outcome]:
+    refuse_at_end()
+    # Imported here, so that a client that sends one by one does not pay for it.
+    with importing():
+        from smtpsend._client.bulk.send_many import batch_sync
     return batch_sync(messages, terms)
 
 
@@ -212,7 +220,7 @@ class Client:
             ConfigError: `messages` is one message, or no iterable.
         """
         terms = Terms(self._servers, require_all, timeout, delivery)
-        return batch_sync(messages, terms)
+        return _batch(messages, terms)
 
     def check(self, *, timeout: float | None = None) -> None:
         """Connect, verify the server and log in as `send` would, without a message.

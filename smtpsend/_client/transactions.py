@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smtpsend._model.diagnosis.hints import identify
 from smtpsend._protocol.failures import recipients_refused
 from smtpsend._protocol.negotiation import Negotiated, negotiate, unsupported
 from smtpsend._protocol.transaction import EndNote, Transaction
+from smtpsend._values import dataclass, field
 from smtpsend._wire import exchange
 from smtpsend.errors import DeliveryUnknown, Phase, RecipientsRefused, Reply, SendError
 

@@ -6,10 +6,10 @@ RFC 3461 has the parameters for delivery status notifications, and RFC 8689 REQU
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from smtpsend._model.address.domain import shown
+from smtpsend._values import dataclass
 from smtpsend.errors import ConfigError
 
 

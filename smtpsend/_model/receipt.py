@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Self
 
 from smtpsend._model.policy.policy import Method
 from smtpsend._plain import number_from, plain, restore, text_from, texts_from
+from smtpsend._values import dataclass
 from smtpsend.errors import (
     Attempt,
     ConfigError,

@@ -7,6 +7,7 @@ it always becomes a temporary error, and never a `ConfigError`.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,10 +68,21 @@ def importing() -> Iterator[None]:
     """Surround the import of a module that is put off until it is needed.
 
     Raises:
-        ConnectError: this machine has no file descriptor left to read the module.
+        ConnectError: this machine has no file descriptor left to read the module, or
+            the interpreter is ending.
     """
     try:
         yield
+    except ImportError:
+        if not sys.is_finalizing():
+            raise
+        text = "a module of smtpsend cannot be imported: the interpreter is ending"
+        raise ConnectError(
+            text,
+            phase=Phase.CONFIG,
+            temporary=True,
+            hint="nothing was sent: send before the program ends",
+        ) from None
     except OSError as error:
         raise_if_short(error, "a module of smtpsend cannot be imported", Phase.CONFIG)
         raise

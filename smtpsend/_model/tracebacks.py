@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from smtpsend._values import wrap_init
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,5 +48,5 @@ def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
 def hides_fields(cls: type[T]) -> type[T]:
     """Decorate a dataclass, so that errors of its `__init__` keep no arguments."""
-    cls.__init__ = hides_arguments(cls.__init__)  # type: ignore[method-assign]
+    wrap_init(cls, hides_arguments)
     return cls

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from smtpsend._values import dataclass
 from smtpsend.errors import SendError
 
 

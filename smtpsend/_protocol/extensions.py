@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from smtpsend._values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

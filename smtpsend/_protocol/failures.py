@@ -56,6 +56,10 @@ class ExtraReply(Garbage):
     """A reply came before its command was written, so that it belongs to no command."""
 
 
+class WrongSignature(Exception):
+    """The server did not prove that it knows the password (SCRAM, RFC 5802)."""
+
+
 FAULTS = (Lost, TimedOut, Garbage)
 """Everything that can end a connection."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smtpsend._model.delivery import original_recipient, xtext
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Event, Phase, Rejected
 
 

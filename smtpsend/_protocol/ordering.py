@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, final
 
 from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import positive
 from smtpsend._protocol.transaction import Stage, Transaction
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Phase, Reply
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from smtpsend._protocol.transaction import Break, Stage, Transaction
+from smtpsend._values import dataclass
 from smtpsend.errors import SendError
 
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeGuard
 
 from smtpsend._model.server.credentials import Auth, External, OAuth2, Password
+from smtpsend._model.shortage import importing
 from smtpsend._protocol.failures import Garbage
-from smtpsend._protocol.scram import HASHES, Scram
 
+
+if TYPE_CHECKING:
+    from smtpsend._protocol.scram import Scram
 
 Exchange = Generator[bytes | None, bytes | None, None]
 
@@ -151,6 +155,9 @@ def exchange(
     if make is not None:
         return make(auth.username, secret)
     name = mechanism.removesuffix(_PLUS)
+    # Few servers offer nothing better, so few programs need this import.
+    with importing():
+        from smtpsend._protocol.scram import HASHES, Scram
     return Scram(
         HASHES[name],
         auth.username,
@@ -159,3 +166,8 @@ def exchange(
         plus=mechanism != name,
         offered=name + _PLUS in {offer.upper() for offer in offered},
     )
+
+
+def is_scram(responses: Exchange | Scram) -> TypeGuard[Scram]:
+    """Whether what `exchange` returned is a login by SCRAM."""
+    return not isinstance(responses, Generator)

@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Generator
 
-from smtpsend._protocol.failures import Garbage
+from smtpsend._protocol.failures import Garbage, WrongSignature
 
 
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
@@ -24,10 +24,6 @@ HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
 # More would block a core for seconds; servers use 4096 to some 100,000.
 _MOST_ITERATIONS = 1_000_000
 _BINDING = "tls-server-end-point"
-
-
-class WrongSignature(Exception):
-    """The server did not prove that it knows the password."""
 
 
 class Scram:

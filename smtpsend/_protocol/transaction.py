@@ -7,9 +7,8 @@ the stage that it had reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._protocol.failures import (
     closing,
@@ -21,6 +20,7 @@ from smtpsend._protocol.failures import (
     too_many_recipients,
     without_bdat,
 )
+from smtpsend._values import NamedTuple, dataclass, field
 from smtpsend.errors import (
     ConnectionLost,
     DeliveryUnknown,

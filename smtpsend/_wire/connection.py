@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from smtpsend._model.address.domain import is_ldh
 from smtpsend._model.server.credentials import Password, provider_of
 from smtpsend._model.server.host import literal
+from smtpsend._model.shortage import importing
 from smtpsend._protocol.connection_state import ConnectionState, State
 from smtpsend._protocol.extensions import Extensions, parse_extensions
 from smtpsend._protocol.failures import Garbage
@@ -25,9 +26,7 @@ from smtpsend._wire.aiosmtplib_adapter import Commands
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track, step
-from smtpsend._wire.secrets.source import source_of
 from smtpsend._wire.target import Target
-from smtpsend._wire.tls.binding import server_end_point
 from smtpsend.errors import ConnectError, Event, Phase, Reply
 
 
@@ -91,6 +90,8 @@ class Session:
         auth = self.target.auth
         if not isinstance(auth, Password) or provider_of(auth) is None:
             return False
+        from smtpsend._wire.secrets.source import source_of  # the login imported it
+
         return self.secret_version != source_of(auth).version
 
     def close_socket(self) -> None:
@@ -217,6 +218,8 @@ class Session:
     @property
     def binding(self) -> bytes | None:
         """The channel binding of the TLS connection (RFC 5929); None if there is none."""
+        with importing():
+            from smtpsend._wire.tls.binding import server_end_point
         return server_end_point(self.channel.transport)
 
     @property

@@ -6,17 +6,21 @@ What is dialled is the server, or the proxy that is to connect to it (proxy/conn
 from __future__ import annotations
 
 import asyncio
-import codecs
+
+# getaddrinfo and ssl encode host names by this codec, and import it for the first one. A
+# fork while a thread imports it would leave the child half a module.
+import encodings.idna  # noqa: F401
 import os
 import socket
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
-from typing import NamedTuple, cast
+from typing import cast
 from weakref import WeakSet
 
 from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._protocol.failures import lost
+from smtpsend._values import NamedTuple
 from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
@@ -56,10 +60,6 @@ async def resolve(
     if ip is not None:
         family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
         return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
-
-    # getaddrinfo imports this codec on first use. It is imported here and not in the
-    # thread, because a fork during the import would leave the child half a module.
-    codecs.lookup("idna")
 
     def look_up() -> list[Address]:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)

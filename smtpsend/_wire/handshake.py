@@ -9,8 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from smtpsend._events import NO_MD5
-from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
-from smtpsend._model.diagnosis.tls_remedies import certificate_remedy, handshake_remedy
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
 from smtpsend._protocol.redaction.redact import Redactor
@@ -34,7 +32,6 @@ from smtpsend._wire.tls.context import (
     require_verifying,
     tls_name,
 )
-from smtpsend._wire.tls.detection import speaks_tls
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -133,9 +130,7 @@ async def _greeting(session: Session) -> Reply:
     tasks: list[asyncio.Task[Any]] = [greeting]
     try:
         if not channel.unread:
-            probe = loop.create_task(
-                speaks_tls(session.target, session.track, session.deadline)
-            )
+            probe = loop.create_task(_speaks_tls(session))
             tasks.append(probe)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not greeting.done() and probe.result():
@@ -149,6 +144,16 @@ async def _greeting(session: Session) -> Reply:
             task.cancel()
         # `gather` also retrieves the exceptions, which nobody else may do.
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _speaks_tls(session: Session) -> bool:
+    """Return whether the port speaks TLS from the first byte, as far as can be seen."""
+    try:
+        # Imported here, because few servers are silent for so long.
+        from smtpsend._wire.tls.detection import speaks_tls
+    except OSError:  # no descriptor to read the module, and so none for a connection
+        return False
+    return await speaks_tls(session.target, session.track, session.deadline)
 
 
 def _speaks_tls_at_once(port: int) -> TLSError:
@@ -259,7 +264,11 @@ def _require_mechanism(session: Session) -> None:
     offered = ", ".join(session.extensions.mechanisms[:20])
     what = f"offers only {offered}" if offered else "offers no login"
     text = f"the server {what}, and the credentials need one of {mechanisms_for(auth)}"
-    hint = mechanism_remedy(auth, session.extensions.mechanisms)
+    hint = ""
+    with suppress(OSError, ImportError):  # see `_handshake_error`
+        from smtpsend._model.diagnosis.login_remedies import mechanism_remedy
+
+        hint = mechanism_remedy(auth, session.extensions.mechanisms)
     if lacks_md5(auth, session.extensions.mechanisms):
         text += "; CRAM-MD5 needs MD5, which this Python does not have (FIPS mode)"
         hint = NO_MD5
@@ -268,14 +277,21 @@ def _require_mechanism(session: Session) -> None:
 
 def _handshake_error(error: BaseException, target: Target, limit: float) -> BaseException:
     """The error of a failed handshake; any other exception is returned as it is."""
+    # Only a handshake that failed imports the remedies. If there is no descriptor left to
+    # read the modules, the error has the general hint of its event.
+    hint = ""
     if isinstance(error, ssl.SSLCertVerificationError):
         why, found = error.verify_message, refused_by(error)
         other = target.name != tls_name(target.host)
+        with suppress(OSError, ImportError):
+            from smtpsend._model.diagnosis.tls_remedies import certificate_remedy
+
+            hint = certificate_remedy(why, target.name, found, tls_name=other)
         return CertificateError(
             f"the certificate of {target.name} was refused: {why}",
             phase=Phase.TLS,
             event=Event.CERTIFICATE,
-            hint=certificate_remedy(why, target.name, found, tls_name=other),
+            hint=hint,
         )
     if (alert := alert_of(error)) is not None and about_client(alert):
         return client_refused(alert)
@@ -288,7 +304,10 @@ def _handshake_error(error: BaseException, target: Target, limit: float) -> Base
         )
         failure = lost(Phase.TLS, why or "protocol error")
         failure.temporary = cut
-        failure.hint = handshake_remedy(why) or failure.hint
+        with suppress(OSError, ImportError):
+            from smtpsend._model.diagnosis.tls_remedies import handshake_remedy
+
+            failure.hint = handshake_remedy(why) or failure.hint
         return failure
     if isinstance(error, TimeoutError | ConnectionAbortedError):
         return lost(Phase.TLS, f"not done within {limit:.3g} s", timed_out=True)

@@ -14,22 +14,30 @@ from typing import TYPE_CHECKING
 
 from smtpsend._model.server.credentials import (
     Auth,
+    Provider,
+    known_secret,
     provider_of,
     secret_kind,
 )
-from smtpsend._model.shortage import shortage
+from smtpsend._model.shortage import importing, shortage
 from smtpsend._model.tracebacks import forget_locals
-from smtpsend._protocol.failures import Garbage, TimedOut, closing, positive, temporary
+from smtpsend._protocol.failures import (
+    Garbage,
+    TimedOut,
+    WrongSignature,
+    closing,
+    positive,
+    temporary,
+)
 from smtpsend._protocol.redaction.redact import user_shown
-from smtpsend._protocol.sasl import Exchange, exchange
-from smtpsend._protocol.scram import Scram, WrongSignature
+from smtpsend._protocol.sasl import Exchange, exchange, is_scram
 from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.progress import step
-from smtpsend._wire.secrets.fetch import discard_token, fetch_secret
 from smtpsend.errors import AuthError, ConnectionLost, Event, Phase, Reply
 
 
 if TYPE_CHECKING:
+    from smtpsend._protocol.scram import Scram
     from smtpsend._wire.connection import Session
 
 
@@ -54,14 +62,11 @@ async def _login(session: Session) -> None:
     if auth is None:
         return
     session.track.phase = Phase.AUTH
-    secret = await fetch_secret(auth, session.timeout())
-    refusal = await _authenticate(session, auth, secret.text)
-    if refusal is not None and provider_of(auth) is not None:
-        discard_token(auth, secret.text)
-        renewed = await fetch_secret(auth, session.timeout())
-        if renewed.text != secret.text:
-            secret = renewed
-            refusal = await _second_try(session, auth, secret.text, refusal)
+    provider = provider_of(auth)
+    if provider is None:
+        refusal = await _authenticate(session, auth, known_secret(auth) or "")
+    else:
+        refusal = await _with_provider(session, auth, provider)
     if refusal is not None:
         raise AuthError(
             f"the server refused the login of {user_shown(auth)}",
@@ -70,7 +75,25 @@ async def _login(session: Session) -> None:
             reply=refusal,
             temporary=temporary(refusal),
         )
+
+
+async def _with_provider(
+    session: Session, auth: Auth, provider: Provider
+) -> Reply | None:
+    """Log in with what the provider of `auth` returns; return the refusal, or None."""
+    # Imported here, so that a program with a plain password does not pay for it.
+    with importing():
+        from smtpsend._wire.secrets.fetch import discard_token, fetch_secret
+    secret = await fetch_secret(auth, provider, session.timeout())
+    refusal = await _authenticate(session, auth, secret.text)
+    if refusal is not None:
+        discard_token(auth, secret.text)
+        renewed = await fetch_secret(auth, provider, session.timeout())
+        if renewed.text != secret.text:
+            secret = renewed
+            refusal = await _second_try(session, auth, secret.text, refusal)
     session.secret_version = secret.version
+    return refusal
 
 
 async def _second_try(
@@ -184,10 +207,10 @@ async def _try(
     if reply.code == 421:
         raise closing(Phase.AUTH, reply)
     if positive(reply):
-        if isinstance(responses, Scram) and not responses.verified:
+        if is_scram(responses) and not responses.verified:
             raise _not_proved(reply)
         return None, True
-    if isinstance(responses, Scram) and mechanism.endswith("-PLUS"):
+    if is_scram(responses) and mechanism.endswith("-PLUS"):
         unknown |= not responses.proof_sent
     return reply, not unknown
 
@@ -208,7 +231,7 @@ async def _next_response(session: Session, responses: Exchange | Scram) -> bytes
     with contextlib.suppress(binascii.Error, ValueError):
         challenge = b64decode(session.channel.challenge, validate=True)
     try:
-        if isinstance(responses, Scram):
+        if is_scram(responses):
             # It hashes the password some thousand times, which may take a second.
             async with asyncio.timeout(session.timeout()):
                 response = await in_thread(

@@ -7,11 +7,11 @@ becomes the error, and the row of the policy table, of that step.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from smtpsend._model.policy.policy import Method
 from smtpsend._protocol.failures import FAULTS, Alert, TimedOut, lost
+from smtpsend._values import dataclass, field
 from smtpsend._wire.tls.alerts import about_client, client_refused
 from smtpsend.errors import Attempt, Event, Phase, SendError
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smtpsend._model.policy.policy import Policy
 from smtpsend._model.server.credentials import Auth
 from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
 from smtpsend._protocol.redaction.redact import Redactor, redactor_for
+from smtpsend._values import NamedTuple
 from smtpsend._wire.dial import Address, Source, resolve
 from smtpsend._wire.tls.context import context_for, tls_name
 

@@ -49,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser = build()
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = build(given[0] if given and given[0] in _COMMANDS else None)
     try:
-        arguments = _parsed(parser, argv)
+        arguments = _parsed(parser, given)
     except SystemExit as end:
         return int(end.code or 0)
     _set_up(debug=getattr(arguments, "debug", False))
@@ -64,8 +65,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return _failed(arguments, Exit.INTERRUPTED, "interrupted")
 
 
-def _parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    given = list(sys.argv[1:] if argv is None else argv)
+def _parsed(parser: Parser, given: list[str]) -> argparse.Namespace:
     if not given:
         *most, last = _COMMANDS
         parser.error(f"give a command: {', '.join(most)} or {last} (--help says more)")

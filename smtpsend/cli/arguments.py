@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from smtpsend._patterns import pattern
 from smtpsend.cli.exits import Exit, help_text
 from smtpsend.cli.terminal.output import ERR, OUT
+from smtpsend.cli.terminal.screen import terminal_columns
 
 
 _SERVER = """\
@@ -53,6 +55,14 @@ _VALUE = pattern(r"(ignored explicit argument ).*", re.DOTALL)
 _OPTION = pattern(r"--[A-Za-z0-9-]*+|-.?", re.DOTALL)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Formats a help text. argparse makes one of these for each argument it is told."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        # Without a width, argparse imports shutil with all that this imports.
+        super().__init__(prog, width=(terminal_columns() or 80) - 2, **options)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that exits with code 64, and shows nothing that could be a secret."""
 
@@ -60,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("description", options.get("help", ""))
         super().__init__(
             epilog=f"{epilog}\n{help_text()}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
             **options,
         )
@@ -100,8 +110,12 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build() -> Parser:
-    """Make the parser of the whole command line."""
+def build(command: str | None = None) -> Parser:
+    """Make the parser of the command line, for all commands or for one.
+
+    Args:
+        command: the one; to describe all of them takes longer than a send.
+    """
     parser = Parser(
         prog="smtpsend", description="Send mail to a submission server, safely."
     )
@@ -109,21 +123,28 @@ def build() -> Parser:
         "--version", action=_Version, nargs=0, help="show the version and exit"
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=Parser,
     )
-    _check(commands)
-    _send(commands)
-    _send_many(commands)
-    _login(commands)
+    for name, describe in _COMMANDS.items():
+        if command in (name, None):
+            describe(commands)
+    return parser
+
+
+def _explain(commands: argparse._SubParsersAction[Parser]) -> None:
     explain = commands.add_parser(
         "explain", help="say in words what a send does, and why"
     )
     _add_server(explain, trust=False)
-    _providers(commands)
+
+
+def _demo(commands: argparse._SubParsersAction[Parser]) -> None:
     commands.add_parser(
         "demo", help="send a message through the fallback, on this machine"
     )
-    return parser
 
 
 def _providers(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -363,3 +384,14 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 100:
         raise argparse.ArgumentTypeError("a whole number from 1 to 100")
     return int(text)
+
+
+_COMMANDS: dict[str, Callable[[argparse._SubParsersAction[Parser]], None]] = {
+    "check": _check,
+    "send": _send,
+    "send-many": _send_many,
+    "login": _login,
+    "explain": _explain,
+    "providers": _providers,
+    "demo": _demo,
+}

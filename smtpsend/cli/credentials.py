@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtpsend import OAuth2, Password, Server
 from smtpsend._model.server.environment import (
@@ -17,7 +15,6 @@ from smtpsend._model.server.environment import (
     variables,
     wants_tokens,
 )
-from smtpsend._model.server.password_file import FilePassword, password_in
 from smtpsend._model.server.server import server_of
 from smtpsend._model.server.url import split, user_of
 from smtpsend._model.shortage import raise_if_short
@@ -25,6 +22,10 @@ from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.cli.terminal.output import printable
 from smtpsend.errors import ConfigError, Phase
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.server.password_file import FilePassword
 
 
 @hides_arguments
@@ -135,6 +136,8 @@ def _password(user: str, file: str | None, host: str) -> Password:
             "no password: give --password-file, or set SMTP_PASSWORD or "
             "SMTP_PASSWORD_FILE (there is no terminal to ask at)",
         )
+    import getpass  # it imports more than all other passwords need
+
     try:
         prompt = f"Password of {printable(user)} at {host}: "
         return Password(user, getpass.getpass(prompt))
@@ -145,6 +148,10 @@ def _password(user: str, file: str | None, host: str) -> Password:
 def _read(file: str) -> FilePassword:
     why = "it is no path"
     try:
+        from pathlib import Path
+
+        from smtpsend._model.server.password_file import FilePassword, password_in
+
         password = password_in(Path(file).read_bytes())
     except OSError as error:
         raise_if_short(error, "the password file cannot be read", Phase.CONFIG)

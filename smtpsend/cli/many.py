@@ -9,13 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from smtpsend import Client, Outcome, SendError, Server
 from smtpsend._client.sync import send_noted
 from smtpsend._model.diagnosis.report import plain
 from smtpsend._protocol.failures import Lost
+from smtpsend._values import dataclass, field
 from smtpsend.cli.credentials import server_from
 from smtpsend.cli.exits import Exit, Problem, exit_of, state_of
 from smtpsend.cli.journal import ATTEMPTING, SETTLED, Journal

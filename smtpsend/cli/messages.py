@@ -6,20 +6,23 @@ import argparse
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from email.utils import formatdate, make_msgid
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.originator import HeaderAddresses
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._patterns import pattern
+from smtpsend._values import dataclass
 from smtpsend.cli.exits import Exit, Problem
 from smtpsend.errors import ConfigError, Phase
 from smtpsend.prepared import Prepared, prepare
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 _FROM_LINE = pattern(rb"\A>?From [^\n]*\n")
@@ -43,6 +46,8 @@ def ready(
         ConfigError: the message cannot be sent.
     """
     content = _FROM_LINE.sub(b"", content)
+    from email.parser import BytesHeaderParser
+
     headers = BytesHeaderParser().parsebytes(content)
     if not headers.keys():
         raise ConfigError(
@@ -92,8 +97,10 @@ def entries(source: str) -> list[Entry]:
     Raises:
         Problem: there are no messages, or the source cannot be read.
     """
-    path = Path(source)
     try:
+        from pathlib import Path
+
+        path = Path(source)
         found = _in_folder(path) if path.is_dir() else _in_mbox(path)
     except (OSError, ValueError) as error:
         raise_if_short(error, f"{source} cannot be read", Phase.CONFIG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from smtpsend import Receipt, SendError, Server, compose
 from smtpsend import send as send_it
@@ -119,6 +118,8 @@ def _whole(file: str | None) -> bytes:
             )
         return _stdin()
     try:
+        from pathlib import Path  # a message that is made of arguments needs no path
+
         return Path(str(file)).read_bytes()
     except (OSError, ValueError) as error:
         raise_if_short(error, f"{file} cannot be read", Phase.CONFIG)

@@ -36,7 +36,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
 from email.message import EmailMessage
-from typing import Any, NamedTuple
+from typing import Any
 
 from smtpsend import SendError, Server, compose, send
 from smtpsend._client.background import portal
@@ -46,6 +46,7 @@ from smtpsend._model.policy.policy import check_seconds
 from smtpsend._model.server.several import servers_of
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

@@ -12,9 +12,9 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from time import monotonic
 
+from smtpsend._values import dataclass, field
 from smtpsend.errors import AuthError
 from smtpsend.oauth.endpoint.failures import Failure, internal, no_reply_in_time
 

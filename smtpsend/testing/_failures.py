@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import lost, recipients_refused, refusal
+from smtpsend._values import dataclass
 from smtpsend.errors import (
     Attempt,
     AuthError,

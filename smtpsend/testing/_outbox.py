@@ -7,7 +7,6 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,6 +19,7 @@ from smtpsend._model.diagnosis.hints import identify
 from smtpsend._model.receipt import Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._protocol.failures import recipients_refused
+from smtpsend._values import dataclass
 from smtpsend.errors import Reply, SendError
 from smtpsend.testing._failures import Failure, reply_of
 from smtpsend.testing._page import open_page

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -24,6 +23,7 @@ import trustme
 from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._model.server.credentials import Password
 from smtpsend._model.server.server import Server
+from smtpsend._values import dataclass
 from smtpsend.testing._page import open_page
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from smtpsend._client import known_servers, submit, transport
@@ -21,6 +21,7 @@ from smtpsend._model.policy.policy import DEFAULT_METHODS, Method
 from smtpsend._model.server.providers import provider_of
 from smtpsend._model.server.server import Server, server_of
 from smtpsend._protocol.redaction.redact import user_shown
+from smtpsend._values import dataclass
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
 from smtpsend._wire.target import find_target

@@ -12,12 +12,12 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._client import log
 from smtpsend._client.known_servers import key_of
 from smtpsend._model.policy.servers import Pause, pause_after
+from smtpsend._values import dataclass
 from smtpsend.errors import ConfigError, Event, SendError
 
 

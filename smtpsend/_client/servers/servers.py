@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._client.hooks import Hooks
-from smtpsend._client.pool import Limits, Pool
 from smtpsend._client.submission import (
     RAISED_WHILE_READING,
     Submission,
@@ -22,9 +21,11 @@ from smtpsend._model.receipt import Outcome, Receipt
 from smtpsend._model.server.server import Server
 from smtpsend._model.shortage import importing
 from smtpsend._protocol.transaction import EndNote
+from smtpsend._values import NamedTuple
 
 
 if TYPE_CHECKING:
+    from smtpsend._client.pool import Limits, Pool
     from smtpsend._client.servers.several import Several
 
 
@@ -51,6 +52,9 @@ class Servers:
         hooks = hooks or Hooks()
         self.pools: tuple[Pool, ...] = ()
         if limits is not None:
+            # Imported here, so that a one-shot send does not pay for it.
+            with importing():
+                from smtpsend._client.pool import Pool
             self.pools = tuple([Pool(server, limits, hooks) for server in given])
         self.several: Several | None = None
         if len(given) > 1:

@@ -39,7 +39,7 @@ def is_unicode(text: str) -> bool:
     exception holds the whole text, and stays the `__context__` of any error that is
     raised while it is handled, also of one raised ``from None``.
     """
-    return _SURROGATE.search(text) is None
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def decoded(content: bytes) -> str | None:

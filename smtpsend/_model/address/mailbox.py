@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import NamedTuple
 
 from smtpsend._model.address.display_name import UNSAFE, display_name
 from smtpsend._model.address.domain import address_literal, ascii_domain, shown
 from smtpsend._model.address.plain import PlainMailbox, plain_mailboxes
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

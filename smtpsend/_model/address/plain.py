@@ -6,9 +6,9 @@ Most addresses have one of these forms, and `mailbox` parses any other in severa
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 
 
 __all__ = ["PlainMailbox", "plain_mailboxes"]

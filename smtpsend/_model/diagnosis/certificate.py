@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from smtpsend._values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ shows it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Reply
 
 

@@ -7,10 +7,9 @@ fault of a single method.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from smtpsend._events import HINTS, NO_MD5
-from smtpsend._model.diagnosis.hints import sink_remedy
+from smtpsend._model.diagnosis.hints_by_event import sink_remedy
 from smtpsend._model.diagnosis.report import MethodReport, Report
 from smtpsend._model.diagnosis.tls_remedies import (
     certificate_remedy,
@@ -19,6 +18,7 @@ from smtpsend._model.diagnosis.tls_remedies import (
 )
 from smtpsend._model.server.host import is_private
 from smtpsend._model.server.providers import provider_named
+from smtpsend._values import dataclass
 from smtpsend.errors import Event, Phase
 
 

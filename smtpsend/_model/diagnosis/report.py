@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from smtpsend._model.diagnosis.certificate import Certificate
 from smtpsend._model.policy.policy import Method, Security
 from smtpsend._plain import plain as exact
+from smtpsend._values import dataclass
 from smtpsend.errors import Attempt, Phase, Reply, SendError
 
 

@@ -7,9 +7,9 @@ reasons, in lower case, and a sentence. The first row that fits is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from smtpsend._model.diagnosis.certificate import Certificate
+from smtpsend._values import NamedTuple
 
 
 Say = Callable[[str, Certificate | None], str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from email.message import Message
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of, mailboxes_of
@@ -30,6 +30,7 @@ from smtpsend._model.message.serialize import (
     wire_copy,
 )
 from smtpsend._model.message.serialize_fast import serialize_fast
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 

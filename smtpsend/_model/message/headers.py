@@ -80,7 +80,9 @@ def check_header(name: object, value: object) -> None:
         )
     if not isinstance(value, (str, Header)):
         raise ConfigError(f"the header {shown(name)} must be a str, not {shown(value)}")
-    if bad := _BREAK.search(_FOLD.sub(" ", str(value))):
+    text = str(value)
+    # What is printable is looked at without a pattern, so that it need not be compiled.
+    if not text.isprintable() and (bad := _BREAK.search(_FOLD.sub(" ", text))):
         raise ConfigError(
             f"the header {shown(name)} holds the control character {bad[0]!r}",
             hint="a header is one line; replace line breaks in what it is made from",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from email.message import Message
-from typing import NamedTuple
 
 from smtpsend._model.address.mailbox import Group, Mailbox
 from smtpsend._model.message.headers import ADDRESS_HEADERS, addresses_of
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from email import policy
 from email.contentmanager import raw_data_manager
 from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage, Message, MIMEPart
-from typing import NamedTuple, cast
+from typing import cast
 
 from smtpsend._model.address.plain import plain_mailboxes
 from smtpsend._model.message.folding.content_type import simple_type
@@ -21,6 +21,7 @@ from smtpsend._model.message.folding.field import folds_to_itself
 from smtpsend._model.message.headers import FREE_TEXT
 from smtpsend._model.message.identification import usual_id
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 
 
 __all__ = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from smtpsend._model.delivery import Delivery
 from smtpsend._plain import plain
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 

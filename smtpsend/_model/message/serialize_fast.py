@@ -11,7 +11,7 @@ import sys
 from email.headerregistry import BaseHeader
 from email.message import EmailMessage, Message, MIMEPart
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import ended, message_id_of
@@ -28,6 +28,7 @@ from smtpsend._model.message.headers import ADDRESS_HEADERS, NEVER_SENT, check_h
 from smtpsend._model.message.identification import date_now, new_id, usual_id
 from smtpsend._model.message.once import SIGNATURES, repeated
 from smtpsend._model.message.originator import HeaderAddresses
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

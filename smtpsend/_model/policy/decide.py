@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from smtpsend._model.policy.policy import Method, Policy
 from smtpsend._model.policy.table import Then, follows
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Attempt
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from smtpsend._model.policy.table import TABLE, follows, reason
+from smtpsend._values import dataclass
 from smtpsend.errors import ConfigError
 
 

@@ -8,9 +8,9 @@ and `goes_on` reads it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from smtpsend._values import dataclass
 from smtpsend.errors import Event, RecipientsRefused, SendError
 
 

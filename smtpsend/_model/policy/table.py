@@ -8,8 +8,8 @@ no other rules, so every rule can be tested without a network, and printed for p
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
 
+from smtpsend._values import NamedTuple
 from smtpsend.errors import Event
 
 

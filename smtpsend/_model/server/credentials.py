@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from smtpsend._model.address.domain import is_unicode
 from smtpsend._model.tracebacks import hides_fields
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from smtpsend._model.policy.policy import Method, Security, usual_security
 from smtpsend._model.server.credentials import Password
-from smtpsend._model.server.password_file import read_password_file
-from smtpsend._model.server.proxy import Proxy, proxy_of
 from smtpsend._model.server.url import method_for
+from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend.errors import ConfigError
+
+
+if TYPE_CHECKING:
+    from smtpsend._model.server.proxy import Proxy
 
 
 OAUTH_PREFIX = "SMTP_OAUTH_"
@@ -145,6 +148,8 @@ def auth_from_env(found: Mapping[str, str]) -> Password | None:
     if file := found.get("PASSWORD_FILE"):
         if password is not None:
             raise ConfigError("set SMTP_PASSWORD or SMTP_PASSWORD_FILE, not both")
+        with importing():
+            from smtpsend._model.server.password_file import read_password_file
         password = read_password_file(file, "SMTP_PASSWORD_FILE")
     if (found.get("USERNAME") is None) != (password is None):
         raise ConfigError("SMTP_USERNAME and the password go together: set both or none")
@@ -160,8 +165,12 @@ def proxy_from_env(url: str | None) -> Proxy | None:
     Raises:
         ConfigError: it cannot be used.
     """
+    if not url:
+        return None
+    with importing():
+        from smtpsend._model.server.proxy import proxy_of
     try:
-        return proxy_of(url or None)
+        return proxy_of(url)
     except ConfigError as error:
         raise ConfigError(f"SMTP_PROXY: {error.message}", hint=error.hint) from None
 

@@ -10,12 +10,12 @@ import json
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from smtpsend._model.address.domain import shown
 from smtpsend._model.policy.policy import Method
 from smtpsend._patterns import pattern
+from smtpsend._values import dataclass
 from smtpsend.errors import ConfigError
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from smtpsend._model.server.url import (
 from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
 from smtpsend._patterns import pattern
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smtpsend._model.address.argument import AddressLike, mailbox_of
@@ -20,13 +20,9 @@ from smtpsend._model.server.host import (
     check_tls_name,
     literal,
 )
-from smtpsend._model.server.url import (
-    auth_of,
-    method_of,
-    split,
-)
 from smtpsend._model.shortage import importing
 from smtpsend._model.tracebacks import hides_arguments, hides_fields
+from smtpsend._values import dataclass, field
 from smtpsend.errors import ConfigError
 
 
@@ -203,6 +199,9 @@ class Server:
             ConfigError: the URL is malformed, or has a path, a fragment, or another query
                 than ``security=`` with a security of `Method`.
         """
+        # Imported here, so that a program without a URL does not pay for it.
+        with importing():
+            from smtpsend._model.server.url import auth_of, method_of, split
         parts = split(url)
         auth, method = auth_of(parts), method_of(parts)
         _use_method(options, method)

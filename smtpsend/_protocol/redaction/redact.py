@@ -29,7 +29,8 @@ from smtpsend._protocol.redaction.secret_forms import (
 )
 
 
-_ESCAPES = pattern(r"[%=&\\]")  # all begin with one of these
+_ESCAPES = ("%", "=", "&", "\\")  # each escape begins with one of these
+_AT_LINE_END = pattern(r"\*\*\*[ \t]*\n")
 _ENHANCED = pattern(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
@@ -38,7 +39,7 @@ class Redactor:
 
     def __init__(self, tokens: _Tokens | None = None, others: Sequence[str] = ()) -> None:
         self._secrets: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._found: _Found | None = None
         self._forms = _Forms()
         self.generation = 0  # changes with each further secret
         self._tokens: _Tokens | None = None
@@ -52,21 +53,21 @@ class Redactor:
         if union != self._secrets:
             self._secrets = union
             self.generation += 1
-            self._pattern, self._forms = _compiled(union)
+            self._found, self._forms = _compiled(union)
         if self._tokens is not None:
             self._tokens.add(secrets)
 
     def __call__(self, text: str) -> str:
         """Return `text` without the secrets; a fixed text if one cannot be cut out."""
-        if self._pattern is None:
+        if self._found is None:
             return text
-        shown = self._pattern.sub("***", text)
+        shown = self._found.replaced(text)
         if "\n" not in shown:
             return _HIDDEN if self._holds(shown) else shown
         # A server may repeat a secret over several lines, with or without an enhanced
         # status code at the beginning of each line.
         broken = (
-            re.search(r"\*\*\*[ \t]*\n", shown) is not None
+            ("***" in shown and _AT_LINE_END.search(shown) is not None)
             or self._holds(shown)
             or self._holds(_ENHANCED.sub("", shown))
         )
@@ -75,7 +76,7 @@ class Redactor:
     def _holds(self, text: str) -> bool:
         if self._forms.occur_in(squeezed(text)):
             return True
-        if _ESCAPES.search(text) is None:
+        if not any(first in text for first in _ESCAPES):
             return False
         return any(self._forms.occur_in(squeezed(plain)) for plain in unescaped(text))
 
@@ -129,26 +130,52 @@ class _Forms:
         )
 
 
+class _Found:
+    """Replaces what is found of several secrets in a text.
+
+    Args:
+        beginnings: how a secret or a form of it begins, and what follows as a pattern.
+    """
+
+    def __init__(self, beginnings: set[tuple[str, str]]) -> None:
+        patterns = [re.escape(beginning) + rest for beginning, rest in beginnings]
+        # The longest come first: if one secret is part of another, replacing the shorter
+        # one would leave the rest of the longer one readable.
+        patterns.sort(key=len, reverse=True)
+        self._pattern = pattern("|".join(patterns), re.IGNORECASE)
+        folded = {beginning.lower() for beginning, _ in beginnings}
+        # Outside ASCII, characters that are equal to `re.IGNORECASE` may differ in lower
+        # case.
+        self._beginnings = tuple(folded) if all(map(str.isascii, folded)) else ("",)
+
+    def replaced(self, text: str) -> str:
+        """Return `text` with ``***`` in the place of the secrets."""
+        # Nearly all texts hold no secret. Without this look, each process would compile a
+        # pattern, for longer than anything else of a reply takes.
+        if text.isascii():
+            folded = text.lower()
+            if not any(beginning in folded for beginning in self._beginnings):
+                return text
+        return self._pattern.sub("***", text)
+
+
 @lru_cache(maxsize=16)
-def _compiled(secrets: frozenset[str]) -> tuple[re.Pattern[str], _Forms]:
-    """Compile the pattern that is replaced, and the forms that hide the whole text."""
-    patterns: set[str] = set()
+def _compiled(secrets: frozenset[str]) -> tuple[_Found, _Forms]:
+    """Return what is replaced, and the forms that hide the whole text."""
+    beginnings: set[tuple[str, str]] = set()
     for secret in secrets:
-        patterns.add(re.escape(secret))
+        beginnings.add((secret, ""))
         # A secret that was cut off is found by its first half. A shorter part could occur
         # in a harmless word.
         half = max(8, len(secret) // 2)
         # If the secret has white space, ``\S*`` would not reach the end of it; _Forms
         # finds such a secret.
-        one_word = not re.search(r"\s", secret)
+        one_word = not any(map(str.isspace, secret))
         if len(secret) > half and one_word and not common(secret[:half].casefold()):
-            patterns.add(re.escape(secret[:half]) + r"\S*")
+            beginnings.add((secret[:half], r"\S*"))
         for form in aligned(secret.encode()):
-            patterns.add(re.escape(form[:SHORTEST]) + r"[A-Za-z0-9+/=_-]*")
-    # The longest come first: if one secret is part of another, replacing the shorter one
-    # would leave the rest of the longer one readable.
-    ordered = sorted(patterns, key=len, reverse=True)
-    return re.compile("|".join(ordered), re.IGNORECASE), _Forms(secrets)
+            beginnings.add((form[:SHORTEST], r"[A-Za-z0-9+/=_-]*"))
+    return _Found(beginnings), _Forms(secrets)
 
 
 class _Tokens:

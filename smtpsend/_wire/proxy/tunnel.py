@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._model.server.proxy import Proxy
 from smtpsend._model.server.url import bracketed
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import forget_locals
+from smtpsend._values import dataclass
 from smtpsend._wire.dial import Address, Peer, dial
 from smtpsend._wire.proxy import http_connect, socks5
 from smtpsend._wire.proxy.refusal import Kind, ProxyRefused

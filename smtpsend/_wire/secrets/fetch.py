@@ -1,4 +1,4 @@
-"""Fetches the password or the token for a login: a str, a function or a coroutine."""
+"""Fetches the password or the token for a login from a function or coroutine function."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from smtpsend._model.server.credentials import (
     OAuth2,
     Provider,
     check_secret,
-    known_secret,
-    provider_of,
     secret_kind,
 )
 from smtpsend._model.server.token_source import TokenSource
@@ -22,14 +20,15 @@ from smtpsend._wire.secrets.source import Secret, source_of
 from smtpsend.errors import AuthError, ConfigError, Event, Phase
 
 
-async def fetch_secret(auth: Auth, timeout: float) -> Secret:
-    """Return the password or token of `auth`; call its provider if it has one.
+async def fetch_secret(auth: Auth, provider: Provider, timeout: float) -> Secret:
+    """Call the provider of `auth`, and return the password or token.
 
     A provider that is no coroutine function runs in a thread of its own, because it may
     block on the network. It is called once at a time (see `SecretSource`).
 
     Args:
         auth: the credentials.
+        provider: their function.
         timeout: seconds within which the provider must return.
 
     Raises:
@@ -39,9 +38,6 @@ async def fetch_secret(auth: Auth, timeout: float) -> Secret:
             exception is not shown, because it may hold the secret; an `AuthError` of the
             provider is passed on.
     """
-    provider = provider_of(auth)
-    if provider is None:
-        return Secret(known_secret(auth) or "", 0)
     try:
         async with asyncio.timeout(timeout):
             return await source_of(auth).ask(lambda: _called(auth, provider), timeout)

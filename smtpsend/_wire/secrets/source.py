@@ -15,11 +15,10 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from smtpsend._model.identity import IdentityMap
 from smtpsend._model.server.credentials import Auth
+from smtpsend._values import NamedTuple, dataclass, field
 from smtpsend.errors import AuthError
 
 

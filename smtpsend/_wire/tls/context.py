@@ -7,15 +7,18 @@ import hashlib
 import hmac
 import os
 import ssl
+import sys
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smtpsend._model.diagnosis.certificate import Certificate, read_certificate
 from smtpsend._model.server.host import literal
 from smtpsend._model.shortage import raise_if_short
 from smtpsend.errors import CertificateError, ConfigError, Event, Phase, TLSError
 
+
+if TYPE_CHECKING:
+    from smtpsend._model.diagnosis.certificate import Certificate
 
 # CPython's own list for TLS 1.2: forward secrecy, AES or ChaCha20, no SHA-1 (RFC 9325
 # section 4.2). CBC with SHA-2 and DHE stay in it, because Windows Server 2012 R2 has no
@@ -123,6 +126,8 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
     # These private attributes exist in Python 3.11 to 3.15. If they are missing, the
     # error is raised without the certificate.
     with contextlib.suppress(Exception):
+        from smtpsend._model.diagnosis.certificate import read_certificate
+
         chain: Any = tls._sslobj.get_unverified_chain()  # type: ignore[union-attr]
         der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
         return read_certificate(der, datetime.now(UTC), verified=False)
@@ -130,8 +135,19 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
 
 
 def _public_cas() -> str:
-    # Imported only when needed, because certifi imports more modules than all else that
-    # a send needs.
+    """Return the path of the CA file of certifi."""
+    # certifi asks importlib.resources where its file is, and to import that takes longer
+    # than a send. The file is in the folder of the package, unless the package is an
+    # archive, or a distribution replaced the file by that of the system. A program that
+    # has imported certifi may have replaced `certifi.where`.
+    if "certifi" not in sys.modules:
+        from importlib.util import find_spec
+
+        spec = find_spec("certifi")
+        for folder in (spec and spec.submodule_search_locations) or ():
+            path = os.path.join(folder, "cacert.pem")  # noqa: PTH118
+            if os.path.isfile(path):  # noqa: PTH113
+                return path
     import certifi
 
     return certifi.where()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from smtpsend._values import dataclass, field
 from smtpsend.cli.terminal.screen import Part
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO, cast
 
 from smtpsend.cli.terminal.output import OUT, printable
@@ -39,6 +39,19 @@ def is_terminal() -> bool:
     return OUT.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def terminal_columns() -> int:
+    """Return the width of the terminal, or what COLUMNS says; 0 if neither is known.
+
+    `shutil.get_terminal_size` does the same, but shutil imports all kinds of archives.
+    """
+    with suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    with suppress(AttributeError, ValueError, OSError):  # no standard output, or no tty
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+    return 0
+
+
 def _console() -> Console | None:
     if not is_terminal() or os.environ.get("NO_COLOR"):
         return None
@@ -55,7 +68,7 @@ class Screen:
 
     def __init__(self) -> None:
         self._rich = _console()
-        columns = shutil.get_terminal_size((_WIDEST, 24)).columns
+        columns = terminal_columns() or _WIDEST
         # The last column of some terminals wraps.
         self.width: int = max(40, min(_WIDEST, columns - is_terminal()))
         self._drawn = 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smtpsend._model.receipt import Receipt
+from smtpsend._values import dataclass
+from smtpsend.cli.terminal.screen import terminal_columns
 from smtpsend.errors import Attempt
 
 
@@ -55,7 +55,7 @@ def show(found: Sequence[Bar], screen: Screen) -> None:
 
 def draw(found: Sequence[Bar], width: int | None = None) -> str:
     """Draw the bars as text, at most `width` columns wide (by default the terminal's)."""
-    width = width or shutil.get_terminal_size().columns
+    width = width or terminal_columns() or 80
     lines = (
         "".join(part if isinstance(part, str) else part[0] for part in row)
         for row in rows(found, width)

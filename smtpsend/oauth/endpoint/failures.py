@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from smtpsend._model.shortage import HINT, shortage
+from smtpsend._values import dataclass
 from smtpsend.errors import AuthError, Event, Phase
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from smtpsend._model.diagnosis.token_remedies import (
     token_remedy,
 )
 from smtpsend._protocol.redaction.redact import Redactor
+from smtpsend._values import dataclass, field
 from smtpsend.errors import AuthError
 from smtpsend.oauth.endpoint.failures import Failure
 from smtpsend.oauth.endpoint.request import Endpoint, Refused, Request

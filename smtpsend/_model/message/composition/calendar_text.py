@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from smtpsend._model.address.domain import shown
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

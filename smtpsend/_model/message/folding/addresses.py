@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 from smtpsend._model.address.display_name import display_name
 from smtpsend._model.address.mailbox import Group, Mailbox
 from smtpsend._model.message.folding.encoded_words import LONGEST_WORD, Lines, encode_word
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 

@@ -168,7 +168,7 @@ def _hidden_words(text: str, words: list[tuple[str, str]]) -> set[int]:
 
 def reads_otherwise(text: str) -> bool:
     """Whether a reader takes white space off `text`, or decodes a part of it."""
-    return text != text.strip(_BLANKS) or any(_encoded_spans(text))
+    return text != text.strip(_BLANKS) or ("=?" in text and any(_encoded_spans(text)))
 
 
 class Lines:

@@ -8,13 +8,13 @@ space next to encoded words, and differs between versions.
 from __future__ import annotations
 
 import contextlib
+import sys
 from email import headerregistry as registry
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry
-from email.mime.base import MIMEBase
 from email.policy import Compat32, EmailPolicy, Policy
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from smtpsend._model.address.mailbox import Group
 from smtpsend._model.message.content import fields
@@ -35,6 +35,7 @@ from smtpsend._model.message.headers import (
     unfolded_text,
 )
 from smtpsend._patterns import pattern
+from smtpsend._values import NamedTuple
 from smtpsend.errors import ConfigError
 
 
@@ -138,7 +139,9 @@ def is_built(message: object) -> bool:
     A str in a message of another class may be what was read from a file: with the policy
     `compat32`, nothing tells.
     """
-    return isinstance(message, MIMEBase)
+    # A program that has such a message has imported the class.
+    module = sys.modules.get("email.mime.base")
+    return module is not None and isinstance(message, module.MIMEBase)
 
 
 def field(
