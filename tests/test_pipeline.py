@@ -4,10 +4,11 @@ The simulation of test_simulation.py finds what is untrue; these find what is no
 together although it may be, and what is unknown although it could be known.
 """
 
+import random
 from collections import deque
 
 import pytest
-from simulation.cases import Case, run, start
+from simulation.cases import MODES, Case, Run, reported, run, start
 from simulation.world import Rules
 
 from smtpsend._protocol.ordering import Verb
@@ -151,6 +152,51 @@ def test_accepted_chunk_without_recipient(together):
     assert [type(x.error) for x in settled] == [RecipientsRefused] * len(settled)
     assert len(settled) == 3
     assert all(not x.accepted and len(x.refused) == 2 for x in settled)
+
+
+REPLIES = [
+    *[Reply(250, None, "ok")] * 6,
+    Reply(250, None, "mail\nCHUNKING"),
+    Reply(251, None, "elsewhere"),
+    Reply(354, None, "go on"),
+    Reply(221, None, "bye"),
+    Reply(421, None, "closing"),
+    Reply(452, "4.5.3", "too many"),
+    Reply(503, None, "not now"),
+    Reply(550, "5.1.1", "unknown"),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_replies_together(mode):
+    """Replies that arrive together mean what they mean one by one, whatever they are."""
+    r = random.Random(mode)
+    for _ in range(400):
+        both = [start(Case(mode)) for _ in range(2)]
+        while [x.pipeline.next_group() != [] for x in both] == [True, True]:
+            for started in both:
+                started.pipeline.written()
+            awaited = len(both[0].pipeline.awaiting)
+            replies = r.choices(REPLIES, k=awaited + r.choice((0, 0, 0, 1)))
+            left = deque(replies)
+            both[0].pipeline.receive_all(left)
+            for n, reply in enumerate(replies):
+                if not both[1].pipeline.awaiting:
+                    assert list(left) == replies[n:]
+                    break
+                both[1].pipeline.receive(reply)
+            else:
+                assert not left
+            if both[0].pipeline.awaiting:
+                for started in both:
+                    started.pipeline.connection_lost("closed")
+        for started in both:
+            started.pipeline.finish(unread=False)
+        one, other = [
+            reported(Run(x.transactions, x.world, x.pipeline.take_settled(), []))
+            for x in both
+        ]
+        assert one == other, replies
 
 
 def test_accepted_chunk_after_refused_mail():
