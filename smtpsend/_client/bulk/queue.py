@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FIRST_WINDOW = 16
 """How many messages a connection sends at once before a window went well."""
 
+# Four of these are held for each connection, which is one first window.
+_OPENING_WINDOW = FIRST_WINDOW // 4
 # Octets of content that may be held, beyond one message for each connection.
 _MAX_BYTES = 1 << 23
 
@@ -28,7 +30,7 @@ def may_read(limits: Limits, window: int, held: int, octets: int) -> bool:
     """Whether one more message may be read from the caller.
 
     Args:
-        window: how many messages a connection sends at once; 0 before the first one.
+        window: how many messages a connection sends at once, as far as is known.
         held: how many messages were read and have not got their outcome to the caller.
         octets: the size of the content of those that have no outcome.
     """
@@ -54,6 +56,9 @@ class Queue:
         outcomes: the outcomes that the caller has not got yet.
         input_ended: whether no further message will be put.
         stopped: whether no further message is begun.
+        window: how many messages a connection sends at once; 0 before the first one.
+        opening: whether the server has accepted a connection, while none is ready.
+        senders: how many connections send messages now.
     """
 
     def __init__(self, pool: Pool, notify: Callable[[], None]) -> None:
@@ -63,7 +68,9 @@ class Queue:
         self.input_ended = False
         self.stopped = False
         self.notify = notify
-        self.window = 0  # messages that a connection sends at once; 0 before the first
+        self.senders = 0
+        self.window = 0
+        self.opening = False
         self._held = 0  # messages that were put and whose outcome was not got yet
         # Two threads count octets, each in a number of its own; the difference is held.
         self._bytes_put = self._bytes_settled = 0
@@ -75,7 +82,18 @@ class Queue:
     def has_room(self) -> bool:
         """Whether one more message may be put."""
         octets = self._bytes_put - self._bytes_settled
-        return may_read(self.pool.limits, self.window, self._held, octets)
+        return may_read(self.pool.limits, self.known_window, self._held, octets)
+
+    @property
+    def known_window(self) -> int:
+        """How many messages a connection sends at once, as far as is known.
+
+        While the first connection is opened, messages are read as for a small window,
+        because their number decides how many connections are opened beside it. A single
+        connection does not need them.
+        """
+        several = self.opening and self.pool.limits.max_connections > 1
+        return self.window or (_OPENING_WINDOW if several else 0)
 
     def widen_window(self) -> None:
         """Let each connection send twice as many messages at once, as far as it may.
@@ -96,7 +114,7 @@ class Queue:
     def is_short(self) -> bool:
         """Whether some connections may soon have no message to send."""
         connections = self.pool.limits.max_connections
-        return self.input_ended or len(self.pending) <= self.window * connections
+        return self.input_ended or len(self.pending) <= self.known_window * connections
 
     def put(self, submission: Submission | Outcome) -> None:
         """Add a message, or the outcome of one that cannot be sent."""
@@ -114,6 +132,11 @@ class Queue:
         return self.outcomes.popleft()
 
     # The side of the connections.
+
+    @property
+    def share(self) -> int:
+        """How many messages a connection has that begins one, if all have as many."""
+        return -(-(len(self.pending) + 1) // max(1, self.senders))
 
     @property
     def has_waiters(self) -> bool:

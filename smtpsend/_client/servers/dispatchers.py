@@ -55,7 +55,7 @@ class SharedQueue:
 
     @property
     def _window(self) -> int:
-        return max(queue.window for queue in self._queues)
+        return max(queue.known_window for queue in self._queues)
 
     @property
     def has_room(self) -> bool:
