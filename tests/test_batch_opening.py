@@ -44,14 +44,18 @@ def meeting(count: int = CONNECTIONS) -> Action:
     def meet(_: object) -> None:
         if next(arrivals) >= count:
             complete.set()
-        complete.wait(20)
+        assert complete.wait(15), "the other connections were not opened"
 
     return Action("meeting", meet)
 
 
 def after(event: threading.Event) -> Action:
     """Go on when an event has happened."""
-    return Action("after", lambda talk: event.wait(20)) + normal()
+
+    def wait(_: object) -> None:
+        assert event.wait(15), "it did not happen"
+
+    return Action("after", wait) + normal()
 
 
 def all_arrived(scripted: ScriptedServer, outcomes: list[Outcome]) -> None:
