@@ -732,8 +732,11 @@ def test_cancelled_while_it_connects() -> None:
     """Each message that was taken is told of, also the one that the connection is for."""
     with one_port(Script({"greeting": hang()}, offers=OFFERS)) as scripted:
         come = partial(scripted.wait_for, lambda: scripted.connections)
-        told = cancelled(scripted, map(item, range(6)), come, 2)
-    assert sorted(one.index for one in told) == [0, 1]
+        read = list[int]()
+        given = (read.append(n) or item(n) for n in range(6))  # type: ignore[func-returns-value]
+        told = cancelled(scripted, given, come, 2)
+    assert len(read) >= 2
+    assert sorted(one.index for one in told) == read
     assert all(type(one.error) is ConnectError and one.error.temporary for one in told)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from leaks import one_port
+from leaks import eventually, one_port
 from scripted import Action, Script, ScriptedServer, close, hang, nothing, reply
 from sending import MESSAGE, envelope, patiently, server_for
 
 from smtpsend import Client, OAuth2, Outcome, Receipt
+from smtpsend._wire.connection import Session
 from smtpsend.errors import AuthError
 
 
@@ -95,6 +97,26 @@ def test_a_token_function_that_fails_for_a_further_connection() -> None:
         with Client(server, max_connections=4) as client:
             outcomes = list(client.send_many(items()))
         all_arrived(scripted, outcomes)
+
+
+def test_a_failed_token_function_keeps_nothing() -> None:
+    """The error of a token function is remembered without the connection it was for."""
+
+    def token() -> str:
+        raise OSError("no token")
+
+    with one_port(good()) as scripted:
+        auth = OAuth2("user@example.org", token)
+        with Client(server_for(scripted, auth=auth), max_connections=4) as client:
+            errors = [type(o.error) for o in client.send_many(items())]
+    assert errors == [AuthError] * COUNT
+
+    def sessions() -> list[Session]:
+        gc.collect()
+        found = [x for x in gc.get_objects() if isinstance(x, Session)]
+        return [x for x in found if x.target.auth is auth]
+
+    eventually(lambda: not sessions())
 
 
 @pytest.mark.parametrize("before", ["check", "send", "batch"])

@@ -147,7 +147,7 @@ def test_a_refused_login(face: Any) -> None:
     with two_servers(refused) as pair:
         found = batch(pair, 50, face, max_connections=3)
     assert hosts(found) == {SECOND: 50}
-    assert pair.connections[0] == 1
+    assert sum("AUTH" in c.verbs for c in pair.first.connections) == 1
 
 
 @faces

@@ -8,6 +8,7 @@ are aborted before the client logs in to the winner.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers
@@ -55,11 +56,17 @@ _METHOD_WORKED = {
 
 @dataclass(slots=True, eq=False, repr=False)
 class Race:
-    """The methods that one call has tried and is trying."""
+    """The methods that one call has tried and is trying.
+
+    Attributes:
+        on_connect: called when the first method has connected, before the greeting;
+            not called for a method that is tried beside or after it. Or None.
+    """
 
     server: Server
     deadline: Deadline
     hooks: Hooks
+    on_connect: Callable[[], None] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     _order: Policy = field(init=False)  # with the remembered method first
     _target: Target | None = None
@@ -110,7 +117,13 @@ class Race:
         return self._target
 
     def _start(self, method: Method, target: Target) -> None:
-        track = Track(method, self.deadline.elapsed, server=self.server.host)
+        is_first = not self.attempts and not self._running
+        track = Track(
+            method,
+            self.deadline.elapsed,
+            server=self.server.host,
+            on_connect=self.on_connect if is_first else None,
+        )
         task = asyncio.create_task(open_session(target, track, self.deadline))
         self._running[task] = track
 

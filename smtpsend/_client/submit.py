@@ -9,6 +9,8 @@ in doubt is always aborted.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers, log, transport
@@ -213,11 +215,18 @@ def lost_before_mail(error: SendError) -> bool:
     return error.event is Event.LOST and error.phase is Phase.MAIL
 
 
-async def authenticated_session(race: Race, pool: Pool | None = None) -> Session:
+Turn = Callable[[Deadline], AbstractAsyncContextManager[None]]
+"""Waits until a connection may log in; the login is made in its body."""
+
+
+async def authenticated_session(
+    race: Race, pool: Pool | None = None, turn: Turn = lambda _: nullcontext()
+) -> Session:
     """Race the methods that are still to be tried, and log in to the winner's session.
 
     Args:
         pool: the pool that the session is for; None for a one-shot send.
+        turn: waits until the session may log in.
 
     Raises:
         SendError: no method is left to be tried.
@@ -231,7 +240,7 @@ async def authenticated_session(race: Race, pool: Pool | None = None) -> Session
             if pool is None:
                 await login(session)
             else:
-                async with pool.login_turn(race.deadline):
+                async with turn(race.deadline), pool.login_turn(race.deadline):
                     await login(session)
                 pool.end_outdated()
         except SendError as error:

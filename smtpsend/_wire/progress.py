@@ -7,6 +7,7 @@ becomes the error, and the row of the policy table, of that step.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from smtpsend._model.policy.policy import Method
@@ -28,6 +29,7 @@ class Track:
             proxy; None before the first.
         last_progress: when progress was made last, on the loop's clock.
         server: the host of the server.
+        on_connect: called when there is a connection, before the greeting; or None.
     """
 
     method: Method
@@ -38,6 +40,13 @@ class Track:
         default_factory=lambda: asyncio.get_running_loop().time()
     )
     server: str | None = None
+    on_connect: Callable[[], None] | None = None
+
+    def connected(self) -> None:
+        """Record the TCP connection, or the tunnel through a proxy."""
+        self.progress()
+        if self.on_connect is not None:
+            self.on_connect()
 
     def progress(self) -> None:
         """Record progress: a TCP connection, a whole reply, or a TLS handshake."""

@@ -6,6 +6,7 @@ other, with the commands of the next message pipelined after the content.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ _MESSAGE_WAIT = 0.05
 # Octets of content in one window. More would wait in the transport, and what waits there
 # already counts as sent.
 _LARGEST_WINDOW = 131072
+# Messages that are left to no other connection.
+_MIN_SHARE = 2
+# To open a connection takes as many round trips, with STARTTLS and a login.
+_CONNECT_ROUND_TRIPS = 8
 
 
 class ConnectionBatch:
@@ -67,6 +72,7 @@ class ConnectionBatch:
         self._first: Submission | None = None
         # Of the window that is being filled.
         self._count = self._size = self._limit = 0
+        self._last_count, self._began = 0, 0.0  # of the window before it
         self._deadline = race.deadline
         announced = session.extensions.message_limit or sys.maxsize
         self._max_messages = min(self._pool.limits.max_messages, announced)
@@ -99,6 +105,7 @@ class ConnectionBatch:
         session, queue = self.session, self._queue
         # No attribute, because a cycle of references would keep the buffers of TLS.
         pipeline = session.pipeline(self._next, windows=True)
+        queue.senders += 1
         try:
             await self._run(pipeline)
         except BaseException as error:  # P3: nothing untyped escapes
@@ -115,6 +122,8 @@ class ConnectionBatch:
                     transaction.submission, Transactions.after_batch(transaction)
                 )
             raise
+        finally:
+            queue.senders -= 1
 
     async def _run(self, pipeline: Pipeline) -> None:
         session, queue = self.session, self._queue
@@ -204,8 +213,26 @@ class ConnectionBatch:
 
     def _window_limit(self) -> int:
         """How many messages the window may have."""
+        now = asyncio.get_running_loop().time()
+        seconds, self._began = now - self._began, now
+        most, share = self.window, self._queue.share
+        if share < most:
+            most = min(most, max(share, self._count_in_round_trip(seconds)))
         left = self._max_messages - self.session.state.transactions
-        return min(self._pool.throttle.allowed(self.window), left)
+        return min(self._pool.throttle.allowed(most), left)
+
+    def _count_in_round_trip(self, seconds: float) -> int:
+        """Return how many messages the connection sends in the time of a round trip.
+
+        A window that leaves some of them to another connection gains nothing, because
+        each window takes at least a round trip.
+
+        Args:
+            seconds: how long the last window took.
+        """
+        round_trip = self._pool.connect_time / _CONNECT_ROUND_TRIPS
+        count = self._last_count * round_trip / seconds if seconds else 0
+        return max(_MIN_SHARE, int(count))
 
     def _transaction(
         self, submission: Submission, after: Verb | None
@@ -227,6 +254,7 @@ class ConnectionBatch:
             # A window that went badly has set the count to 0.
             if self._count >= self.window > 1:
                 self._queue.widen_window()
+            self._last_count = self._count
             self._count, self._size = 1, len(envelope.content)
             self._limit = self._window_limit()
             if self._first is not None:

@@ -36,13 +36,19 @@ _AT_END = "the interpreter is ending, and nothing can be sent any more"
 class Handoff:
     """The caller's side of a `Dispatcher` that runs on the background thread.
 
+    Args:
+        source: the messages that are left, with their numbers.
+        items: the iterable that they come from.
+
     Attributes:
         call: the run of the dispatcher.
         has_input: whether the iterable may have more messages.
         raised: the exception that the caller's iterable raised, if any.
     """
 
-    def __init__(self, source: Iterator[tuple[int, Any]], terms: Terms) -> None:
+    def __init__(
+        self, source: Iterator[tuple[int, Any]], terms: Terms, items: object
+    ) -> None:
         self.has_input = True
         self._source = source
         self._terms = terms
@@ -50,7 +56,7 @@ class Handoff:
         self._waiter: concurrent.futures.Future[None] | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
-        self._dispatcher = dispatcher_for(terms.servers, self._notify)
+        self._dispatcher = dispatcher_for(terms.servers, items, self._notify)
         self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
         self.call.future.add_done_callback(lambda _: self._wake_caller())

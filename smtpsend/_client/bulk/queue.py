@@ -54,6 +54,9 @@ class Queue:
         outcomes: the outcomes that the caller has not got yet.
         input_ended: whether no further message will be put.
         stopped: whether no further message is begun.
+        window: how many messages a connection sends at once; 0 before the first one.
+        expected: how many more messages the caller's iterable has, as far as it tells.
+        senders: how many connections send messages now.
     """
 
     def __init__(self, pool: Pool, notify: Callable[[], None]) -> None:
@@ -63,7 +66,9 @@ class Queue:
         self.input_ended = False
         self.stopped = False
         self.notify = notify
-        self.window = 0  # messages that a connection sends at once; 0 before the first
+        self.senders = 0
+        self.window = 0
+        self.expected = 0
         self._held = 0  # messages that were put and whose outcome was not got yet
         # Two threads count octets, each in a number of its own; the difference is held.
         self._bytes_put = self._bytes_settled = 0
@@ -101,6 +106,7 @@ class Queue:
     def put(self, submission: Submission | Outcome) -> None:
         """Add a message, or the outcome of one that cannot be sent."""
         self._held += 1
+        self.expected = max(0, self.expected - 1)
         if isinstance(submission, Outcome):
             self.outcomes.append(submission)
             self.notify()
@@ -114,6 +120,11 @@ class Queue:
         return self.outcomes.popleft()
 
     # The side of the connections.
+
+    @property
+    def share(self) -> int:
+        """How many messages a connection has that begins one, if all have as many."""
+        return -(-(len(self.pending) + 1) // max(1, self.senders))
 
     @property
     def has_waiters(self) -> bool:

@@ -121,7 +121,7 @@ async def _outcomes(
         changed.set()
         room.set()
 
-    dispatcher = dispatcher_for(terms.servers, notify)
+    dispatcher = dispatcher_for(terms.servers, items, notify)
     queue = dispatcher.queue
     feeder = asyncio.create_task(_feed(items, dispatcher, terms, room))
     feeder.add_done_callback(lambda _: changed.set())
@@ -216,7 +216,7 @@ def _outcomes_sync(
         yield from (_send_one(terms, index, item) for index, item in source)
         return
     while True:
-        handoff = Handoff(source, terms)
+        handoff = Handoff(source, terms, items)
         handoff.call.start()
         try:
             while (outcome := handoff.next()) is not None:

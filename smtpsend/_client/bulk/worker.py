@@ -17,7 +17,7 @@ from smtpsend._client.submit import (
 from smtpsend._client.transactions import Transactions
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.deadline import Deadline
-from smtpsend.errors import Phase, SendError
+from smtpsend.errors import AuthError, Phase, SendError
 
 
 if TYPE_CHECKING:
@@ -75,10 +75,12 @@ class Worker:
         if dispatcher.others_connected(self):
             dispatcher.connection_failed()
             return False
-        if dispatcher.others_opening(self):
+        refused = isinstance(error, AuthError) and not error.temporary
+        if dispatcher.others_opening(self) and not refused:
             # Another one may still be opened. If not, it carries its own error.
+            dispatcher.connection_failed()
             return False
-        dispatcher.no_connection(error)
+        dispatcher.no_connection(error, self)
         return True
 
     async def _send(self, deadline: Deadline) -> bool:
@@ -91,14 +93,14 @@ class Worker:
         if transport.replacement is not None:
             await self._send_by(transport.replacement)
             return True
-        race = Race(pool.server, deadline, pool.hooks)
+        race = Race(pool.server, deadline, pool.hooks, dispatcher.prepare)
         # `submit.deliver` says why.
         await asyncio.sleep(0)
         session = pool.take_idle(deadline)
         if session is None:
             self.connected = False
             try:
-                session = await authenticated_session(race, pool)
+                session = await self._open(race)
             finally:
                 await race.settle()
             pool.connect_time = deadline.elapsed
@@ -109,6 +111,18 @@ class Worker:
             pool.give_back(session)
             return bool(queue.pending)
         return await self._send_over(session, race)
+
+    async def _open(self, race: Race) -> Session:
+        """Open a connection; the first one of a batch is the first to log in.
+
+        Raises:
+            SendError: no connection can be opened.
+        """
+        first_login = self._dispatcher.first_login
+        if first_login.begun:
+            return await authenticated_session(race, self._pool, first_login.turn)
+        async with first_login.turn(race.deadline):
+            return await authenticated_session(race, self._pool)
 
     async def _send_by(self, replacement: transport.Transport) -> None:
         """Send one message by what a test has put in the place of the network."""

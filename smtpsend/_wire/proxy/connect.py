@@ -47,5 +47,5 @@ async def open_socket(
 
         proxy = target.proxy
         sock = await open_tunnel(proxy, target, track, deadline, limit, addresses)
-    track.progress()
+    track.connected()
     return sock

@@ -101,7 +101,8 @@ class SecretSource:
                     self._record(mine.number, outcome)
                 version = self.version if outcome == self._latest else -1
             if isinstance(outcome, AuthError):
-                raise outcome
+                # The recorded one would get a traceback, whose frames hold the session.
+                raise copy.copy(outcome)
             return Secret(outcome, version)
         finally:
             # A call that was cancelled leaves no outcome: the next who waits calls again.
