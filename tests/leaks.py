@@ -7,6 +7,7 @@ leaves a socket, a task, a thread or an unclosed thing.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import threading
@@ -139,13 +140,17 @@ class InLoop:
         assert error or not left, f"tasks left: {left}"
 
 
+@functools.cache
+def _freeze() -> None:
+    """What modules and collected tests hold is not looked through for each test."""
+    gc.freeze()
+
+
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Nothing that a test opened or started is left after it."""
     portal.run(_tasks)  # its thread and its loop's own sockets stay for the next test
-    if not gc.get_freeze_count():
-        # What the modules and the collected tests hold is not looked through each time.
-        gc.freeze()
+    _freeze()
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
     had = sockets(), others()

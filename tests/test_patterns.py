@@ -54,28 +54,36 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 TREES = dict(modules())
 
 
+def called() -> dict[tuple[str, str], set[str]]:
+    """The methods that are called, by the module and the name of what they belong to."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in METHODS:
+                name = ast.unparse(node.value).rpartition(".")[2]
+                found.setdefault((module, name), set()).add(node.attr)
+    return found
+
+
+CALLED = called()
+
+
 def used_as(name: str, module: str) -> frozenset[str]:
     """What is done with a pattern of this name: in its module, if the name is private."""
-    return frozenset(
-        node.attr
-        for place, tree in TREES.items()
-        if place == module or not name.startswith("_")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr in METHODS
-        and ast.unparse(node.value).rpartition(".")[2] == name
-    )
+    places = [module] if name.startswith("_") else TREES
+    return frozenset().union(*(CALLED.get((place, name), ()) for place in places))
 
 
 def uses() -> Iterator[Use]:
     """Every call of a function of `re` in the package."""
     for module, tree in TREES.items():
+        nodes = list(ast.walk(tree))
         names = {
             id(node.value): ast.unparse(node.targets[0]).rpartition(".")[2]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign)
+            for node in nodes
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
         }
-        for node in ast.walk(tree):
+        for node in nodes:
             if not isinstance(node, ast.Call):
                 continue
             match node.func:
