@@ -9,7 +9,7 @@ import pytest
 from sending import forget
 
 
-pytest_plugins = ["leaks", "servers.fixtures", "servers.namespace"]
+pytest_plugins = ["leaks", "scheduling", "servers.fixtures", "servers.namespace"]
 
 # What a developer's machine may set changes what the programs do that tests start, and
 # could hide a fault: with PYTHONUNBUFFERED no output is left to fail when a program ends.
