@@ -7,7 +7,6 @@ leaves a socket, a task, a thread or an unclosed thing.
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import os
 import threading
@@ -140,9 +139,9 @@ class InLoop:
         assert error or not left, f"tasks left: {left}"
 
 
-@functools.cache
-def _freeze() -> None:
+def pytest_collection_finish() -> None:
     """What modules and collected tests hold is not looked through for each test."""
+    gc.collect()
     gc.freeze()
 
 
@@ -150,7 +149,6 @@ def _freeze() -> None:
 def no_leaks() -> Iterator[None]:
     """Nothing that a test opened or started is left after it."""
     portal.run(_tasks)  # its thread and its loop's own sockets stay for the next test
-    _freeze()
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
     had = sockets(), others()
