@@ -86,7 +86,7 @@ def injection(connections: Iterable[Connection]) -> list[str]:
 
 
 def _has_bare(data: bytes) -> bool:
-    """Whether a CR or LF stands without the other one; a CR at the end may have it yet."""
+    """Whether a CR, but for one at the end, or an LF stands without the other one."""
     pairs, pending = data.count(b"\r\n"), data.endswith(b"\r")
     return data.count(b"\n") != pairs or data.count(b"\r") != pairs + pending
 
