@@ -157,7 +157,7 @@ def scan(
 @patiently
 def lose_at(place: str, way: Way, offers: Offers, loss: str, *, always: bool) -> None:
     """Lose the connection there, and see what is reported."""
-    slow = {"reply_timeout": 0.4, "final_timeout": 0.4} if loss == "hang" else {}
+    slow = {"reply_timeout": 0.25, "final_timeout": 0.25} if loss == "hang" else {}
     bad = Script({place: LOSSES[loss]}, offers=offers)
     scripts = bad if always else [bad, Script(offers=offers)]
     scripted, found = run(way, scripts, **slow)
