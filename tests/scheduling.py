@@ -40,13 +40,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return self._scopes[nodeid]
 
         def _pending_of(self, workload: dict[str, dict[str, bool]]) -> int:
-            # A worker runs what it gets in this order: before what is done, all is done.
-            pending = 0
-            for unit in reversed(workload.values()):
-                left = [*unit.values()].count(False)
-                if not left:
-                    break
-                pending += left
-            return pending
+            for scope in [one for one, unit in workload.items() if all(unit.values())]:
+                del workload[scope]  # what is done is not counted again each time
+            return super()._pending_of(workload)
 
     return Scheduling() if config.getvalue("dist") == "loadgroup" else None
