@@ -23,7 +23,6 @@ ASKING = frozenset(f"b{n}.{k}" for n in (1, 3) for k in range(8))
 MODES = ("single", "group", "chain", "window", "alone", "quit")
 
 _ASKED = Delivery(notify=("failure",))
-_SEEN = {verb: verb.name.lower() for verb in Verb}
 _NAMED = {Verb.MAIL, Verb.CONTENT, Verb.BDAT}
 
 _COUNT = {"alone": 1, "quit": 1, "window": 3}
@@ -100,14 +99,19 @@ def _name(mail: bytes) -> str:
     return mail[11:-3].decode()
 
 
+@cache
+def _seen(verb: Verb) -> str:
+    return verb.name.lower()
+
+
 def executed(command: Command) -> tuple[str, str]:
     """A command as the server sees it."""
     verb, transaction, address = command
     if verb is Verb.RCPT:
         return "rcpt", address
     if transaction is not None and verb in _NAMED:
-        return _SEEN[verb], _name(transaction.mail)
-    return _SEEN[verb], ""
+        return _seen(verb), _name(transaction.mail)
+    return _seen(verb), ""
 
 
 @dataclass(slots=True)
