@@ -151,6 +151,7 @@ def no_leaks() -> Iterator[None]:
     portal.run(_tasks)  # its thread and its loop's own sockets stay for the next test
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
+    gc.freeze()  # what other tests left is looked through once, and not for each test
     had = sockets(), others()
     yield
     with warnings.catch_warnings(record=True, action="always") as warned:
