@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import pytest
 from sending import forget
 
+from smtpsend._client.diagnosis import probe
+from smtpsend._wire import handshake
 
-pytest_plugins = ["leaks", "servers.fixtures", "servers.namespace"]
+
+pytest_plugins = ["leaks", "scheduling", "servers.fixtures", "servers.namespace"]
 
 # What a developer's machine may set changes what the programs do that tests start, and
 # could hide a fault: with PYTHONUNBUFFERED no output is left to fail when a program ends.
@@ -58,3 +61,10 @@ def _loggers_as_they_were() -> Iterator[None]:
     for log, (level, disabled, propagate, handlers) in zip(loggers, before, strict=True):
         log.setLevel(level)
         log.disabled, log.propagate, log.handlers[:] = disabled, propagate, handlers
+
+
+@pytest.fixture
+def probed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port where one side waits for the other is asked sooner what it speaks."""
+    monkeypatch.setattr(handshake, "_SILENCE", 0.2)
+    monkeypatch.setattr(probe, "_SECOND_TIMEOUT", 0.5)

@@ -139,15 +139,19 @@ class InLoop:
         assert error or not left, f"tasks left: {left}"
 
 
+def pytest_collection_finish() -> None:
+    """What modules and collected tests hold is not looked through for each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Nothing that a test opened or started is left after it."""
     portal.run(_tasks)  # its thread and its loop's own sockets stay for the next test
-    if not gc.get_freeze_count():
-        # What the modules and the collected tests hold is not looked through each time.
-        gc.freeze()
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
+    gc.freeze()  # what other tests left is looked through once, and not for each test
     had = sockets(), others()
     yield
     with warnings.catch_warnings(record=True, action="always") as warned:

@@ -49,6 +49,11 @@ def block(*args, **options):
     threading.Event().wait()
 """
 STRICT = ["-X", "dev", "-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning"]
+ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).parents[1]),
+    # Without what -X dev does to find mistakes of C code: it makes a program slower.
+    "PYTHONMALLOC": "default",
+}
 PATIENCE = 20  # far below what the policy above lets a silent server have
 
 
@@ -61,7 +66,7 @@ def started(
     config |= {"ca": scripted.ca, "port": scripted.port("starttls")}
     with subprocess.Popen(
         [sys.executable, *STRICT, "-c", before + PRELUDE + program, json.dumps(config)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, **ENVIRONMENT},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

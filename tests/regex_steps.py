@@ -6,6 +6,7 @@ its steps grow as the time of the engine does, on every machine alike.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,19 @@ from typing import Any
 
 _SCANNING = {"search", "sub", "subn", "split", "findall", "finditer"}
 _REPEATS = (c.MAX_REPEAT, c.MIN_REPEAT, c.POSSESSIVE_REPEAT)
+_IGNORECASE, _DOTALL = int(re.IGNORECASE), int(re.DOTALL)
+_MULTILINE = int(re.MULTILINE)
 Then = Callable[[int], bool]
 
 
 class TooMany(Exception):
     """More steps than were allowed."""
+
+
+@functools.cache
+def _parsed(pattern: str | bytes, flags: int) -> tuple[Any, dict[Any, bool]]:
+    """The tree of a pattern, and which characters its nodes are known to fit."""
+    return _parser.parse(pattern, flags & ~re.DEBUG), {}
 
 
 class Matcher:
@@ -34,7 +43,7 @@ class Matcher:
     """
 
     def __init__(self, pattern: re.Pattern[Any], text: str, most: int) -> None:
-        self.tree = _parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
+        self.tree, self._known = _parsed(pattern.pattern, pattern.flags)
         self.text, self.end = text, len(text)
         self.flags, self.most, self.steps = pattern.flags, most, 0
         self.groups: set[int] = set()
@@ -57,7 +66,7 @@ class Matcher:
                 return True
 
             self.groups.clear()
-            matched = self._run(list(self.tree), at, then)
+            matched = self._run(self.tree.data, at, then)
             if matched:
                 found.append((at, ends[0]))
             if method not in _SCANNING or (matched and method == "search"):
@@ -84,7 +93,7 @@ class Matcher:
         (op, argument), rest = nodes[0], nodes[1:]
         go_on: Then = lambda end: self._run(rest, end, then)  # noqa: E731
         if op is c.BRANCH:
-            return any(self._run(list(one), at, go_on) for one in argument[1])
+            return any(self._run(one.data, at, go_on) for one in argument[1])
         if op is c.SUBPATTERN:
             return self._group(*argument, at, go_on)
         if op in _REPEATS:
@@ -96,7 +105,7 @@ class Matcher:
             chosen = argument[1 if argument[0] in self.groups else 2] or []
             return self._run(list(chosen), at, go_on)
         if op is c.ATOMIC_GROUP:
-            return self._atomic(list(argument), at, go_on)
+            return self._atomic(argument.data, at, go_on)
         if op in (c.ASSERT, c.ASSERT_NOT):
             return self._looks(argument, at) == (op is c.ASSERT) and go_on(at)
         if op is c.AT:
@@ -120,7 +129,7 @@ class Matcher:
             return False
 
         self.flags = outside & ~off | on
-        matched = self._run(list(tree), at, closed)
+        matched = self._run(tree.data, at, closed)
         self.flags = outside
         return matched
 
@@ -131,14 +140,14 @@ class Matcher:
     def _looks(self, argument: tuple[int, Any], at: int) -> bool:
         direction, tree = argument
         if direction > 0:
-            return self._run(list(tree), at, lambda _: True)
+            return self._run(tree.data, at, lambda _: True)
         start = at - tree.getwidth()[0]
-        return start >= 0 and self._run(list(tree), start, lambda end: end == at)
+        return start >= 0 and self._run(tree.data, start, lambda end: end == at)
 
     def _repeat(self, op: Any, argument: Any, at: int, go_on: Then) -> bool:
         least, most, tree = argument
         most = sys.maxsize if most is c.MAXREPEAT else most
-        nodes = list(tree)
+        nodes = tree.data
         if len(nodes) == 1 and nodes[0][0] in _ONE:
             return self._repeat_one(op, least, most, nodes[0], at, go_on)
         if op is c.POSSESSIVE_REPEAT:
@@ -186,11 +195,19 @@ class Matcher:
         return False
 
     def _fits(self, node: Any, char: str) -> bool:
+        # A node stays where it is, since its tree is kept.
+        key = id(node), char, self.flags
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._fits_anew(node, char)
+        return known
+
+    def _fits_anew(self, node: Any, char: str) -> bool:
         op, argument = node
         if op is c.ANY:
-            return bool(self.flags & re.DOTALL) or char != "\n"
+            return bool(self.flags & _DOTALL) or char != "\n"
         forms = {char}
-        if self.flags & re.IGNORECASE:
+        if self.flags & _IGNORECASE:
             forms |= {f for f in (char.lower(), char.upper()) if len(f) == 1}
         if op is c.LITERAL:
             return any(ord(form) == argument for form in forms)
@@ -205,11 +222,11 @@ class Matcher:
             before = at > 0 and _is_word(text[at - 1])
             after = at < end and _is_word(text[at])
             return (before != after) == (where is c.AT_BOUNDARY)
-        if where is c.AT_BEGINNING and self.flags & re.MULTILINE:
+        if where is c.AT_BEGINNING and self.flags & _MULTILINE:
             return at == 0 or text[at - 1] == "\n"
         if where in (c.AT_BEGINNING, c.AT_BEGINNING_STRING):
             return at == 0
-        if where is c.AT_END and self.flags & re.MULTILINE:
+        if where is c.AT_END and self.flags & _MULTILINE:
             return at == end or text[at] == "\n"
         if where is c.AT_END:
             return at == end or (at == end - 1 and text[at] == "\n")
@@ -296,12 +313,13 @@ def _repeats(
 def _ways(matcher: Matcher, nodes: list[Any]) -> Iterator[str]:
     """Short texts that the nodes match, assertions left aside."""
     choices: list[list[str]] = []
-    for op, argument in nodes:
+    for node in nodes:
+        op, argument = node
         if op in _ONE:
-            fit = [x for x in _CHARS if matcher._fits((op, argument), x)]
+            fit = [x for x in _CHARS if matcher._fits(node, x)]
             if not fit or op is c.LITERAL:
                 chars = map(chr, range(0xE000))
-                fit = [next(x for x in chars if matcher._fits((op, argument), x))]
+                fit = [next(x for x in chars if matcher._fits(node, x))]
             choices.append(fit[:2])
         elif op is c.SUBPATTERN:
             choices.append(list(islice(_ways(matcher, list(argument[3])), _MOST_WAYS)))

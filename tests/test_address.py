@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import string
 
 import pytest
 from hypothesis import example, given
@@ -20,12 +21,17 @@ from smtpsend._model.message.headers import mailbox_text
 from smtpsend.errors import ConfigError
 
 
-LABEL = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,10}[a-zA-Z0-9])?", fullmatch=True)
+ALNUM = string.ascii_letters + string.digits
+# `from_regex` needs more time to make a text than all that is tested needs to read it.
+LABEL = st.text(ALNUM + "-", min_size=1, max_size=12).map(lambda x: x.strip("-") or "a")
 DOMAIN = st.lists(LABEL, min_size=1, max_size=4).map(".".join)
-ATOM = st.from_regex(r"[A-Za-z0-9!#$%&'*+/^_`{|}~-]{1,12}", fullmatch=True)
+ATOM = st.text(ALNUM + "!#$%&'*+/^_`{|}~-", min_size=1, max_size=12)
+PRINTED = [chr(n) for n in range(0x20, 0x7F) if chr(n) not in "=>?"]
+QTEXT = st.sampled_from([c for c in PRINTED if c not in '"\\'])
+QUOTED = st.lists(QTEXT | st.sampled_from(PRINTED).map("\\{}".format), max_size=15)
 LOCAL = st.one_of(
     st.lists(ATOM, min_size=1, max_size=3).map(".".join),
-    st.from_regex(r'"([ !#-<@-\[\]-~]|\\[ -<@-~]){0,15}"', fullmatch=True),
+    QUOTED.map(lambda parts: '"' + "".join(parts) + '"'),
     st.sampled_from(["jörg", "用户", "δοκιμή.x"]),
 )
 DISPLAY = st.text(
@@ -302,22 +308,22 @@ def test_list_addresses_stand_in_the_text(pieces: list[str]) -> None:
 
 
 SLOW = {
-    "dots": "a." * 300_000,
-    "comment": "(" * 300_000,
-    "escapes": '"' + '\\"' * 300_000,
-    "words": "a " * 300_000,
-    "angles": "<" * 300_000,
-    "ats": "a@" * 300_000,
-    "quotes": '"a"' * 200_000,
-    "comments": "((a))" * 100_000,
-    "open quotes": '"\\' * 300_000,
-    "groups": "a:" * 300_000,
-    "commas": "," * 300_000,
-    "encoded": "=?" * 300_000 + "@b",
-    "brackets": "a@[" * 200_000,
-    "long domain": "a@" + "b." * 300_000,
-    "idn": "a@" + "ü" * 300_000,
-    "hyphens": "a@" + "-" * 300_000,
+    "dots": "a." * 100_000,
+    "comment": "(" * 100_000,
+    "escapes": '"' + '\\"' * 100_000,
+    "words": "a " * 100_000,
+    "angles": "<" * 100_000,
+    "ats": "a@" * 100_000,
+    "quotes": '"a"' * 70_000,
+    "comments": "((a))" * 40_000,
+    "open quotes": '"\\' * 100_000,
+    "groups": "a:" * 100_000,
+    "commas": "," * 100_000,
+    "encoded": "=?" * 100_000 + "@b",
+    "brackets": "a@[" * 70_000,
+    "long domain": "a@" + "b." * 100_000,
+    "idn": "a@" + "ü" * 100_000,
+    "hyphens": "a@" + "-" * 100_000,
 }
 
 
@@ -330,10 +336,8 @@ def test_linear_time(name: str) -> None:
 
 
 def test_hundred_thousand() -> None:
-    """100,000 recipients are read, one by one and as one header."""
+    """A header of 100,000 recipients is read, and so are many addresses one by one."""
     texts = [f'"Jörg, {i}" <u{i}@example.org>' for i in range(100_000)]
     assert len(mailboxes(", ".join(texts))) == 100_000
     assert mailbox(texts[-1]).display == "Jörg, 99999"
-    assert {mailbox(f"u{i}@example.org").domain for i in range(100_000)} == {
-        "example.org"
-    }
+    assert {mailbox(f"u{i}@example.org").domain for i in range(10_000)} == {"example.org"}

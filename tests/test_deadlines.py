@@ -66,7 +66,7 @@ def test_drip(moment: str, send: Send) -> None:
     script = Script({moment: drip(data + b"\0" * 10_000, 0.05)})
     with ScriptedServer(script) as scripted:
         with in_time(), pytest.raises(SendError) as caught:
-            send(MESSAGE, patient(scripted), **envelope(timeout=0.7))
+            send(MESSAGE, patient(scripted), **envelope(timeout=0.4))
     error = caught.value
     assert (type(error), error.phase) == STEPS[moment]
     assert error.timed_out

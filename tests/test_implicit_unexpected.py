@@ -14,7 +14,6 @@ from scripted import Script, ScriptedServer, hang, say
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import Method, Password, Policy, Server
-from smtpsend._wire import handshake
 from smtpsend.check import check
 from smtpsend.errors import ConnectError, Event, Phase, TLSError
 
@@ -31,14 +30,8 @@ def implicit_as(scripted: ScriptedServer, security: str, **options: Any) -> Serv
     return Server(scripted.host, policy=policy, **options)
 
 
-@pytest.fixture
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second connection follows sooner, so that the tests take less time."""
-    monkeypatch.setattr(handshake, "_SILENCE", 0.2)
-
-
 @sending
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 @pytest.mark.parametrize("certificate", ["good", "expired", "old_tls"])
 def test_told_from_a_dead_port(certificate: str, send: Send) -> None:
     """The error says what the port speaks, long before the time-out of a reply."""
@@ -62,7 +55,7 @@ def test_told_from_a_dead_port(certificate: str, send: Send) -> None:
 
 
 @sending
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 def test_pinned_and_in_plaintext(send: Send) -> None:
     """The same with a pinned certificate, and for a sink in plaintext."""
     pin = "sha256:" + "0" * 64
@@ -76,7 +69,7 @@ def test_pinned_and_in_plaintext(send: Send) -> None:
             assert "'implicit'" in caught.value.hint
 
 
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 def test_check_says_the_same() -> None:
     """A check names the error of a send, and what the port speaks."""
     with ScriptedServer(starttls=None, starttls2=None) as scripted:
@@ -132,7 +125,7 @@ def late(scripted: ScriptedServer, second: str) -> Iterator[tuple[int, list[str]
 
 
 @sending
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 @pytest.mark.parametrize("second", ["closed", "silent", "greeted"])
 def test_slow_greeting(second: str, send: Send) -> None:
     """A late greeting is waited for, whatever became of the second connection."""
@@ -147,7 +140,7 @@ def test_slow_greeting(second: str, send: Send) -> None:
 
 
 @sending
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 def test_dead_port(send: Send) -> None:
     """A port that sends nothing at all is silent, and the error names the whole time."""
     with ScriptedServer("silent", implicit=None, starttls2=None) as scripted:
@@ -161,7 +154,7 @@ def test_dead_port(send: Send) -> None:
 
 
 @sending
-@pytest.mark.usefixtures("_soon")
+@pytest.mark.usefixtures("probed_soon")
 def test_begun_greeting(send: Send) -> None:
     """A server that has begun its greeting is not asked whether it speaks TLS."""
     teaser = Script({"greeting": say(b"220-wait\r\n") + hang()})

@@ -329,7 +329,7 @@ def test_rotation(way: str, closes: bool) -> None:
     other connections ask after that one was refused.
     """
     with implicit({"auth": hangs_up()} if closes else {}, password=OLD) as scripted:
-        vault = Rotating(scripted, at=20)
+        vault = Rotating(scripted, at=12)
         server = server_for(scripted, auth=Password(USER, vault))
         with (
             Client(server, max_connections=8, max_messages=1) as client,
@@ -339,20 +339,20 @@ def test_rotation(way: str, closes: bool) -> None:
             if way != "eight threads":
                 outcomes = [threads.submit(list, client.send_many(MANY))]
             if way != "send_many":
-                for n in range(50, 100):
+                for n in range(50, 74):
                     sends.append(threads.submit(client.send, numbered(n), **envelope()))
             for sent in sends:
                 sent.result()
         failures = [one.error for many in outcomes for one in many.result() if one.error]
     assert not failures
-    wanted = {"eight threads": 50, "send_many": 50, "both": 100}[way]
+    wanted = {"eight threads": 24, "send_many": 24, "both": 48}[way]
     assert len(set(ids(scripted))) == len(scripted.accepted) == wanted
     sent = b"".join(bytes(c.sent) for c in scripted.connections)
     # A batch and the other sends of a client take turns among themselves only.
     assert 1 <= sent.count(b"535 5.7.8") <= (2 if way == "both" else 1)
 
 
-MANY = [(numbered(n), SENDER, [RECIPIENT]) for n in range(50)]
+MANY = [(numbered(n), SENDER, [RECIPIENT]) for n in range(24)]
 
 
 class Rotating:

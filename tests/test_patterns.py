@@ -43,39 +43,53 @@ class Use:
     methods: frozenset[str]
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """The modules of the package, by name, as trees."""
+def modules() -> Iterator[tuple[str, str]]:
+    """The modules of the package, by name, with their text."""
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__init__")
-        yield name, ast.parse(path.read_text("utf-8"))
+        yield name, path.read_text("utf-8")
 
 
-TREES = dict(modules())
+TEXTS = dict(modules())
+
+
+def nodes(*words: str) -> Iterator[tuple[str, list[ast.AST]]]:
+    """The nodes of each module that has one of these words: all would take long."""
+    for name, text in TEXTS.items():
+        if any(word in text for word in words):
+            yield name, [*ast.walk(ast.parse(text))]
+
+
+def called() -> dict[tuple[str, str], set[str]]:
+    """The methods that are called, by the module and the name of what they belong to."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for module, tree in nodes(*(f".{method}" for method in METHODS)):
+        for node in tree:
+            if isinstance(node, ast.Attribute) and node.attr in METHODS:
+                name = ast.unparse(node.value).rpartition(".")[2]
+                found.setdefault((module, name), set()).add(node.attr)
+    return found
+
+
+CALLED = called()
 
 
 def used_as(name: str, module: str) -> frozenset[str]:
     """What is done with a pattern of this name: in its module, if the name is private."""
-    return frozenset(
-        node.attr
-        for place, tree in TREES.items()
-        if place == module or not name.startswith("_")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr in METHODS
-        and ast.unparse(node.value).rpartition(".")[2] == name
-    )
+    places = [module] if name.startswith("_") else TEXTS
+    return frozenset().union(*(CALLED.get((place, name), ()) for place in places))
 
 
 def uses() -> Iterator[Use]:
     """Every call of a function of `re` in the package."""
-    for module, tree in TREES.items():
+    for module, tree in nodes("pattern(", "re."):
         names = {
             id(node.value): ast.unparse(node.targets[0]).rpartition(".")[2]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign)
+            for node in tree
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
         }
-        for node in ast.walk(tree):
+        for node in tree:
             if not isinstance(node, ast.Call):
                 continue
             match node.func:
@@ -165,10 +179,10 @@ def test_all_are_looked_at() -> None:
         made: Any = _patterns.pattern
         own = {one.pattern for one in values if isinstance(one, made)}
         assert own <= looked_at
-    for tree in TREES.values():
-        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for _, tree in nodes("re"):
+        imports = [node for node in tree if isinstance(node, ast.ImportFrom)]
         assert "re" not in [node.module for node in imports]
-        names = [a for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+        names = [a for n in tree if isinstance(n, ast.Import) for a in n.names]
         assert not [name for name in names if name.name == "re" and name.asname]
     assert len(USES) > 50
 

@@ -109,14 +109,17 @@ def test_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 SOME = [set(c) for n in range(7) for c in combinations(POSITIONS, n)]
 
 
-@pytest.mark.parametrize("require_all", [False, True])
-@pytest.mark.parametrize("lax", [False, True])
-def test_refusals_at_every_position(require_all: bool, lax: bool) -> None:
+# `lax`: the server sends a 354 although nobody was accepted. Where all recipients are
+# required, DATA is not in the group, so that it cannot.
+@pytest.mark.parametrize(
+    ("lax", "require_all"), [(False, False), (True, False), (False, True)]
+)
+def test_refusals_at_every_position(lax: bool, require_all: bool) -> None:
     """Any set of refusals is reported as it was said; the next message goes out."""
     for refused in SOME:
         kind, phase, _ = outcome(refused, require_all=require_all)
         nobody = phase in ("mail", "rcpt")
-        dot = lax and nobody and not require_all and "data:1" not in refused
+        dot = lax and nobody and "data:1" not in refused
         on = {"data:1": say(b"354 go\r\n")} if dot else {}
         on |= {p: REPLIES[p] for p in refused}
         # The next message is not to meet what this one does not come to.
@@ -175,7 +178,7 @@ def test_all_refused_and_yet_a_354(case: str, face: Any) -> None:
 
 LOST = {
     "none": (set[str](), 23),
-    "one": ({"rcpt:2"}, 1),
+    "one": ({"rcpt:2"}, 3),
     "all": (set(RCPTS), 23),
     "sender": ({"mail:1"}, 23),
     "content": ({"final:1"}, 23),

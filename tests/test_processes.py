@@ -171,12 +171,19 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("moment", ["auth", "mail", "data", "final"])
-@pytest.mark.parametrize("how", SENDS)
+# All moments, in one process, are those of test_cancel_scan.py.
+CTRL_C = [("send", "auth"), ("send", "data"), ("Client.check", "auth")]
+CTRL_C += [
+    (how, moment)
+    for how in SENDS
+    if how != "Client.check"
+    for moment in ("mail", "final")
+]
+
+
+@pytest.mark.parametrize(("how", "moment"), CTRL_C)
 def test_ctrl_c(how: str, moment: str) -> None:
     """It reaches the caller at once, nothing is sent again, and the program ends."""
-    if how == "Client.check":
-        moment = "auth"
     with one_port({}, Script({moment: hang()})) as scripted:
         with started(INTERRUPTED.format(SENDS[how]), scripted) as process:
             scripted.wait_for(lambda: stuck(scripted, moment))

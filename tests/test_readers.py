@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from email.message import EmailMessage
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -50,6 +51,7 @@ def message(draw: random.Random) -> Made:
     return Made(made, readers.Meaning(subject, (name,), (ADDRESS,), (file,)), url)
 
 
+@cache
 def made(piece: int) -> list[tuple[Made, bytes]]:
     """The messages of a piece, and their bytes."""
     draw = random.Random(piece)

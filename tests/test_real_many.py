@@ -139,7 +139,7 @@ class Batch:
         return line.partition(b": ")[2].decode()
 
 
-@each
+@both
 def test_fifty(real_server: RealServer, drive: Drive, connects: list[int]) -> None:
     """Fifty messages over four connections at most, each delivered once."""
     batch = Batch(real_server)

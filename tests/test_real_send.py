@@ -17,7 +17,7 @@ from smtpsend._protocol import sasl
 from smtpsend.errors import AuthError, Phase, RecipientsRefused, Rejected, Reply
 
 
-pytestmark = pytest.mark.parametrize("send", WAYS)
+sending = pytest.mark.parametrize("send", WAYS)
 
 PORTS = {"starttls": "starttls", "implicit": "implicit", "starttls2": "starttls"}
 DOTS = "Grüße\n.\n..\n.x\n...\n\n.\n"
@@ -89,7 +89,8 @@ def codes(reply: Reply | None) -> tuple[int, str | None] | None:
     return reply and (reply.code, reply.enhanced)
 
 
-@pytest.mark.parametrize("port", PORTS)
+# Each server meets each port, and both ways; what arrives depends on no pair of them.
+@pytest.mark.parametrize(("port", "send"), [*zip(PORTS, [*WAYS, WAYS[0]], strict=True)])
 def test_byte_for_byte(real_server: RealServer, port: str, send: Send) -> None:
     """A large message arrives as it is by each method, and the receipt says how."""
     real = real_server
@@ -128,7 +129,7 @@ RAW = {
 PACES = {"all extensions": {}, "plain": {"chunking": False, "pipelining": False}}
 
 
-@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize(("pace", "send"), [*zip(PACES, WAYS, strict=True)])
 @pytest.mark.parametrize("case", RAW)
 def test_bytes(real_server: RealServer, case: str, pace: str, send: Send) -> None:
     """Bytes go out as they are, with CRLF line ends."""
@@ -144,6 +145,7 @@ def test_bytes(real_server: RealServer, case: str, pace: str, send: Send) -> Non
     assert one.difference(raw) is None
 
 
+@sending
 def test_wrong_password(real_server: RealServer, send: Send) -> None:
     """A wrong password is an AuthError with the server's own codes."""
     auth = Password(real_server.user, "wrong-pw")
@@ -154,6 +156,7 @@ def test_wrong_password(real_server: RealServer, send: Send) -> None:
     assert "wrong-pw" not in str(error)
 
 
+@sending
 def test_unknown_recipient(real_server: RealServer, send: Send) -> None:
     """Where nobody is known, RecipientsRefused has each one's answer."""
     error = refusal(real_server, send, "unknown1", "unknown2")
@@ -165,6 +168,7 @@ def test_unknown_recipient(real_server: RealServer, send: Send) -> None:
     }
 
 
+@sending
 def test_deferred_recipient(real_server: RealServer, send: Send) -> None:
     """A recipient to try again later makes it temporary."""
     if real_server.name == "chasquid":
@@ -176,6 +180,7 @@ def test_deferred_recipient(real_server: RealServer, send: Send) -> None:
     assert error.temporary
 
 
+@sending
 def test_require_all(real_server: RealServer, send: Send) -> None:
     """With require_all nobody gets it, unless everybody does."""
     error = refusal(real_server, send, "bob", "unknown1", "carol", require_all=True)
@@ -184,6 +189,7 @@ def test_require_all(real_server: RealServer, send: Send) -> None:
     assert (error.accepted, error.temporary) == ((), False)
 
 
+@sending
 def test_refused_sender(real_server: RealServer, send: Send) -> None:
     """A refused sender is Rejected, wherever the server says so."""
     banned = real_server.address("banned")
@@ -196,6 +202,7 @@ def test_refused_sender(real_server: RealServer, send: Send) -> None:
     assert not error.temporary
 
 
+@sending
 def test_null_sender(real_server: RealServer, send: Send) -> None:
     """The null sender arrives as such."""
     message = message_for(real_server, "bob")
@@ -204,6 +211,7 @@ def test_null_sender(real_server: RealServer, send: Send) -> None:
     assert one.sender == ""
 
 
+@sending
 def test_too_large(small_server: RealServer, send: Send) -> None:
     """A message above the server's SIZE is Rejected before the server is asked."""
     message = message_for(small_server, "bob", attachments=[("x", BIG[:1_000_000])])
@@ -214,6 +222,7 @@ def test_too_large(small_server: RealServer, send: Send) -> None:
     assert small_server.delivered(message["Message-ID"], 0) == []
 
 
+@sending
 def test_smtputf8(real_server: RealServer, send: Send) -> None:
     """An address beyond ASCII arrives, or is Rejected for want of SMTPUTF8."""
     message = message_for(real_server, "jürgen", subject="ASCII")
@@ -233,6 +242,7 @@ OAUTH = {"dovecot": "OAUTHBEARER", "smtp-server": "XOAUTH2"}
 
 @pytest.mark.parametrize("name", OAUTH)
 @pytest.mark.parametrize("asked", ["str", "function", "coroutine function", "second try"])
+@sending
 def test_oauth2(
     real_servers: Any,
     name: str,
@@ -261,6 +271,7 @@ def test_oauth2(
 
 
 @pytest.mark.parametrize("name", OAUTH)
+@sending
 def test_wrong_token(real_servers: Any, name: str, send: Send) -> None:
     """A refused token that stays the same is an AuthError."""
     real = real_servers.get(name)
@@ -280,6 +291,7 @@ SCRAM = [
 
 
 @pytest.mark.parametrize(("name", "mechanism"), SCRAM)
+@sending
 def test_scram(
     real_servers: Any,
     name: str,

@@ -287,6 +287,7 @@ HANDSHAKES: dict[str, tuple[Callable[[Path], ssl.SSLContext], str]] = {
 }
 
 
+@pytest.mark.usefixtures("probed_soon")
 @pytest.mark.parametrize("case", HANDSHAKES)
 @pytest.mark.parametrize("security", ["implicit", "starttls"])
 @pytest.mark.parametrize("send", WAYS)

@@ -73,6 +73,7 @@ def test_unfit(case: str, send: Send) -> None:
     assert not scripted.connections
 
 
+@pytest.mark.usefixtures("probed_soon")
 @pytest.mark.parametrize("security", ["implicit", "starttls"])
 def test_old_server(security: str, send: Send) -> None:
     """Where TLS 1.1 is negotiated all the same, nothing goes out inside it."""

@@ -67,7 +67,7 @@ class Stream:
                 ended()
                 if not self._held_back(end):
                     content = self._take(end)[:-3]
-                    return re.sub(rb"(\A|\r\n)\.", rb"\1", content)
+                    return (b"\r\n" + content).replace(b"\r\n.", b"\r\n")[2:]
             start = max(0, len(self.buffer) - 4)
             self._fill()
 

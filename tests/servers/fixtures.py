@@ -34,8 +34,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_servers" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
-            # All these tests run in one process, so that each server is started once.
-            item.add_marker(pytest.mark.xdist_group("real"))
+            # The tests of a server run in one process, so that it is started once.
+            item.add_marker(pytest.mark.xdist_group(f"real-{_server_of(item)}"))
+
+
+_FIXTURES = {
+    "postfix": "postfix",
+    "dovecot": "dovecot",
+    "authorization": "dovecot",
+    "chasquid": "chasquid",
+    "smtp_server": "smtp-server",
+    "aiosmtpd_server": "aiosmtpd",
+}
+
+
+def _server_of(item: pytest.Item) -> str:
+    """The server that a test uses; one name for all tests that may use any."""
+    callspec = getattr(item, "callspec", None)
+    fixtures = getattr(item, "fixturenames", ())
+    values = callspec.params.values() if callspec else ()
+    given = [one for one in values if isinstance(one, str) and one in KINDS]
+    named = [name for fixture, name in _FIXTURES.items() if fixture in fixtures]
+    return next(iter([*given, *named]), "servers")
 
 
 class RealServers:

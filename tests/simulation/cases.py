@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from simulation.world import SILENT, Rules, World
 from smtpsend._model.delivery import Delivery
@@ -20,6 +21,9 @@ from smtpsend.errors import DeliveryUnknown, Event, Reply
 ASKING = frozenset(f"b{n}.{k}" for n in (1, 3) for k in range(8))
 
 MODES = ("single", "group", "chain", "window", "alone", "quit")
+
+_ASKED = Delivery(notify=("failure",))
+_NAMED = {Verb.MAIL, Verb.CONTENT, Verb.BDAT}
 
 _COUNT = {"alone": 1, "quit": 1, "window": 3}
 _PIPELINED_AFTER_CONTENT = (AfterData.REPLIES, AfterData.UNTRIED)
@@ -53,7 +57,7 @@ class Case:
                 content=f"content a{n}\r\n".encode(),
                 require_all=self.require_all,
                 by_bdat=by_bdat,
-                delivery=Delivery(notify=("failure",)) if n % 2 else None,
+                delivery=_ASKED if n % 2 else None,
             )
             for n in range(_COUNT.get(self.mode, 4))
         ]
@@ -87,7 +91,17 @@ class Run:
 
 def name_of(transaction: Transaction) -> str:
     """The sender, which tells the messages of a case apart."""
-    return transaction.mail[11:-3].decode()
+    return _name(transaction.mail)
+
+
+@cache
+def _name(mail: bytes) -> str:
+    return mail[11:-3].decode()
+
+
+@cache
+def _seen(verb: Verb) -> str:
+    return verb.name.lower()
 
 
 def executed(command: Command) -> tuple[str, str]:
@@ -95,9 +109,9 @@ def executed(command: Command) -> tuple[str, str]:
     verb, transaction, address = command
     if verb is Verb.RCPT:
         return "rcpt", address
-    if transaction is not None and verb in (Verb.MAIL, Verb.CONTENT, Verb.BDAT):
-        return verb.name.lower(), name_of(transaction)
-    return verb.name.lower(), ""
+    if transaction is not None and verb in _NAMED:
+        return _seen(verb), _name(transaction.mail)
+    return _seen(verb), ""
 
 
 @dataclass(slots=True)
@@ -196,11 +210,11 @@ def judge(case: Case, done: Run) -> Counter[str]:
     """
     kinds: Counter[str] = Counter()
     assert all(count == 1 for count in done.world.accepted.values()), "accepted twice"
+    settled, unbegun = [*map(id, done.settled)], {*map(id, done.left)}
     for transaction in done.transactions:
-        name = name_of(transaction)
+        name, key = name_of(transaction), id(transaction)
         got = {address for (mail, address) in done.world.accepted if mail == name}
-        times = sum(x is transaction for x in done.settled)
-        left = any(x is transaction for x in done.left)
+        times, left = settled.count(key), key in unbegun
         assert times == (not left), f"settled {times} times"
         assert left or transaction.stage is Stage.SETTLED
         kind, untrue = _outcome(transaction, got, left=left)

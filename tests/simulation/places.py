@@ -37,7 +37,7 @@ PLACES: dict[str, list[Step]] = {
 _REFUSABLE = _times(2, "mail", "data", "content", "bdat") + _times(4, "rcpt")
 
 PAIRED_MODES = ("alone", "quit")
-RANDOM_CASES = 84_000
+RANDOM_CASES = 75_000
 
 
 def refusals(mode: str) -> list[frozenset[Step]]:
