@@ -2,7 +2,7 @@
 
 A message belongs to a connection only once that connection is logged in. One connection
 is opened first. As soon as the server has accepted it, one more is opened beside it for
-each further window that is pending; they log in when the server has accepted the first
+each further window that is to be sent; they log in when the server accepted the first
 login. Later, further connections are opened when messages have been pending for as long
 as the first one took to open. Whatever a further connection meets costs nothing but that
 connection: another is tried later, after a pause that doubles with each failure. Only
