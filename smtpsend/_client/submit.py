@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from smtpsend._client import known_servers, log, transport
+from smtpsend._client.background import portal
 from smtpsend._client.hooks import Hooks
 from smtpsend._client.outcomes import (
     conclude,
@@ -155,9 +156,10 @@ async def deliver(
     """
     try:
         if pool is not None and session is None:
-            # The loop may not have run since the last send. One turn lets it read the
-            # sockets, so that a connection that ended or got a 421 is not used.
-            await asyncio.sleep(0)
+            # The caller's loop may not have run since the last send. One turn lets it
+            # read the sockets, so that a connection that ended or got a 421 is not used.
+            if not portal.serves():
+                await asyncio.sleep(0)
             session = pool.take_idle(race.deadline)
         while True:
             if session is None:

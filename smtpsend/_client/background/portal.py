@@ -87,7 +87,11 @@ class _Portal:
     def inside(self) -> bool:
         """Return whether the current thread runs a loop of the library."""
         shared = self._shared is not None and self._shared.inside()
-        return shared or threading.get_ident() in self._serving
+        return shared or self.serves()
+
+    def serves(self) -> bool:
+        """Return whether the current thread is a background thread."""
+        return threading.get_ident() in self._serving
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Schedule `callback` on the loop that the current thread runs."""
@@ -275,6 +279,11 @@ def has_thread() -> bool:
 def inside() -> bool:
     """Return whether the current thread runs a loop of the library."""
     return _portal.inside()
+
+
+def serves() -> bool:
+    """Return whether this is a background thread, whose loop always runs."""
+    return _portal.serves()
 
 
 def run_later(make: Callable[[], Coroutine[Any, Any, object]]) -> None:
