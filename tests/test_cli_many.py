@@ -266,15 +266,15 @@ def test_interrupted(folder: Path, times: int) -> None:
     results = folder.parent / "r.jsonl"
     command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
     command += ["--results", str(results), "--connections", "1"]
-    go = threading.Event()
-    wait = Action("wait", lambda talk: (go.wait(20), talk.do_normal()))
+    go, ended = threading.Event(), threading.Event()
+    wait = Action("wait", lambda talk: (ended.set(), go.wait(20), talk.do_normal()))
     with one_port({"final:2": wait}, {}) as server:
         env = environment(SMTP_PASSWORD=server.password)
         command += ["--server", without_login(server), *login(server)]
         with subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            server.wait_for(lambda: any(len(c.messages) > 1 for c in server.connections))
+            assert ended.wait(20), "the end of the second message did not arrive"
             said = ""
             for _ in range(times):
                 process.send_signal(signal.SIGINT)
