@@ -48,10 +48,11 @@ class _Deferred:
         self.cls, self.name = owner, name
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        made = vars(self.make())
+        # The garbage collector would empty the dictionary of a class that nothing holds.
+        made = self.make()
         for name, deferred in list(vars(self.cls).items()):
             if isinstance(deferred, _Deferred):
-                setattr(self.cls, name, deferred.replacement(made[name]))
+                setattr(self.cls, name, deferred.replacement(vars(made)[name]))
         found = vars(self.cls)[self.name]
         return found.__get__(instance, owner) if hasattr(found, "__get__") else found
 

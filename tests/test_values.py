@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import importlib
 import inspect
 import pickle
@@ -16,7 +17,7 @@ import pytest
 
 import smtpsend
 from smtpsend import Method, Password, Policy, Server
-from smtpsend._values import NamedTuple, dataclass, field
+from smtpsend._values import NamedTuple, _Deferred, dataclass, field
 
 
 class _Ours:
@@ -273,3 +274,19 @@ def test_public_values_survive_pickle() -> None:
     again = pickle.loads(pickle.dumps(server))
     assert again == server
     assert hash(again.policy) == hash(server.policy)
+
+
+def test_the_garbage_collector_runs_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not take the class that the methods are made with before they are."""
+
+    class Pair(NamedTuple):
+        left: int
+        right: int = 2
+
+    def replacement(_: object, made: object) -> object:
+        gc.collect()
+        return made
+
+    monkeypatch.setattr(_Deferred, "replacement", replacement)
+    assert Pair(1)._replace(left=3) == (3, 2)
+    assert repr(Pair(1)) == "Pair(left=1, right=2)"
