@@ -204,13 +204,17 @@ def test_killed_in_a_window(folder: Path) -> None:
     results = folder.parent / "r.jsonl"
     command = [sys.executable, "-m", "smtpsend", "send-many", str(folder)]
     command += ["--results", str(results), "--connections", "1"]
-    held = Script({"final:1": hang()}, offers=(*OFFERS, "PIPELINING", "CHUNKING"))
+    ended = threading.Event()
+    end = Action("ended", lambda _: ended.set()) + hang()
+    held = Script({"final:1": end}, offers=(*OFFERS, "PIPELINING", "CHUNKING"))
     with one_port(held, {}) as server:
         env = environment(SMTP_PASSWORD=server.password)
         command += ["--server", without_login(server), *login(server)]
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
-            server.wait_for(lambda: any("BDAT" in c.verbs for c in server.connections))
+            arrived = ended.wait(20)
             process.kill()
+        assert arrived, "the end of the first message did not arrive"
+        # On a busy machine, the window may have one message.
         window = [name for name, state in states(folder).items() if state == "attempting"]
         assert window[:1] == ["0.eml"]
         assert run(server, folder, "--resume") == Exit.UNKNOWN
