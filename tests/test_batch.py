@@ -493,17 +493,22 @@ def test_commands_after_the_dot_are_refused(face: Any) -> None:
     assert len(scripted.connections) == 6
 
 
-def test_a_sender_is_refused_by_503() -> None:
-    """Without an earlier message on the connection, a 503 is about the message."""
+def refusing_a1(line: bytes) -> Action:
+    """Reply with `line` to the MAIL of the second message."""
 
-    def banned(talk: Any) -> None:
-        line = talk.record.commands[-1][1]
-        if b"<a1@" in line:
-            talk.say(b"503 5.5.1 not you\r\n")
+    def run(talk: Any) -> None:
+        if b"<a1@" in talk.record.commands[-1][1]:
+            talk.say(line)
         else:
             talk.do_normal()
 
-    with one_port(Script({"mail": Action("banned", banned)})) as scripted:
+    return Action("refusing", run)
+
+
+def test_a_sender_is_refused_by_503() -> None:
+    """Without an earlier message on the connection, a 503 is about the message."""
+    banned = refusing_a1(b"503 5.5.1 not you\r\n")
+    with one_port(Script({"mail": banned})) as scripted:
         found = batch(scripted, map(item, range(4)))
         assert check_true(scripted, found) == {"Receipt": 3, "Rejected": 1}
         # In the place of the refused connection, another one sent what was left.
@@ -513,15 +518,8 @@ def test_a_sender_is_refused_by_503() -> None:
 
 def test_a_sender_is_refused_at_the_first_try() -> None:
     """The message is tried once more as the first of a group, and then it is refused."""
-
-    def banned(talk: Any) -> None:
-        line = talk.record.commands[-1][1]
-        if b"<a1@" in line:
-            talk.say(b"550 5.1.8 you again\r\n")
-        else:
-            talk.do_normal()
-
-    script = Script({"mail": Action("banned", banned)}, offers=(*OFFERS, "PIPELINING"))
+    banned = refusing_a1(b"550 5.1.8 you again\r\n")
+    script = Script({"mail": banned}, offers=(*OFFERS, "PIPELINING"))
     with one_port(script) as scripted:
         found = batch(scripted, map(item, range(6)))
         assert check_true(scripted, found) == {"Receipt": 5, "Rejected": 1}

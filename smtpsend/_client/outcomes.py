@@ -39,17 +39,17 @@ def receipt_of(
     assert accepted.reply is not None  # noqa: S101  # it was accepted
     track = session.track
     return Receipt(
-        message_id,
-        track.method,
-        str(track.address),
-        session.tls,
-        accepted.reply,
-        tuple(accepted.accepted),
-        dict(accepted.refused),
-        attempts,
-        elapsed,
-        started,
-        track.server,
+        message_id=message_id,
+        method=track.method,
+        address=str(track.address),
+        tls=session.tls,
+        reply=accepted.reply,
+        accepted=tuple(accepted.accepted),
+        refused=dict(accepted.refused),
+        attempts=attempts,
+        elapsed=elapsed,
+        started=started,
+        server=track.server,
     )
 
 

@@ -242,12 +242,8 @@ class Pool:
         if provider_of(self.server.auth) is None:
             yield
             return
-        try:
-            async with asyncio.timeout(deadline.left):
-                await self._logins.acquire()
-        except TimeoutError:
-            why = "other connections of the client were still logging in"
-            raise lost(Phase.AUTH, why, timed_out=True) from None
+        why = "other connections of the client were still logging in"
+        await acquire_login(self._logins, deadline, why)
         try:
             yield
         finally:
@@ -304,3 +300,18 @@ class Pool:
             one.session.channel.quit()
         for one in kept:
             await one.session.channel.wait_closed(_CLOSE_TIMEOUT)
+
+
+async def acquire_login(
+    turns: asyncio.Lock | asyncio.Semaphore, deadline: Deadline, why: str
+) -> None:
+    """Wait for the turn of a connection to log in.
+
+    Raises:
+        ConnectionLost: it did not come until the deadline, because of `why`.
+    """
+    try:
+        async with asyncio.timeout(deadline.left):
+            await turns.acquire()
+    except TimeoutError:
+        raise lost(Phase.AUTH, why, timed_out=True) from None

@@ -220,8 +220,7 @@ class Channel(asyncio.Protocol):
             Lost: the connection ended before the reply.
             TimedOut: the reply did not arrive within `timeout` seconds.
         """
-        if not self._replies:
-            await self.wait_reply(timeout)
+        await self.wait_reply(timeout)
         return self._pop_reply()
 
     async def wait_reply(self, timeout: float) -> None:

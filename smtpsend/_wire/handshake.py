@@ -151,7 +151,8 @@ async def _speaks_tls(session: Session) -> bool:
     try:
         # Imported here, because few servers are silent for so long.
         from smtpsend._wire.tls.detection import speaks_tls
-    except OSError:  # no descriptor to read the module, and so none for a connection
+    except (OSError, ImportError):
+        # No descriptor is left to read the module, and so none for a connection.
         return False
     return await speaks_tls(session.target, session.track, session.deadline)
 
@@ -237,7 +238,7 @@ async def _start_tls(session: Session) -> None:
     check_peer(tls)
     if pin is not None:
         check_pin(tls.getpeercert(binary_form=True), pin)
-    elif context.hostname_checks_common_name:
+    elif session.target.context_is_given:
         check_names(tls, session.target.name)
     session.tls = tls.version()
     session.track.progress()

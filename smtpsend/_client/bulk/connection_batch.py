@@ -40,9 +40,9 @@ _MESSAGE_WAIT = 0.05
 # Octets of content in one window. More would wait in the transport, and what waits there
 # already counts as sent.
 _LARGEST_WINDOW = 131072
-# Messages that are left to no other connection.
+# A window may have so many messages, however few are left for each connection.
 _MIN_SHARE = 2
-# To open a connection takes as many round trips, with STARTTLS and a login.
+# Opening a connection takes so many round trips, with STARTTLS and a login.
 _CONNECT_ROUND_TRIPS = 8
 
 

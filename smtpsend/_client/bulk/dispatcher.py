@@ -118,7 +118,7 @@ class Dispatcher:
 
     def end_input(self) -> None:
         """Note that no further message will be put."""
-        self.queue.input_ended = True
+        self.queue.input_ended, self.queue.expected = True, 0
         self._changed.set()
         self.wake()
         self.end_openings()
@@ -181,7 +181,7 @@ class Dispatcher:
         """Whether another worker is opening a connection."""
         return any(not x.connected for x in self._workers.values() if x is not worker)
 
-    def prepare(self) -> None:
+    def connection_begun(self) -> None:
         """Open further connections, because the server has accepted the first one."""
         if not self._connect_time:
             self._adds_at_once = True

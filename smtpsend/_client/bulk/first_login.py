@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from smtpsend._protocol.failures import lost
-from smtpsend.errors import Phase
+from smtpsend._client.pool import acquire_login
 
 
 if TYPE_CHECKING:
@@ -59,11 +58,7 @@ class FirstLogin:
 
     async def _acquire(self, deadline: Deadline) -> None:
         """Hold the lock, unless a login was accepted meanwhile."""
-        try:
-            async with asyncio.timeout(deadline.left):
-                await self._lock.acquire()
-        except TimeoutError:
-            why = "the first connection of the batch was still being opened"
-            raise lost(Phase.AUTH, why, timed_out=True) from None
+        why = "the first connection of the batch was still being opened"
+        await acquire_login(self._lock, deadline, why)
         if self.accepted:
             self._lock.release()

@@ -123,7 +123,10 @@ class Queue:
 
     @property
     def share(self) -> int:
-        """How many messages a connection has that begins one, if all have as many."""
+        """How many messages each sending connection has, if they are divided evenly.
+
+        The message that a connection begins now is one of them, beside those pending.
+        """
         return -(-(len(self.pending) + 1) // max(1, self.senders))
 
     @property

@@ -93,7 +93,7 @@ class Worker:
         if transport.replacement is not None:
             await self._send_by(transport.replacement)
             return True
-        race = Race(pool.server, deadline, pool.hooks, dispatcher.prepare)
+        race = Race(pool.server, deadline, pool.hooks, dispatcher.connection_begun)
         # `submit.deliver` says why.
         await asyncio.sleep(0)
         session = pool.take_idle(deadline)
