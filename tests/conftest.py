@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sending import forget
 
+from smtpsend._client.background import interrupts
 from smtpsend._client.diagnosis import probe
 from smtpsend._wire import handshake
 
@@ -38,6 +39,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells start what runs in the background (`pytest &`) without Ctrl-C, and the
     # programs that tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The handler of pytest-timeout, which raises only in a test that has failed by then, does
+# not keep the main thread from running the event loop, as it does in most programs.
+interrupts.SIGNALS = tuple(n for n in interrupts.SIGNALS if n != signal.SIGALRM)
 
 
 def pytest_configure(config: pytest.Config) -> None:

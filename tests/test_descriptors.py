@@ -188,9 +188,12 @@ def test_files_without_descriptors(which: str, tmp_path: Path) -> None:
     file.write_text("s3cret-in-the-file\n")
     program = f"""
 import mimetypes
+from smtpsend._wire.dial import OPEN
 mimetypes.init()
 name = {str(file)!r}
 send(numbered(1), where, **to)
+while any(sock.fileno() >= 0 for sock in OPEN):
+    threading.Event().wait(0.005)
 kept = leave(0)
 try:
     {FILES[which]}

@@ -161,10 +161,14 @@ async def send_async(
 
 
 def submitted(servers: Servers, submission: Submission) -> Receipt:
-    """Send a submission from the background thread, for a sync caller."""
+    """Send a submission for a sync caller."""
     try:
         return portal.run(
-            lambda: servers.submit(submission), submission.timeout, submission
+            lambda: servers.submit(submission),
+            submission.timeout,
+            submission,
+            here=not servers.runs_callers_code,
+            closes=not servers.pools,
         )
     except SendError as error:
         # Where not even the event loop could be started, nobody has noted it.

@@ -158,7 +158,7 @@ async def deliver(
         if pool is not None and session is None:
             # The caller's loop may not have run since the last send. One turn lets it
             # read the sockets, so that a connection that ended or got a 421 is not used.
-            if not portal.serves():
+            if not portal.inside():
                 await asyncio.sleep(0)
             session = pool.take_idle(race.deadline)
         while True:

@@ -236,7 +236,11 @@ class Client:
         """
         self._refuse_at_end()
         seconds = self._servers.seconds(timeout)
-        portal.run(lambda: self._servers.check(seconds), seconds)
+        portal.run(
+            lambda: self._servers.check(seconds),
+            seconds,
+            here=not self._servers.runs_callers_code,
+        )
 
     def explain(self) -> str:
         """Describe the servers of the client, and their order, in words.

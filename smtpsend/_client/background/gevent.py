@@ -35,6 +35,11 @@ def _native_thread() -> int:
 _AT_IMPORT, _IMPORTING_THREAD = _patched(), _native_thread()
 
 
+def is_patched() -> bool:
+    """Return whether gevent may have patched a module."""
+    return "gevent.monkey" in sys.modules
+
+
 def refuse_partial_patching() -> None:
     """Refuse a call that would hang forever because of gevent.
 
@@ -42,7 +47,7 @@ def refuse_partial_patching() -> None:
         ConfigError: gevent patched only some modules, or patched them after the import
             of the library, or the call comes from gevent's thread pool.
     """
-    if "gevent.monkey" not in sys.modules:
+    if not is_patched():
         return
     now = _patched()
     if any(now) and not all(now):

@@ -59,7 +59,7 @@ class Handoff:
         self._dispatcher = dispatcher_for(terms.servers, items, self._notify)
         self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
-        self.call.future.add_done_callback(lambda _: self._wake_caller())
+        self.call.result.add_done_callback(self._wake_caller)
         self.raised: BaseException | None = None
 
     def next(self) -> Outcome | None:
@@ -76,7 +76,7 @@ class Handoff:
                 return outcome
             if ending():
                 return self._unaccounted(_AT_END)
-            if self.call.future.done():
+            if self.call.result.done():
                 # The dispatcher may have added an outcome just before it ended.
                 if not queue.outcomes:
                     return self._after_the_end()
@@ -89,7 +89,7 @@ class Handoff:
         """Return an outcome for a message that the dispatcher left without one."""
         why = "the send was cancelled in the background thread"
         try:
-            self.call.future.result()
+            self.call.result.result()
         except Unfinished as error:
             why = str(error)
         return self._unaccounted(why)
@@ -147,7 +147,7 @@ class Handoff:
             # An outcome or room may have arrived before the waiter was set, in which case
             # `_notify` has not woken it.
             changed = queue.outcomes or (self.has_input and queue.has_room)
-            if not (changed or self.call.future.done()):
+            if not (changed or self.call.result.done()):
                 waiter.result()
         finally:
             self._waiter = None

@@ -18,6 +18,7 @@ from smtpsend._model.address.argument import AddressLike
 from smtpsend._model.delivery import Delivery
 from smtpsend._model.message.prepared import Prepared
 from smtpsend._model.receipt import Outcome, Receipt
+from smtpsend._model.server.credentials import provider_of
 from smtpsend._model.server.server import Server
 from smtpsend._model.shortage import importing
 from smtpsend._protocol.transaction import EndNote
@@ -40,6 +41,8 @@ class Servers:
     Attributes:
         pools: the connections to each server; empty for a one-shot send.
         several: what to do with more than one server; None where there is one.
+        runs_callers_code: whether functions of the caller's may run in the event loop:
+            hooks, password or token functions, callbacks of a TLS context.
     """
 
     def __init__(
@@ -50,6 +53,10 @@ class Servers:
     ) -> None:
         self._all, self._first = given, given[0]
         hooks = hooks or Hooks()
+        self.runs_callers_code = hooks != Hooks() or any(
+            server.ssl_context is not None or provider_of(server.auth) is not None
+            for server in given
+        )
         self.pools: tuple[Pool, ...] = ()
         if limits is not None:
             # Imported here, so that a one-shot send does not pay for it.
