@@ -74,7 +74,8 @@ class Handoff:
         queue = self._queue
         while True:
             if queue.outcomes:
-                if queue.ahead:
+                # Many a caller stops at an error, so it gets that first.
+                if queue.ahead and queue.outcomes[0].error is None:
                     self._read_ahead()
                 outcome = queue.get()
                 self._pending.pop(outcome.index, None)
