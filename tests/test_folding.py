@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 from email import policy
-from email.header import Header
+from email.header import Header, decode_header, make_header
 from email.message import EmailMessage, Message
 from email.mime.text import MIMEText
 
@@ -183,6 +183,39 @@ def test_the_same_bytes_on_every_python() -> None:
         digest.hexdigest()
         == "936269ba82222ccf064ca934355f0c1877680968a21606cc1f6aeb61e5d31853"
     )
+
+
+def decoded(folded: str) -> str:
+    """The value of a header, with its encoded words decoded."""
+    value = folded.partition(":")[2].replace("\r", "").replace("\n", "")
+    return str(make_header(decode_header(value)))
+
+
+ENCODED = {
+    "folded": Header("Grüße an alle " * 12, "utf-8").encode(),
+    "folded with CRLF": Header("Grüße an alle " * 12, "utf-8").encode(linesep="\r\n"),
+    "one line": Header("Grüße an alle " * 12, "utf-8").encode(maxlinelen=0),
+    "blanks between": Header("Grüße " * 30, "utf-8").encode().replace("\n", ""),
+    "beside plain text": f"Re: {Header('Grüße ' * 20).encode()} and {'more ' * 30}end",
+    "longer than a line may be": Header("Grüße " * 300).encode().replace("\n", ""),
+}
+
+
+@pytest.mark.parametrize("kind", ENCODED)
+@pytest.mark.parametrize("name", ["Subject", "Comments", "X-Tag", "List-Id", "Reply-To"])
+@pytest.mark.parametrize("parsed", [False, True])
+def test_encoded_words_of_a_program_are_not_encoded_again(
+    kind: str, name: str, parsed: bool
+) -> None:
+    """`Header.encode` makes a str, which a reader decodes once; lines are folded."""
+    message = with_header(name, ENCODED[kind], MIMEText)
+    if parsed:
+        del message[name]
+        head = f"{name}: {ENCODED[kind]}\n".replace("\r", "").encode()
+        message = email.message_from_bytes(head + message.as_bytes())
+    folded = field(sent(message), name)
+    assert decoded(folded).split() == decoded(f"{name}: {ENCODED[kind]}").split()
+    assert max(map(len, folded.split("\r\n"))) <= 998
 
 
 def test_values_of_parameters() -> None:

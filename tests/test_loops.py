@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -329,13 +328,12 @@ def test_an_outcome_that_comes_before_it_is_waited_for(
         add(self, submission, outcome)
         there.set()
 
-    def late() -> concurrent.futures.Future[None]:
+    def late() -> threading.Lock:
         """What the caller would wait on is made when the first outcome is there."""
         assert there.wait(10)
-        return concurrent.futures.Future()
+        return threading.Lock()
 
-    futures = SimpleNamespace(Future=late, wait=concurrent.futures.wait)
-    monkeypatch.setattr(handoff, "concurrent", SimpleNamespace(futures=futures))
+    monkeypatch.setattr(handoff, "threading", SimpleNamespace(Lock=late))
     monkeypatch.setattr(Queue, "_add_outcome", seen)
     items = [item(1), item(2, "no address"), item(3)]
     with (

@@ -143,8 +143,8 @@ class AsyncClient:
     ) -> AsyncIterator[Outcome]:
         """Send many messages, and yield the `Outcome` of each as soon as it is known.
 
-        This method does what `Client.send_many` does. A cancellation also ends the sends
-        in flight.
+        This method does what `Client.send_many` does, and reads as few messages ahead. A
+        cancellation also ends the sends in flight.
 
         Args:
             messages: messages, or tuples of (message, sender, recipients) or (message,

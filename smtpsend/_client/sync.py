@@ -186,8 +186,10 @@ class Client:
 
         A message that fails does not stop the others. Only a bounded number of messages
         is read from the iterable ahead of the outcomes, so a generator of any length can
-        be given. If the iterable raises an exception, it is raised here after the
-        outcomes of all messages that were read before.
+        be given. If the server offers no PIPELINING, no message is read before a
+        connection can begin with it, except from a sequence such as a list, of which up
+        to four more are read for each connection. If the iterable raises an exception, it
+        is raised here after the outcomes of all messages that were read before.
 
         If the caller stops iterating, the messages in flight are finished and no other
         message is started; `on_outcome` is called for all of them. If the server

@@ -31,8 +31,6 @@ for notifications (DSN), or for TLS on all of the way.
 from __future__ import annotations
 
 import contextlib
-import email
-import email.message
 import logging
 import ssl
 import threading
@@ -60,6 +58,7 @@ from smtpsend._model.server.server import server_of
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._model.tracebacks import hides_arguments
 from smtpsend._wire.tls.context import verifying
+from smtpsend.contrib._django_messages import Items, built
 from smtpsend.contrib._django_settings import name_settings
 from smtpsend.errors import ConfigError, DeliveryUnknown
 
@@ -203,7 +202,8 @@ class EmailBackend(_Base):
         """Send messages over one connection, by `Client.send_many`.
 
         Without `fail_silently`, the first failure is raised. The messages that were in
-        flight at that time are finished, and get their outcome; no other is started.
+        flight at that time are finished, and get their outcome; no other is started, and
+        those that were read already get a temporary `ConnectError`.
 
         Returns:
             How many messages were sent.
@@ -243,7 +243,7 @@ class EmailBackend(_Base):
         self._known = {}
         sent, published = 0, set[int]()
         sending: Any = client.send_many(
-            map(self._item, messages),
+            Items(messages, self._item),
             require_all=self.require_all,
             timeout=self.timeout,
         )
@@ -264,7 +264,7 @@ class EmailBackend(_Base):
         try:
             recipients = [str(address) for address in message.recipients()]
             delivery = getattr(message, "smtpsend_delivery", None)
-            return _built(message), str(message.from_email), recipients, delivery
+            return built(message), str(message.from_email), recipients, delivery
         except ConfigError as error:
             self._publish(message, None, error)
             raise
@@ -343,40 +343,6 @@ class EmailBackend(_Base):
             why = getattr(error, "strerror", None) or "it is not usable"
             raise ConfigError(f"the client's certificate cannot be read: {why}") from None
         return context
-
-
-def _built(email_message: Any) -> Message | bytes:
-    """Return the message that Django makes, as an object or as bytes.
-
-    Django has an error of its own for line breaks in headers (`BadHeaderError`), which
-    projects catch, and none for text that UTF-8 cannot encode. Some versions of the
-    standard library raise an IndexError for an address such as ``to@``.
-    """
-    try:
-        return _plain(email_message.message())
-    except IndexError:
-        raise ConfigError(
-            "the message cannot be built: a header, such as an address, is malformed"
-        ) from None
-    except UnicodeError:
-        raise ConfigError(
-            "the message holds a lone surrogate, which is no text"
-        ) from None
-
-
-def _plain(message: Message) -> Message | bytes:
-    """Return a message that can be encoded again, for a server without 8BITMIME.
-
-    The classes of Django 5.2 cannot do that. If the bytes that they write are not ASCII,
-    they are parsed again. Most are ASCII, which any server accepts as it is; they have a
-    Date and a Message-ID, which Django sets.
-    """
-    if isinstance(message, email.message.EmailMessage):
-        return message
-    content = message.as_bytes()
-    if content.isascii() and "Date" in message and "Message-ID" in message:
-        return content
-    return email.message_from_bytes(content)
 
 
 _logging = threading.local()

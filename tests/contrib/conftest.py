@@ -10,6 +10,7 @@ _NEEDS = {
     "django": [
         *("test_django.py", "test_django_own.py", "test_django_undecodable.py"),
         "test_django_names.py",
+        "test_django_batch.py",
         "test_frames_django.py",
     ],
     "celery": ["test_celery.py", "test_celery_workers.py", "test_frames_celery.py"],

@@ -250,7 +250,7 @@ class Dispatcher:
     def _add_for_windows(self) -> None:
         """Start workers until there is one for each first window that is to be sent.
 
-        Before a connection is open, only one message for each connection is read. So the
+        Before a connection is open, only a few messages for each are read. So the
         messages are counted that the caller's iterable is known to have.
         """
         if not self._failures:

@@ -8,7 +8,8 @@ other.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +54,9 @@ class Handoff:
         self._source = source
         self._terms = terms
         self._pending: dict[int, Submission] = {}  # put, but without an outcome yet
-        self._waiter: concurrent.futures.Future[None] | None = None
+        # Locked while the caller waits for it. Each wait has a lock of its own, because
+        # what was meant for one wait must not end the next.
+        self._waiter: threading.Lock | None = None
         self._wake_handle: asyncio.Handle | None = None  # a scheduled `_wake_caller`
         self._wake_scheduled = False  # `_wake_workers` will run soon
         self._dispatcher = dispatcher_for(terms.servers, items, self._notify)
@@ -71,6 +74,9 @@ class Handoff:
         queue = self._queue
         while True:
             if queue.outcomes:
+                # Many a caller stops at an error, so it gets that first.
+                if queue.ahead and queue.outcomes[0].error is None:
+                    self._read_ahead()
                 outcome = queue.get()
                 self._pending.pop(outcome.index, None)
                 return outcome
@@ -84,6 +90,17 @@ class Handoff:
                 self._put_next()
             else:
                 self._wait()
+
+    def _read_ahead(self) -> None:
+        """Read what the connections go on with while the caller uses an outcome."""
+        queue = self._queue
+        while (
+            self.has_input
+            and queue.is_short
+            and queue.has_room
+            and not (self.call.result.done() or ending())
+        ):
+            self._put_next()
 
     def _after_the_end(self) -> Outcome | None:
         """Return an outcome for a message that the dispatcher left without one."""
@@ -141,14 +158,15 @@ class Handoff:
 
     def _wait(self) -> None:
         """Wait for an outcome, for room for a message, or for the end."""
-        waiter = self._waiter = concurrent.futures.Future()
-        queue = self._queue
+        waiter, queue = threading.Lock(), self._queue
+        waiter.acquire()
+        self._waiter = waiter
         try:
             # An outcome or room may have arrived before the waiter was set, in which case
             # `_notify` has not woken it.
             changed = queue.outcomes or (self.has_input and queue.has_room)
             if not (changed or self.call.result.done()):
-                waiter.result()
+                waiter.acquire()
         finally:
             self._waiter = None
 
@@ -158,21 +176,27 @@ class Handoff:
         A wake-up costs more than sending a message, so outcomes are collected for 2 ms,
         unless a connection may be idle until the caller supplies the next message.
         """
-        if self._waiter is None or self._wake_handle is not None:
+        if self._waiter is None:
             return
-        loop = asyncio.get_running_loop()
+        handle, loop = self._wake_handle, asyncio.get_running_loop()
         if self._queue.is_short:
+            if isinstance(handle, asyncio.TimerHandle):
+                handle.cancel()
+            elif handle is not None:
+                return
             # The wake-up is scheduled, so that the callbacks that are ready now write to
             # their connections before the caller's thread competes for the interpreter.
             self._wake_handle = loop.call_soon(self._wake_caller)
-        else:
+        elif handle is None:
             self._wake_handle = loop.call_later(_COLLECT_OUTCOMES, self._wake_caller)
 
     def _wake_caller(self) -> None:
         self._wake_handle = None
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None and waiter.locked():
+            # Another thread may release it at the same time.
+            with contextlib.suppress(RuntimeError):
+                waiter.release()
 
     def stop(self, *, wait: bool) -> None:
         """Start no further message.

@@ -24,18 +24,21 @@ FIRST_WINDOW = 16
 _MAX_BYTES = 1 << 23
 
 
-def may_read(limits: Limits, window: int, held: int, octets: int) -> bool:
+def may_read(limits: Limits, window: int, ahead: int, held: int, octets: int) -> bool:
     """Whether one more message may be read from the caller.
 
     Args:
         window: how many messages a connection sends at once; 0 before the first one.
+        ahead: see `Queue`.
         held: how many messages were read and have not got their outcome to the caller.
         octets: the size of the content of those that have no outcome.
     """
-    # The next window may be twice as large as this one.
-    most = min(2 * window, limits.window)
+    most = 1 + ahead  # for each connection
+    if window > 1:
+        # The next window may be twice as large as this one.
+        most = 2 * min(2 * window, limits.window)
     return held < limits.max_connections or (
-        window > 1 and held < 2 * most * limits.max_connections and octets < _MAX_BYTES
+        held < most * limits.max_connections and octets < _MAX_BYTES
     )
 
 
@@ -56,6 +59,8 @@ class Queue:
         stopped: whether no further message is begun.
         window: how many messages a connection sends at once; 0 before the first one.
         expected: how many more messages the caller's iterable has, as far as it tells.
+        ahead: how many messages are read for each connection beyond the one that it
+            sends, where it sends one at a time.
         senders: how many connections send messages now.
     """
 
@@ -68,7 +73,7 @@ class Queue:
         self.notify = notify
         self.senders = 0
         self.window = 0
-        self.expected = 0
+        self.expected = self.ahead = 0
         self._held = 0  # messages that were put and whose outcome was not got yet
         # Two threads count octets, each in a number of its own; the difference is held.
         self._bytes_put = self._bytes_settled = 0
@@ -80,7 +85,8 @@ class Queue:
     def has_room(self) -> bool:
         """Whether one more message may be put."""
         octets = self._bytes_put - self._bytes_settled
-        return may_read(self.pool.limits, self.window, self._held, octets)
+        limits = self.pool.limits
+        return may_read(limits, self.window, self.ahead, self._held, octets)
 
     def widen_window(self) -> None:
         """Let each connection send twice as many messages at once, as far as it may.

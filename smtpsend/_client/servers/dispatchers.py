@@ -31,6 +31,9 @@ class SharedQueue:
     Args:
         queues: the queues; they share `outcomes`.
         new_route: makes the route of a message that has so many seconds.
+
+    Attributes:
+        ahead: see `Queue`.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SharedQueue:
     ) -> None:
         self.outcomes = outcomes
         self.input_ended = False
+        self.ahead = 0
         self._queues = queues
         self._new_route = new_route
         self._notify = notify
@@ -62,7 +66,7 @@ class SharedQueue:
         """Whether one more message may be put."""
         settled = sum(queue.bytes_settled for queue in self._queues)
         octets = self._bytes_put - settled
-        return may_read(self._limits, self._window, self._held, octets)
+        return may_read(self._limits, self._window, self.ahead, self._held, octets)
 
     @property
     def is_short(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import length_hint
 
+from smtpsend._client import transport
 from smtpsend._client.bulk.dispatcher import Dispatcher
 from smtpsend._client.bulk.queue import Queue
 from smtpsend._client.bulk.worker import Worker
@@ -14,6 +15,9 @@ from smtpsend._client.submission import RAISED_WHILE_READING
 
 
 AnyDispatcher = Dispatcher | Dispatchers
+
+# How many messages of a sequence are read for each connection, beside that in flight.
+_AHEAD = 4
 
 
 def dispatcher_for(
@@ -28,10 +32,25 @@ def dispatcher_for(
     """
     if servers.several is not None:
         several = servers.several
-        return Dispatchers(several.pools, several.new_route, notify)
+        dispatchers = Dispatchers(several.pools, several.new_route, notify)
+        dispatchers.queue.ahead = _ahead(items)
+        return dispatchers
     queue = Queue(servers.pools[0], notify)
-    queue.expected = _length(items)
+    queue.expected, queue.ahead = _length(items), _ahead(items)
     return Dispatcher(queue, Worker)
+
+
+def _ahead(items: object) -> int:
+    """How many messages may be read for each connection beyond the one that it sends.
+
+    Reading changes nothing in a sequence. Any other iterable, such as a generator, may do
+    something with each message that it yields, like marking its row in a database as
+    sent. So no message of it is read before a connection can begin with it. Nothing is
+    gained where a test has replaced the network, and it sees the same each time.
+    """
+    if transport.replacement is not None:
+        return 0
+    return _AHEAD if isinstance(items, Sequence) else 0
 
 
 def _length(items: object) -> int:

@@ -38,6 +38,8 @@ __all__ = ["Serialized", "serialize_fast"]
 _LARGE_TEXT, _LARGE = 1 << 18, 1 << 20
 _LONGEST_NAME = 78
 _OWN = frozenset({EmailMessage, Message, MIMEPart})
+# The classes of these modules override nothing that is used here.
+_OF_MODULES = ("email.mime.", "django.core.mail.message")
 _LEAVES = frozenset({"text", "image", "audio", "video", "application", "font", "model"})
 _BOUNDARY = f"{'=' * 15}%0{len(str(sys.maxsize - 1))}d=="
 
@@ -119,7 +121,7 @@ def _serialized(message: Message, sender: str | None) -> Serialized:
 
 def _headers(to: WirePolicy, part: Message) -> list[tuple[str, str, Any]]:
     """Check each header; list its name in lower case, its name and its value."""
-    if type(part) not in _OWN and not type(part).__module__.startswith("email.mime."):
+    if type(part) not in _OWN and not type(part).__module__.startswith(_OF_MODULES):
         raise _UnusualError  # a subclass may override anything
     headers = [(_lower(name), name, value) for name, value in part.raw_items()]
     for _, name, value in headers:

@@ -19,6 +19,7 @@ __all__ = [
     "LONGEST_WORD",
     "Lines",
     "encode_word",
+    "fold_encoded",
     "fold_text",
     "raw_bytes_in",
     "reads_otherwise",
@@ -141,6 +142,23 @@ def fold_text(
         bare = word.isascii() or (utf8 and not raw_bytes_in(word))
         add = lines.plain if bare and index not in encoded else lines.encoded
         add(space or " ", word)
+    return lines.finished(name)
+
+
+def fold_encoded(name: str, text: str, width: int) -> str:
+    """Write a header whose text is encoded already, folded; its words stay as they are.
+
+    Args:
+        name: the name of the header.
+        text: its value in ASCII, unfolded.
+        width: the longest line to write, in characters, where white space allows it.
+
+    Raises:
+        ConfigError: a word is longer than a line may be.
+    """
+    lines = Lines(f"{name}:", width)
+    for space, word in _WORD.findall(text.strip(_BLANKS)):
+        lines.plain(space or " ", word)
     return lines.finished(name)
 
 

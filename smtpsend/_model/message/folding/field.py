@@ -22,6 +22,7 @@ from smtpsend._model.message.folding.addresses import address_list, fold_address
 from smtpsend._model.message.folding.encoded_words import (
     LONGEST_LINE,
     LONGEST_WORD,
+    fold_encoded,
     fold_text,
     raw_bytes_in,
 )
@@ -285,6 +286,9 @@ def _of_str(to: WirePolicy, name: str, value: str, *, built: bool) -> str:
         header = Header(value, header_name=name)
         if found := _by_header(to, name, header):
             return found
+    if value.isascii() and _ENCODED_WORD.search(text):
+        # The program has encoded it, or the parser has read it: a reader decodes it once.
+        return fold_encoded(name, text, to.width)
     return _of_text(to, name, text)
 
 
