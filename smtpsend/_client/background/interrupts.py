@@ -80,7 +80,8 @@ class CtrlC:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._replaced:
+        # A log handler may have set another one.
+        if self._replaced and _signals.getsignal(signal.SIGINT) == self._handle:
             _signals.signal(signal.SIGINT, _CTRL_C)
         if self.received:
             raise KeyboardInterrupt
