@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from leaks import InLoop, eventually, ids, numbered, one_port, run
-from scripted import Action, Script, ScriptedServer, close, normal
+from programs import finish, started
+from scripted import Action, Script, ScriptedServer, close, hang, normal
 from sending import RECIPIENT, SENDER, server_for
 from two_servers import two_servers
 
@@ -267,3 +268,38 @@ def test_an_error_of_a_sequence_comes_after_the_outcomes() -> None:
             seen.extend(client.send_many(Broken(COUNT)))  # what came before it stays
     assert [one.receipt is not None for one in seen] == [True, True]
     assert ids(scripted) == [0, 1]
+
+
+def first(scripted: ScriptedServer) -> list[Any]:
+    """The messages of the first connection."""
+    return [m for record in scripted.connections[:1] for m in record.messages]
+
+
+def test_the_background_thread_dies_with_messages_read_ahead() -> None:
+    """Over two servers, too, they are sent by a new thread, each once."""
+    program = """
+import dataclasses
+from smtpsend._client.background import portal
+
+logging.getLogger("asyncio").disabled = True  # what it says of tasks that are left
+other = dataclasses.replace(where, host="127.0.0.1")
+client = Client([where, other], max_connections=1)
+
+def die():
+    sys.stdin.readline()
+    loop = portal._portal.running()
+    loop.call_soon_threadsafe(loop._selector.close)
+
+threading.Thread(target=die).start()
+outcomes = client.send_many(batch(*range(1, 10)))
+say(*[type(o.error).__name__[0] for o in sorted(outcomes, key=lambda o: o.index)])
+client.close()
+os._exit(0)
+"""
+    with one_port({"final": hang()}, {}) as scripted:
+        with started(program, scripted) as process:
+            scripted.wait_for(lambda: any(m.state == "unknown" for m in first(scripted)))
+            process.stdin.write("go\n")
+            out = finish(process)
+    assert out[1:] == ["D N N N N N N N N"]
+    assert ids(scripted) == [*range(2, 10)]

@@ -45,6 +45,8 @@ class Handoff:
         call: the run of the dispatcher.
         has_input: whether the iterable may have more messages.
         raised: the exception that the caller's iterable raised, if any.
+        rest: messages that were read and that no connection has begun, with their
+            numbers, when the background thread has ended.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Handoff:
         self.has_input = True
         self._source = source
         self._terms = terms
-        self._pending: dict[int, Submission] = {}  # put, but without an outcome yet
+        # Put, but without an outcome yet, each with its item of the iterable.
+        self._pending: dict[int, tuple[Submission, Any]] = {}
+        self.rest: list[tuple[int, Any]] = []
         # Locked while the caller waits for it. Each wait has a lock of its own, because
         # what was meant for one wait must not end the next.
         self._waiter: threading.Lock | None = None
@@ -109,7 +113,16 @@ class Handoff:
             self.call.result.result()
         except Unfinished as error:
             why = str(error)
+            if self.raised is None:
+                self._keep_rest()
         return self._unaccounted(why)
+
+    def _keep_rest(self) -> None:
+        """Keep what no connection has begun, which another thread can send."""
+        for submission in self._queue.pending:
+            kept = self._pending.pop(submission.index, None)
+            if kept is not None:
+                self.rest.append((submission.index, kept[1]))
 
     def _unaccounted(self, why: str) -> Outcome | None:
         """Return the outcome of a message for which the dispatcher will make none.
@@ -120,7 +133,7 @@ class Handoff:
         if not self._pending:
             return None
         index = next(iter(self._pending))
-        submission = self._pending.pop(index)
+        submission, _ = self._pending.pop(index)
         error: SendError
         if submission in self._queue.pending:
             error = not_begun(why)
@@ -143,7 +156,7 @@ class Handoff:
             return
         submission = self._terms.submission(*pair)
         if isinstance(submission, Submission):
-            self._pending[submission.index] = submission
+            self._pending[submission.index] = submission, pair[1]
         self._queue.put(submission)
         if self._dispatcher.needs_wake and not self._wake_scheduled:
             self._wake_scheduled = True

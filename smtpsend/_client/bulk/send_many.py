@@ -19,6 +19,7 @@ from collections.abc import (
     Iterator,
 )
 from email.message import Message
+from itertools import chain
 from typing import Any
 
 from smtpsend._client.background import portal
@@ -209,7 +210,7 @@ def _outcomes_sync(
     """Do what `_outcomes` does, for sync callers."""
     refuse_at_end()
     unstarted.started = True
-    source = enumerate(items)
+    source: Iterator[tuple[int, Any]] = enumerate(items)
     if not portal.has_thread():
         # The interpreter is ending and starts no more threads, so the messages are sent
         # one at a time in this thread.
@@ -234,10 +235,11 @@ def _outcomes_sync(
             raise
         if handoff.raised is not None:
             raise handoff.raised
-        if not handoff.has_input:
+        if not (handoff.has_input or handoff.rest):
             return
         # The background thread has ended, so a new one sends the remaining messages.
         refuse_at_end()
+        source = chain(handoff.rest, source)
 
 
 def _send_one(terms: Terms, index: int, item: Any) -> Outcome:
