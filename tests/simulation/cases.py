@@ -170,16 +170,15 @@ def _write(pipeline: Pipeline, world: World, group: list[Command]) -> None:
 
 
 def _read(pipeline: Pipeline, world: World) -> None:
-    replies = deque[Reply]()
-    while world.out and isinstance(reply := world.out[0], Reply):
-        replies.append(reply)
-        world.out.popleft()
-    if replies:
-        pipeline.receive_all(replies)
-        world.out.extendleft(reversed(replies))
+    out = world.out
+    ending = out.pop() if out and not isinstance(out[-1], Reply) else None
+    if out:
+        pipeline.receive_all(out)
+        if ending is not None:
+            out.append(ending)
     else:
-        fault = world.out.popleft() if world.out else SILENT
-        pipeline.connection_lost(str(fault), timed_out=fault == SILENT)
+        fault = ending or SILENT
+        pipeline.connection_lost(fault, timed_out=fault == SILENT)
 
 
 def unseen(case: Case, world: World, name: str) -> bool:
