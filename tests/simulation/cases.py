@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 from simulation.world import SILENT, Rules, World
 from smtpsend._model.delivery import Delivery
@@ -170,11 +171,12 @@ def _write(pipeline: Pipeline, world: World, group: list[Command]) -> None:
 
 
 def _read(pipeline: Pipeline, world: World) -> None:
-    out = world.out
-    ending = out.pop() if out and not isinstance(out[-1], Reply) else None
+    out, ending = world.out, ""
+    if out and not isinstance(out[-1], Reply):
+        ending = str(out.pop())
     if out:
-        pipeline.receive_all(out)
-        if ending is not None:
+        pipeline.receive_all(cast("deque[Reply]", out))  # the ending alone was no reply
+        if ending:
             out.append(ending)
     else:
         fault = ending or SILENT
