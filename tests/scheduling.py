@@ -68,15 +68,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _is_all_shown(config: pytest.Config) -> bool:
     """Whether an option needs more of a test than how its call ended."""
-    option = config.option
+    of = config.getoption
     return bool(
-        option.verbose > 0
-        or option.maxfail  # then the worker must know of a failure before the tear-down
-        or {"A", "P"} & set(option.reportchars)
-        or option.durations is not None
-        or option.xmlpath
-        or option.setupshow
-        or option.setuponly
+        (of("verbose", None) or 0) > 0
+        or of("maxfail", 0)  # the worker must know of a failure before the tear-down
+        or {"A", "P"} & {*(of("reportchars", None) or "")}
+        or of("durations", None) is not None
+        or of("xmlpath", None)
+        or of("setupshow", None)
+        or of("setuponly", None)
     )
 
 
