@@ -2,18 +2,32 @@
 
 The scheduler of pytest-xdist for `--dist loadgroup` gives out each test by itself, and
 counts all that it gave out before each time, so that ten thousand short tests cost the
-process that gives them out more than the workers.
+process that gives them out more than the workers. Nor is it told more of a test than it
+needs: six messages of each would cost it, and the workers, ten seconds.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 
 _TOGETHER = 8  # tests in a row of one file, which one worker gets at a time
+
+
+class _Collection(list[str]):
+    """The tests of a worker, whose places are looked up and not searched for."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        super().__init__(tests)
+        self._places = {test: place for place, test in enumerate(tests)}
+
+    def index(self, test: str, *_: Any) -> int:
+        return self._places[test]
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may be switched off
@@ -28,6 +42,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super().__init__(config, log)
             self._scopes: dict[str, str] = {}
             self._seen: Counter[str] = Counter()
+
+        def add_node_collection(self, node: Any, collection: Sequence[str]) -> None:
+            super().add_node_collection(node, collection)
+            if node in self.registered_collections:
+                self.registered_collections[node] = _Collection(collection)
 
         def _split_scope(self, nodeid: str) -> str:
             if nodeid not in self._scopes:
@@ -45,3 +64,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return super()._pending_of(workload)
 
     return Scheduling() if config.getvalue("dist") == "loadgroup" else None
+
+
+def _is_all_shown(config: pytest.Config) -> bool:
+    """Whether an option needs more of a test than how its call ended."""
+    of = config.getoption
+    return bool(
+        (of("verbose", None) or 0) > 0
+        or of("maxfail", 0)  # the worker must know of a failure before the tear-down
+        or {"A", "P"} & {*(of("reportchars", None) or "")}
+        or of("durations", None) is not None
+        or of("xmlpath", None)
+        or of("setupshow", None)
+        or of("setuponly", None)
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> object:
+    """Report of a test that passed its call alone, where a worker runs it.
+
+    A set-up and a tear-down are reported if they fail or skip the test.
+    """
+    if not hasattr(item.config, "workerinput") or _is_all_shown(item.config):
+        return None  # pytest's own way
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True

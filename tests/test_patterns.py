@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,36 +55,39 @@ def modules() -> Iterator[tuple[str, str]]:
 TEXTS = dict(modules())
 
 
-def nodes(*words: str) -> Iterator[tuple[str, list[ast.AST]]]:
-    """The nodes of each module that has one of these words: all would take long."""
-    for name, text in TEXTS.items():
-        if any(word in text for word in words):
-            yield name, [*ast.walk(ast.parse(text))]
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    """The nodes of a module."""
+    return [*ast.walk(ast.parse(TEXTS[module]))]
 
 
-def called() -> dict[tuple[str, str], set[str]]:
-    """The methods that are called, by the module and the name of what they belong to."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for module, tree in nodes(*(f".{method}" for method in METHODS)):
-        for node in tree:
-            if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                name = ast.unparse(node.value).rpartition(".")[2]
-                found.setdefault((module, name), set()).add(node.attr)
+def having(words: str) -> list[str]:
+    """The modules in which an expression is found: to parse all would take long."""
+    return [module for module, text in TEXTS.items() if re.search(words, text)]
+
+
+@cache
+def called(module: str) -> dict[str, set[str]]:
+    """The methods that are called in a module, by the name of what they belong to."""
+    found: dict[str, set[str]] = {}
+    for node in nodes(module):
+        if isinstance(node, ast.Attribute) and node.attr in METHODS:
+            name = ast.unparse(node.value).rpartition(".")[2]
+            found.setdefault(name, set()).add(node.attr)
     return found
-
-
-CALLED = called()
 
 
 def used_as(name: str, module: str) -> frozenset[str]:
     """What is done with a pattern of this name: in its module, if the name is private."""
-    places = [module] if name.startswith("_") else TEXTS
-    return frozenset().union(*(CALLED.get((place, name), ()) for place in places))
+    used = rf"(?<!\w){re.escape(name)}\s*\.\s*(?:{'|'.join(METHODS)})\b"
+    places = [module] if name.startswith("_") else having(used) if name else []
+    return frozenset().union(*(called(place).get(name, ()) for place in places))
 
 
 def uses() -> Iterator[Use]:
     """Every call of a function of `re` in the package."""
-    for module, tree in nodes("pattern(", "re."):
+    for module in having(r"\b(?:pattern|re\s*\.\s*\w+)\s*\("):
+        tree = nodes(module)
         names = {
             id(node.value): ast.unparse(node.targets[0]).rpartition(".")[2]
             for node in tree
@@ -179,7 +183,8 @@ def test_all_are_looked_at() -> None:
         made: Any = _patterns.pattern
         own = {one.pattern for one in values if isinstance(one, made)}
         assert own <= looked_at
-    for _, tree in nodes("re"):
+    for module in having(r"\bre\b"):
+        tree = nodes(module)
         imports = [node for node in tree if isinstance(node, ast.ImportFrom)]
         assert "re" not in [node.module for node in imports]
         names = [a for n in tree if isinstance(n, ast.Import) for a in n.names]

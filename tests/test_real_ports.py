@@ -143,7 +143,8 @@ FEW = ("none", "587 dropped", "587 rejected")
 WALLED = [("aiosmtpd", wall) for wall in WALLS] + [("postfix", wall) for wall in FEW]
 
 
-@pytest.mark.parametrize(("server", "wall"), WALLED, indirect=["server"])
+# With this scope, as otherwise each test would start a server of its own.
+@pytest.mark.parametrize(("server", "wall"), WALLED, indirect=["server"], scope="module")
 def test_firewall(server: RealServer, namespace: Namespace, wall: str) -> None:
     """The first open port delivers, and a blocked one costs but the first message."""
     rules, port, before, error = WALLS[wall]

@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def parts_of(path: Path) -> tuple[str, ...]:
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
+@cache
 def found(path: Path, *, typing: bool = False) -> set[str]:
     """What the module at `path` imports."""
     return set(imports(ast.parse(path.read_text("utf-8")), typing=typing))

@@ -33,7 +33,7 @@ def judged(cases: Iterable[Case]) -> Counter[str]:
     kinds: Counter[str] = Counter()
     for case in cases:
         try:
-            kinds += judge(case, run(case))
+            kinds.update(judge(case, run(case)))
         except Exception as error:
             raise AssertionError(f"{error!r}: {case}") from error
     return kinds

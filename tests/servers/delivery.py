@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ _TRACE = re.compile(
 
 def canonical(content: bytes) -> bytes:
     """The content with CRLF line ends, the last line's included."""
-    content = re.sub(rb"\r?\n", b"\r\n", content)
+    content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
 
 
@@ -49,7 +50,11 @@ class Delivery:
         described = json.loads(envelope.read_text(encoding="utf-8"))
         path = envelope.with_suffix(".eml")
         header = re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1)[0]
-        return cls(described["sender"], tuple(described["recipients"]), path, header)
+        sender = described["sender"]
+        if sender is None:  # the server did not pass it on, but wrote it into the message
+            found = re.search(rb'envelope from "([^"]*)"', header)
+            sender = found[1].decode() if found and found[1] != b"<>" else ""
+        return cls(sender, tuple(described["recipients"]), path, header)
 
     @property
     def content(self) -> bytes:
@@ -73,7 +78,11 @@ class Delivery:
             return None
         got = strip_trace(stored)
         shorter = min(len(wanted), len(got))
-        at = next((i for i in range(shorter) if wanted[i] != got[i]), shorter)
+        # The most bytes that are the same in both, by halving: one byte after the other
+        # would take a second.
+        at = bisect_left(
+            range(shorter), True, key=lambda i: wanted[: i + 1] != got[: i + 1]
+        )
         near = slice(max(0, at - 40), at + 40)
         return (
             f"byte {at}: sent {wanted[near]!r} (of {len(wanted)}), "

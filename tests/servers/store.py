@@ -1,15 +1,8 @@
-"""Store one delivered message as FOLDER/NAME.eml and FOLDER/NAME.json.
-
-It is also a program for a server that delivers to a pipe: `store.py FOLDER RECIPIENT`,
-with the message on standard input. The pipe does not get the sender, so the program
-reads it from the Received field of the server.
-"""
+"""Store one delivered message as FOLDER/NAME.eml and FOLDER/NAME.json."""
 
 import itertools
 import json
 import os
-import re
-import sys
 import time
 from pathlib import Path
 
@@ -28,14 +21,3 @@ def store(folder, sender, recipients, content):
     }
     part.write_text(json.dumps(envelope), encoding="utf-8")
     part.rename(part.with_suffix(".json"))
-
-
-def main():
-    folder, recipient = sys.argv[1:]
-    content = sys.stdin.buffer.read()
-    sender = re.search(rb'envelope from "([^"]*)"', content)
-    store(folder, sender[1].decode() if sender else "", [recipient], content)
-
-
-if __name__ == "__main__":
-    main()

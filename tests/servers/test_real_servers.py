@@ -155,7 +155,7 @@ def test_null_sender(real_server):
 
 
 def test_large_message(real_server):
-    message_id, content = compose(real_server, size=5_000_000)
+    message_id, content = compose(real_server, size=3_000_000)
     with logged_in(real_server) as session:
         session.sendmail(real_server.user, [real_server.address("bob")], content)
     (one,) = real_server.delivered(message_id, timeout=30)

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import cast
 
 from simulation.world import SILENT, Rules, World
 from smtpsend._model.delivery import Delivery
@@ -170,16 +171,16 @@ def _write(pipeline: Pipeline, world: World, group: list[Command]) -> None:
 
 
 def _read(pipeline: Pipeline, world: World) -> None:
-    replies = deque[Reply]()
-    while world.out and isinstance(reply := world.out[0], Reply):
-        replies.append(reply)
-        world.out.popleft()
-    if replies:
-        pipeline.receive_all(replies)
-        world.out.extendleft(reversed(replies))
+    out, ending = world.out, ""
+    if out and not isinstance(out[-1], Reply):
+        ending = str(out.pop())
+    if out:
+        pipeline.receive_all(cast("deque[Reply]", out))  # the ending alone was no reply
+        if ending:
+            out.append(ending)
     else:
-        fault = world.out.popleft() if world.out else SILENT
-        pipeline.connection_lost(str(fault), timed_out=fault == SILENT)
+        fault = ending or SILENT
+        pipeline.connection_lost(fault, timed_out=fault == SILENT)
 
 
 def unseen(case: Case, world: World, name: str) -> bool:
