@@ -375,7 +375,7 @@ with ThreadPoolExecutor(3) as threads:
     results = [threads.submit(one), threads.submit(many)]
     sys.stdin.readline()
     results.append(threads.submit(check))
-    loop = portal._portal.running().loop
+    loop = portal._portal.running()
     # As where a program closes all descriptors that it knows nothing of.
     loop.call_soon_threadsafe(loop._selector.close)
     for result in results:

@@ -72,6 +72,48 @@ with Client(where) as client:
     assert ids(scripted) == [*range(40), *children]
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_fork_during_a_name_look_up(*, hangs: bool) -> None:
+    """It waits for the look-up, whose locks the child would never get, but not for long.
+
+    Python calls the functions that a fork begins with in the reverse order.
+    """
+    program = f"""
+from smtpsend._client.background import turn
+
+asked, forking, ended = threading.Event(), threading.Event(), threading.Event()
+original, hangs = socket.getaddrinfo, {hangs}
+
+def look_up(*args, **options):
+    asked.set()
+    forking.wait()
+    threading.Event().wait(None if hangs else 0.1)
+    ended.set()
+    return original(*args, **options)
+
+if not hangs:
+    turn._LOOK_UP_GRACE = 20  # this machine may be slow
+
+socket.getaddrinfo = look_up
+os.register_at_fork(before=forking.set)
+thread = threading.Thread(target=send, args=[numbered(1), where], kwargs=to, daemon=True)
+thread.start()
+asked.wait()
+child = os.fork()
+if not child:
+    socket.getaddrinfo = original
+    assert ended.is_set() is not hangs
+    send(numbered(2), where, **to)
+    os._exit(0)
+join(child)
+if not hangs:
+    thread.join()
+"""
+    with one_port() as scripted:
+        ran(program, scripted)
+    assert ids(scripted) == [2] if hangs else [1, 2]
+
+
 def test_prefork_workers_use_the_client_of_the_master() -> None:
     """As gunicorn does it: made and used in the master, then used in three workers."""
     program = """

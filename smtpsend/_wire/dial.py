@@ -12,6 +12,7 @@ import asyncio
 import encodings.idna  # noqa: F401
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from typing import cast
@@ -39,6 +40,9 @@ _UNKNOWN_NAME = {
 OPEN: WeakSet[socket.socket] = WeakSet()
 """Every socket connected in this process; a forked child closes its copies."""
 
+LOOK_UPS: set[int] = set()
+"""The threads of this process that look a name up, by their idents."""
+
 Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 Source = tuple[str, int]
 
@@ -62,7 +66,12 @@ async def resolve(
         return [(family, (host, 0) if ip.version == 4 else (host, 0, 0, 0))]
 
     def look_up() -> list[Address]:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        thread = threading.get_ident()
+        LOOK_UPS.add(thread)
+        try:
+            found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        finally:
+            LOOK_UPS.discard(thread)
         return [(family, _without_zone(address)) for family, _, _, _, address in found]
 
     timer = asyncio.timeout(timeout)

@@ -27,7 +27,7 @@ from smtpsend._client.background.interrupts import CtrlC, is_safe
 from smtpsend._client.background.process_loop import ProcessLoop, Scheduled
 from smtpsend._client.background.result import Result
 from smtpsend._client.background.turn import Pause
-from smtpsend._wire.dial import OPEN
+from smtpsend._wire.dial import LOOK_UPS, OPEN
 from smtpsend.errors import ConfigError
 
 
@@ -288,8 +288,8 @@ _pauses: dict[int, Pause] = {}
 def _before_fork() -> None:
     if ending():
         return
-    if (turn := _portal.running()) is not None and not _portal.inside():
-        _pauses[threading.get_ident()] = Pause(turn)
+    if (pause := _portal.pause()) is not None:
+        _pauses[threading.get_ident()] = pause
 
 
 def _after_fork_in_parent() -> None:
@@ -306,6 +306,7 @@ def _after_fork_in_child() -> None:
     # after the parent has closed it.
     gevent.forget(list(OPEN))
     OPEN.clear()
+    LOOK_UPS.clear()
 
 
 if hasattr(os, "register_at_fork"):

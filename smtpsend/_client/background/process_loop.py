@@ -15,7 +15,7 @@ from smtpsend._client.background.ending import Unfinished
 from smtpsend._client.background.interrupts import CtrlC
 from smtpsend._client.background.loops import SharedLoop, new_loop, serve
 from smtpsend._client.background.result import Result
-from smtpsend._client.background.turn import Turn
+from smtpsend._client.background.turn import Pause, Turn
 from smtpsend._model.shortage import raise_if_short
 
 
@@ -85,11 +85,17 @@ class ProcessLoop:
             assert self._turn is not None  # noqa: S101  # it runs
             return self._turn
 
-    def running(self) -> Turn | None:
-        """Return the turn of the loop if the thread runs."""
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop if its thread lives."""
         alive = self._thread is not None and self._thread.is_alive()
         closed = self._turn is None or self._turn.loop.is_closed()
-        return self._turn if alive and not closed else None
+        return self._turn.loop if self._turn and alive and not closed else None
+
+    def pause(self) -> Pause | None:
+        """Keep the loop, if there is one, from running while the process forks."""
+        if self._turn is None or self.running() is None or self.inside():
+            return None
+        return Pause(self._turn)
 
     def inside(self) -> bool:
         """Return whether the current thread runs a loop of the library."""

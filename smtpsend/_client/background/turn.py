@@ -16,6 +16,7 @@ from typing import Any
 
 from smtpsend._client.background.interrupts import CtrlC
 from smtpsend._client.background.result import Result
+from smtpsend._wire.dial import LOOK_UPS
 
 
 # The background thread runs the loop if the main thread has not run it for this many
@@ -25,8 +26,10 @@ _IDLE = 0.05
 _IDLE_CLOSING = 0.001
 # A fork waits this many seconds for a thread that does not let go of the loop.
 _GRACE = 5.0
-# While a fork waits, it looks this often, in seconds, whether nobody runs the loop.
-_FORK_INTERVAL = 0.01
+# A fork waits this many seconds for name look-ups.
+_LOOK_UP_GRACE = 0.2
+# While a fork waits, it looks this often, in seconds, what runs.
+_FORK_INTERVAL = 0.005
 
 
 class Turn:
@@ -155,14 +158,23 @@ class Pause:
 
     A fork during a TLS handshake would copy OpenSSL's locks in their locked state, and
     the child would wait forever for a thread that it does not have. A thread that runs
-    the loop is blocked between two callbacks.
+    the loop is blocked between two callbacks. It is the same with a name look-up and the
+    locks of the C library, so that those that run are waited for as well. One that waits
+    for a name server holds no lock, and may take long.
     """
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._paused, self._resumed = threading.Event(), threading.Event()
+        self._stop_loop()
+        until = time.monotonic() + _LOOK_UP_GRACE
+        while LOOK_UPS and time.monotonic() < until:
+            self._resumed.wait(_FORK_INTERVAL)
+
+    def _stop_loop(self) -> None:
         if self._hold():
             return
+        turn = self._turn
         turn.loop.call_soon_threadsafe(self._block)
         until = time.monotonic() + _GRACE
         # The thread that ran the loop may have left it before it has seen `_block`.
