@@ -30,6 +30,15 @@ class _Collection(list[str]):
         return self._places[test]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups by a mark, because one of them takes longer than all else.
+
+    Else one worker would have such a group left when the others have ended.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A scheduler that gives out several tests at a time."""
