@@ -107,8 +107,8 @@ class ScriptedProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            if (self._socks if self.kind == "socks5" else self._http)(client):
-                self._relay(client)
+            if port := (self._socks if self.kind == "socks5" else self._http)(client):
+                self._relay(client, port)
 
     def _say(self, client: socket.socket, step: str, usual: bytes) -> bool:
         """Say what the script has for a step; return whether to go on."""
@@ -121,7 +121,8 @@ class ScriptedProxy:
             client.sendall(words)
         return step not in self.says or self.relays
 
-    def _socks(self, client: socket.socket) -> bool:
+    def _socks(self, client: socket.socket) -> int:
+        """Return the port that the client asks for, and gets; else 0."""
         wanted = 2 if self.login else 0
         _, count = _exactly(client, 2)
         offered = _exactly(client, count)
@@ -129,14 +130,14 @@ class ScriptedProxy:
         # The steps before the last one are never sent together with a greeting.
         together, self.together = self.together, False
         if not self._say(client, "methods", bytes([5, method])) or method == 0xFF:
-            return False
+            return 0
         if self.login:
             user = _exactly(client, _exactly(client, 2)[1]).decode()
             password = _exactly(client, _exactly(client, 1)[0]).decode()
             self.logins.append((user, password))
             good = (user, password) == (USER, PASSWORD)
             if not self._say(client, "login", bytes([1, 0 if good else 1])) or not good:
-                return False
+                return 0
         self.together = together
         *_, kind = _exactly(client, 4)
         if kind == 3:
@@ -149,37 +150,40 @@ class ScriptedProxy:
         self.asked.append((host, port))
         if port in self.refuses:
             client.sendall(bytes([5, _SOCKS[self.refuses[port]]]) + GRANTED["socks5"][2:])
-            return False
-        return self._say(client, "reply", GRANTED["socks5"])
+            return 0
+        return port if self._say(client, "reply", GRANTED["socks5"]) else 0
 
-    def _http(self, client: socket.socket) -> bool:
+    def _http(self, client: socket.socket) -> int:
+        """Return the port that the client asks for, and gets; else 0."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += _exactly(client, 1)
         first, *lines = head.decode().split("\r\n")
-        host, _, port = first.split()[1].rpartition(":")
+        host, _, asked = first.split()[1].rpartition(":")
+        port, good = int(asked), not self.login
         headers = dict(line.split(": ", 1) for line in lines if line)
         if login := headers.get(
             "Proxy-Authorization", headers.get("proxy-authorization")
         ):
             user, _, password = base64.b64decode(login[6:]).decode().partition(":")
             self.logins.append((user, password))
-        self.asked.append((host, int(port)))
-        if self.login and self.logins[-1:] != [(USER, PASSWORD)]:
+            good = good or (user, password) == (USER, PASSWORD)
+        self.asked.append((host, port))
+        if not good:
             client.sendall(
                 b"HTTP/1.1 407 Proxy Authentication Required\r\n"
                 b"Proxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\nlogin!"
             )
-            return False
-        if int(port) in self.refuses:
-            status = _HTTP[self.refuses[int(port)]]
+            return 0
+        if port in self.refuses:
+            status = _HTTP[self.refuses[port]]
             client.sendall(b"HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\nno!\n" % status)
-            return False
-        return self._say(client, "reply", GRANTED["http"])
+            return 0
+        return port if self._say(client, "reply", GRANTED["http"]) else 0
 
-    def _relay(self, client: socket.socket) -> None:
+    def _relay(self, client: socket.socket, port: int) -> None:
         try:
-            server = socket.create_connection(("127.0.0.1", self.asked[-1][1]), 5)
+            server = socket.create_connection(("127.0.0.1", port), 5)
         except OSError:
             return
         with server:
