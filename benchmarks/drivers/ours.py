@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.drivers.jobs import (
@@ -47,13 +46,13 @@ class Ours:
         routes = tuple((port, security) for port, security in job["routes"])
         return self.server(job["host"], routes), content(job["size"]), envelope
 
-    def bulk(self, job: Job) -> tuple[dict[str, Any], Iterator[Any]]:
+    def bulk(self, job: Job) -> tuple[dict[str, Any], Iterable[Any]]:
         """The arguments of a client, and what its `send_many` sends."""
         server, message, envelope = self.of(job)
         arguments = {"server": server, **job["client"]}
         if job["made"] == "bytes":
             one = (message, envelope["sender"], envelope["recipients"])
-            return arguments, itertools.repeat(one, job["count"])
+            return arguments, [one] * job["count"]
         mails = importlib.import_module("benchmarks.drivers.mails")
         if job["made"] == "compose":
             compose, fields = self.lib.compose, mails.fields
