@@ -29,7 +29,7 @@ def test_it_is_removed() -> None:
     """It is removed from the environment that the tests were started in."""
     test = f"{Path(__file__).name}::{test_nothing_is_set.__name__}"
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "1", test],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", test],
         cwd=Path(__file__).parent,
         env={**os.environ, **SET},
         capture_output=True,
