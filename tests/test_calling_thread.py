@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -21,6 +23,7 @@ from sending import RECIPIENT, SENDER, server_for
 
 from smtpsend import Client, Password, Server, send
 from smtpsend._client.background import portal, turn
+from smtpsend.errors import ConnectError
 
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -192,6 +195,41 @@ def test_nobody_calls() -> None:
             send(numbered(2), server_for(scripted), **TO)
             scripted.wait_closed(2)
     assert ids(scripted) == [1, 2]
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_call_that_does_not_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main thread waits a little longer than the time limit, like any other."""
+    monkeypatch.setattr(portal, "_GRACE", 0.1)
+    go = threading.Event()
+
+    async def never() -> None:
+        while not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+
+    try:
+        with pytest.raises(ConnectError, match="is blocked") as caught:
+            portal.run(never, 0.1, here=True)
+    finally:
+        go.set()
+    assert caught.value.timed_out
+
+
+def test_an_exception_that_ends_a_thread_is_not_logged_with_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may hold a secret; asyncio logs what nobody has asked a task for."""
+
+    async def ends() -> None:
+        raise SystemExit("s3cret")
+
+    with pytest.raises(ConnectError, match="SystemExit"):
+        portal.run(ends)
+    portal.run(_nothing)
+    gc.collect()
+    assert caplog.messages == ["a callback of the background thread raised SystemExit"]
+    assert "s3cret" not in caplog.text
 
 
 class _Interrupt(BaseException):

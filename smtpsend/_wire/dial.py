@@ -13,6 +13,7 @@ import encodings.idna  # noqa: F401
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from typing import cast
@@ -42,6 +43,9 @@ OPEN: WeakSet[socket.socket] = WeakSet()
 
 LOOK_UPS: set[int] = set()
 """The threads of this process that look a name up, by their idents."""
+
+# A fork waits this many seconds for name look-ups, and looks for their end this often.
+_LOOK_UP_GRACE, _LOOK_UP_INTERVAL = 0.2, 0.005
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 Source = tuple[str, int]
@@ -105,6 +109,17 @@ async def resolve(
     if not addresses:
         raise _unresolved(f"{what} {host} has no address", temporary=False)
     return addresses
+
+
+def finish_look_ups() -> None:
+    """Wait for a moment until no thread looks a name up, because the process forks.
+
+    The child would wait forever for a lock of the C library that such a thread holds. A
+    look-up that waits for a name server holds none, and may take long.
+    """
+    until = time.monotonic() + _LOOK_UP_GRACE
+    while LOOK_UPS and time.monotonic() < until:
+        threading.Event().wait(_LOOK_UP_INTERVAL)
 
 
 def _without_zone(address: tuple[object, ...]) -> tuple[str | int, ...]:

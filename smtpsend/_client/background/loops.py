@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import socket
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from smtpsend._client.background.result import Result
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.callers.code import contained
 
@@ -96,7 +96,7 @@ class SharedLoop:
         """Whether the current thread runs the loop."""
         return self._runner == threading.get_ident()
 
-    def wait(self, result: Result[Any], seconds: float | None) -> None:
+    def wait(self, future: concurrent.futures.Future[Any], seconds: float | None) -> None:
         """Wait for the result of a call; run the loop if no other thread runs it.
 
         Args:
@@ -104,11 +104,11 @@ class SharedLoop:
             seconds: the longest wait; None for no limit.
         """
         until = float("inf") if seconds is None else time.monotonic() + seconds
-        while not result.done() and (left := until - time.monotonic()) > 0:
+        while not future.done() and (left := until - time.monotonic()) > 0:
             if self._turn.acquire(timeout=min(left, _TURN_INTERVAL)):
                 self._runner = threading.get_ident()
                 try:
-                    self.loop.run_until_complete(_done(result, left))
+                    self.loop.run_until_complete(_done(future, left))
                 except SystemExit as error:
                     _log_raised("a callback of smtpsend's event loop raised", error)
                 finally:
@@ -116,10 +116,10 @@ class SharedLoop:
                     self._turn.release()
 
 
-async def _done(result: Result[Any], seconds: float) -> None:
-    """Wait until `result` is done, for `seconds` at most."""
+async def _done(future: concurrent.futures.Future[Any], seconds: float) -> None:
+    """Wait until `future` is done, for `seconds` at most."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
-    result.add_done_callback(lambda: loop.call_soon_threadsafe(done.set))
+    future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(None if seconds == float("inf") else seconds):
             await done.wait()

@@ -9,9 +9,11 @@ ending.py.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,9 +27,8 @@ from smtpsend._client.background.ending import (
 )
 from smtpsend._client.background.interrupts import CtrlC, is_safe
 from smtpsend._client.background.process_loop import ProcessLoop, Scheduled
-from smtpsend._client.background.result import Result
 from smtpsend._client.background.turn import Pause
-from smtpsend._wire.dial import LOOK_UPS, OPEN
+from smtpsend._wire.dial import LOOK_UPS, OPEN, finish_look_ups
 from smtpsend.errors import ConfigError
 
 
@@ -52,14 +53,13 @@ class Call(Scheduled, Generic[T]):
         closes: see `Scheduled`.
     """
 
-    result: Result[T]
+    future: concurrent.futures.Future[T]
 
     def __init__(
         self, make: Callable[[], Coroutine[Any, Any, T]], *, closes: bool = False
     ) -> None:
         super().__init__(closes=closes)
         self._make = make
-        self._claim = threading.Lock()  # acquired by whoever begins or cancels the call
         self._task: asyncio.Task[None] | None = None
         self._portal = _portal
 
@@ -74,10 +74,13 @@ class Call(Scheduled, Generic[T]):
         """
         self._start(here=False)
 
-    def run_here(self) -> None:
+    def run_here(self, seconds: float | None) -> None:
         """Start the coroutine, and run the loop in the main thread if no other call runs.
 
         The call has not ended yet if another call began meanwhile; see `wait`.
+
+        Args:
+            seconds: for how long the loop runs at most; None for no limit.
 
         Raises:
             ConfigError: see `start`.
@@ -90,7 +93,7 @@ class Call(Scheduled, Generic[T]):
         with CtrlC() as ctrl_c:
             self._start(here=True)
             if self.turn is not None:
-                self._portal.run_here(self, self.turn, ctrl_c)
+                self._portal.run_here(self, self.turn, ctrl_c, seconds)
 
     def _start(self, *, here: bool) -> None:
         refuse_at_end()
@@ -120,21 +123,23 @@ class Call(Scheduled, Generic[T]):
         Raises:
             ConnectError: this thread would have to run the loop, but runs another loop.
         """
-        if ending() or self.result.done():
-            return self.result.done()
+        if ending():
+            return self.future.done()
         if self.shared is None:
-            return self.result.wait(seconds)
-        if _runs_a_loop():
+            with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                self.future.exception(seconds)
+        elif _runs_a_loop():
             raise not_begun(
                 "the interpreter is ending, no thread can be started, and this thread "
                 "runs an event loop: use send_async there"
             )
-        self.shared.wait(self.result, seconds)
-        return self.result.done()
+        else:
+            self.shared.wait(self.future, seconds)
+        return self.future.done()
 
     def begin(self) -> None:
         """Create the task, unless the call was cancelled; runs in the loop."""
-        if self._claim.acquire(blocking=False):
+        if self.future.set_running_or_notify_cancel():
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._task_done)
         else:
@@ -148,24 +153,26 @@ class Call(Scheduled, Generic[T]):
             value = await self._make()
         except Exception as error:  # noqa: BLE001  # raised in the waiting thread
             self._portal.ended(self)
-            self.result.fail(error)
+            self.fail(error)
         except asyncio.CancelledError:
             raise  # see `_task_done`
         except BaseException as error:
             self._portal.ended(self)
             kind = type(error).__name__
-            self.result.fail(Unfinished(f"{kind} was raised in the background thread"))
+            self.fail(Unfinished(f"{kind} was raised in the background thread"))
             raise
         else:
             self._portal.ended(self)
-            self.result.set(value)
+            self.future.set_result(value)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             # `_run` has not begun if the task was cancelled at once.
             self._portal.ended(self)
             why = "the send was cancelled in the background thread"
-            self.result.fail(Unfinished(why))
+            self.fail(Unfinished(why))
+        else:
+            task.exception()  # or asyncio logs that nobody asked for it
 
     def _cancel_task(self) -> None:
         if self._task is not None:
@@ -177,9 +184,9 @@ class Call(Scheduled, Generic[T]):
         Returns:
             True if the coroutine had not begun, and will not begin.
         """
-        if self._claim.acquire(blocking=False):
+        if self.future.cancel():
             return True
-        if self.loop is not None and not self.result.done():
+        if self.loop is not None and not self.future.done():
             self.call_soon(self._cancel_task)
             self.wait(_GRACE)
         return False
@@ -247,7 +254,7 @@ def run(
             no limit.
         submission: the submission that the coroutine sends; None if it sends none.
         here: whether the main thread may run the loop for this call. If code of the
-            caller's blocks it, the wait has no time limit.
+            caller's blocks the loop then, the wait has no time limit.
         closes: see `Scheduled`.
 
     Raises:
@@ -259,19 +266,21 @@ def run(
             had begun.
     """
     call = Call(make, closes=closes)
+    limit = None if seconds is None else seconds + _GRACE
+    begun = time.monotonic()
     try:
         if here:
-            call.run_here()
+            call.run_here(limit)
         else:
             call.start()
-        if not call.wait(None if seconds is None else seconds + _GRACE):
+        if not call.wait(None if limit is None else limit + begun - time.monotonic()):
             why = "the background thread of smtpsend is blocked"
             if call.cancel():
                 raise not_begun(why, timed_out=True)
             # The coroutine may have ended while `cancel` waited.
-            if not call.result.done() or isinstance(call.result.error, Unfinished):
+            if not call.future.done() or isinstance(call.future.exception(), Unfinished):
                 raise Unfinished(why, timed_out=True)
-        return call.result.result()
+        return call.future.result()
     except Unfinished as error:
         why, timed_out = str(error), error.timed_out
     except BaseException:
@@ -290,6 +299,7 @@ def _before_fork() -> None:
         return
     if (pause := _portal.pause()) is not None:
         _pauses[threading.get_ident()] = pause
+    finish_look_ups()
 
 
 def _after_fork_in_parent() -> None:

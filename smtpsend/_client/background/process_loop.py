@@ -7,6 +7,8 @@ them runs it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,6 @@ from typing import Any
 from smtpsend._client.background.ending import Unfinished
 from smtpsend._client.background.interrupts import CtrlC
 from smtpsend._client.background.loops import SharedLoop, new_loop, serve
-from smtpsend._client.background.result import Result
 from smtpsend._client.background.turn import Pause, Turn
 from smtpsend._model.shortage import raise_if_short
 
@@ -27,7 +28,7 @@ class Scheduled:
             closed.
 
     Attributes:
-        result: the result of the call.
+        future: the result of the call.
         loop: the loop that runs the call; None before it is started.
         shared: that loop, if the waiting threads run it in turn; else None.
         turn: the turn of that loop, if the thread that waits for the call has it.
@@ -35,7 +36,7 @@ class Scheduled:
 
     def __init__(self, *, closes: bool) -> None:
         self.closes = closes
-        self.result: Result[Any] = Result()
+        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.shared: SharedLoop | None = None
         self.turn: Turn | None = None
@@ -43,6 +44,11 @@ class Scheduled:
     def begin(self) -> None:
         """Begin the call; runs in the loop."""
         raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """Set the error of the call, if the call has not ended."""
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.future.set_exception(error)
 
 
 class ProcessLoop:
@@ -139,15 +145,17 @@ class ProcessLoop:
                 if turn is not None:
                     turn.need()
 
-    def run_here(self, call: Scheduled, turn: Turn, ctrl_c: CtrlC) -> None:
+    def run_here(
+        self, call: Scheduled, turn: Turn, ctrl_c: CtrlC, seconds: float | None
+    ) -> None:
         """Run the loop in the current thread, which has the turn; see `Turn.run`."""
         try:
-            turn.run(call.result, ctrl_c)
+            turn.run(call.future, ctrl_c, seconds)
         finally:
             with self._lock:
                 if self._calls:
                     turn.need()
-                elif call.closes or call.result.error is not None:
+                elif call.closes or not call.future.done() or call.future.exception():
                     turn.offer()
 
     def ended(self, call: Scheduled) -> None:
@@ -175,8 +183,7 @@ class ProcessLoop:
         with self._lock:
             if turn.attended and self._calls:
                 return True
-            turn.attended = False
-        turn.leave()
+            turn.leave()
         turn.attend(soon=self._closing)
         return self._turn is None or self._turn is turn
 
@@ -188,4 +195,4 @@ class ProcessLoop:
             calls = [call for call in self._calls if call.loop is loop]
             self._calls.difference_update(calls)
         for call in calls:
-            call.result.fail(Unfinished("the background thread of smtpsend ended"))
+            call.fail(Unfinished("the background thread of smtpsend ended"))

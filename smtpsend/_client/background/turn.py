@@ -1,7 +1,7 @@
 """Which thread runs the event loop of the sync functions.
 
 A call of the main thread that is alone is run by that thread, because a switch to another
-thread and back costs a quarter of a send over a kept connection. In all other cases, the
+thread and back costs a fifth of a send over a kept connection. In all other cases, the
 background thread runs the loop: for calls of other threads, while several calls run,
 while a batch runs, and while nobody calls, so that idle connections end in time.
 """
@@ -9,14 +9,13 @@ while a batch runs, and while nobody calls, so that idle connections end in time
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 import time
 from typing import Any
 
 from smtpsend._client.background.interrupts import CtrlC
-from smtpsend._client.background.result import Result
-from smtpsend._wire.dial import LOOK_UPS
 
 
 # The background thread runs the loop if the main thread has not run it for this many
@@ -26,9 +25,7 @@ _IDLE = 0.05
 _IDLE_CLOSING = 0.001
 # A fork waits this many seconds for a thread that does not let go of the loop.
 _GRACE = 5.0
-# A fork waits this many seconds for name look-ups.
-_LOOK_UP_GRACE = 0.2
-# While a fork waits, it looks this often, in seconds, what runs.
+# While a fork waits, it looks this often, in seconds, whether nobody runs the loop.
 _FORK_INTERVAL = 0.005
 
 
@@ -76,19 +73,34 @@ class Turn:
         self._caller = 0
         return False
 
-    def run(self, result: Result[Any], ctrl_c: CtrlC) -> None:
+    def run(
+        self,
+        future: concurrent.futures.Future[Any],
+        ctrl_c: CtrlC,
+        seconds: float | None,
+    ) -> None:
         """Run the loop in the current thread, which has the turn, and end the turn.
 
-        Returns without a result if the background thread is needed, after a Ctrl-C, or
-        if the loop cannot run, which the background thread then reports.
+        Returns before the future is done if the background thread is needed, after
+        `seconds`, after a Ctrl-C, or if the loop cannot run.
         """
+        late = False
+
+        def end() -> None:
+            nonlocal late
+            late = True
+            self.loop.stop()
+
+        timer = None if seconds is None else self.loop.call_later(seconds, end)
         ctrl_c.wake = self._stop
         try:
-            while not (result.done() or self._needed or ctrl_c.received):
+            while not (future.done() or self._needed or ctrl_c.received or late):
                 self.loop.run_forever()
-        except Exception:  # noqa: BLE001, S110  # see above
+        except Exception:  # noqa: BLE001, S110  # the background thread meets and logs it
             pass
         finally:
+            if timer is not None:
+                timer.cancel()
             # In this order: see `take`.
             self._lock.release()
             self._caller = 0
@@ -138,6 +150,7 @@ class Turn:
 
     def leave(self) -> None:
         """End the turn of the background thread, if it has the turn."""
+        self.attended = False
         with contextlib.suppress(RuntimeError):  # when the lock is not held any more
             while True:
                 self._lock.release()
@@ -158,23 +171,14 @@ class Pause:
 
     A fork during a TLS handshake would copy OpenSSL's locks in their locked state, and
     the child would wait forever for a thread that it does not have. A thread that runs
-    the loop is blocked between two callbacks. It is the same with a name look-up and the
-    locks of the C library, so that those that run are waited for as well. One that waits
-    for a name server holds no lock, and may take long.
+    the loop is blocked between two callbacks.
     """
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._paused, self._resumed = threading.Event(), threading.Event()
-        self._stop_loop()
-        until = time.monotonic() + _LOOK_UP_GRACE
-        while LOOK_UPS and time.monotonic() < until:
-            self._resumed.wait(_FORK_INTERVAL)
-
-    def _stop_loop(self) -> None:
         if self._hold():
             return
-        turn = self._turn
         turn.loop.call_soon_threadsafe(self._block)
         until = time.monotonic() + _GRACE
         # The thread that ran the loop may have left it before it has seen `_block`.

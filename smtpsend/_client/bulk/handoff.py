@@ -66,7 +66,7 @@ class Handoff:
         self._dispatcher = dispatcher_for(terms.servers, items, self._notify)
         self._queue = self._dispatcher.queue
         self.call = portal.Call(self._dispatcher.run)
-        self.call.result.add_done_callback(self._wake_caller)
+        self.call.future.add_done_callback(lambda _: self._wake_caller())
         self.raised: BaseException | None = None
 
     def next(self) -> Outcome | None:
@@ -86,7 +86,7 @@ class Handoff:
                 return outcome
             if ending():
                 return self._unaccounted(_AT_END)
-            if self.call.result.done():
+            if self.call.future.done():
                 # The dispatcher may have added an outcome just before it ended.
                 if not queue.outcomes:
                     return self._after_the_end()
@@ -102,7 +102,7 @@ class Handoff:
             self.has_input
             and queue.is_short
             and queue.has_room
-            and not (self.call.result.done() or ending())
+            and not (self.call.future.done() or ending())
         ):
             self._put_next()
 
@@ -110,7 +110,7 @@ class Handoff:
         """Return an outcome for a message that the dispatcher left without one."""
         why = "the send was cancelled in the background thread"
         try:
-            self.call.result.result()
+            self.call.future.result()
         except Unfinished as error:
             why = str(error)
             if self.raised is None:
@@ -178,7 +178,7 @@ class Handoff:
             # An outcome or room may have arrived before the waiter was set, in which case
             # `_notify` has not woken it.
             changed = queue.outcomes or (self.has_input and queue.has_room)
-            if not (changed or self.call.result.done()):
+            if not (changed or self.call.future.done()):
                 waiter.acquire()
         finally:
             self._waiter = None
