@@ -11,7 +11,7 @@ from leaks import numbered, one_port
 from sending import envelope, server_for
 
 from smtpsend import Client
-from smtpsend._wire.acknowledge import Acknowledger
+from smtpsend._wire.transport.acknowledge import Acknowledger
 
 
 linux = pytest.mark.skipif(

@@ -21,7 +21,7 @@ from smtpsend import (
     send,
     send_async,
 )
-from smtpsend._wire.acknowledge import Acknowledger
+from smtpsend._wire.transport.acknowledge import Acknowledger
 
 
 pytestmark = pytest.mark.skipif(

@@ -16,11 +16,13 @@ from typing import cast
 from smtpsend._protocol.failures import Alert, ExtraReply, Garbage, Lost, TimedOut
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.replies import ReplyReader
-from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.deadline import Deadline
-from smtpsend._wire.ended_transport import ENDED
-from smtpsend._wire.tls.alerts import alert_of, unread_alert
+from smtpsend._wire.tls.alerts import alert_of
 from smtpsend._wire.transcript import Transcript
+from smtpsend._wire.transport.acknowledge import Acknowledger
+from smtpsend._wire.transport.ended import ENDED
+from smtpsend._wire.transport.socket_transport import SocketTransport
+from smtpsend._wire.transport.transports import unread_alert
 from smtpsend.errors import Reply
 
 
@@ -169,6 +171,10 @@ class Channel(asyncio.Protocol):
         if left <= 0:
             raise TimedOut(what)
         self._acknowledger.acknowledge()
+        transport = self.transport
+        if isinstance(transport, SocketTransport) and not self._paused:  # noqa: SIM102
+            if transport.wait_a_moment():
+                return
         self._waiter = self._loop.create_future()
         self._wake_at(until)
         try:

@@ -97,7 +97,8 @@ class Session:
     def close_socket(self) -> None:
         """Close the socket, if the event loop of the connection no longer runs."""
         # os.close would refuse the handle of a socket on Windows.
-        self._sock.close()
+        now = self.channel.transport.get_extra_info("socket")
+        (now if isinstance(now, socket.socket) else self._sock).close()
 
     @property
     def method(self) -> Method:

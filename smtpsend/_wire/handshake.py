@@ -13,7 +13,6 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.failures import TimedOut, lost, positive, temporary
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.sasl import lacks_md5, mechanisms_for
-from smtpsend._wire.acknowledge import Acknowledger
 from smtpsend._wire.callers.code import passes
 from smtpsend._wire.channel import Channel
 from smtpsend._wire.connection import Session
@@ -32,6 +31,7 @@ from smtpsend._wire.tls.context import (
     require_verifying,
     tls_name,
 )
+from smtpsend._wire.transport.transports import open_transport, start_tls
 from smtpsend.errors import (
     AuthError,
     CertificateError,
@@ -72,11 +72,9 @@ async def open_session(
         except ConfigError:
             sock.close()
             raise
-    loop = asyncio.get_running_loop()
+    channel = make_channel(target.redact)
     # From here on the transport owns the socket, and closes it on a cancellation, too.
-    _, channel = await loop.create_connection(
-        lambda: make_channel(target.redact), sock=sock
-    )
+    await open_transport(sock, channel, target.context)
     session = Session(target, track, channel, deadline, sock)
     try:
         await _handshake(session)
@@ -196,7 +194,6 @@ async def _send_starttls(session: Session) -> None:
 
 async def _start_tls(session: Session) -> None:
     """Do the TLS handshake, after STARTTLS or on a port with implicit TLS."""
-    loop = asyncio.get_running_loop()
     pin, context = session.target.fingerprint, session.target.context
     if pin is not None:
         context = pinning_context()
@@ -210,16 +207,9 @@ async def _start_tls(session: Session) -> None:
         raise lost(Phase.TLS, "the connection was closed")
     secure: asyncio.Transport | None = None
     broken: BaseException | None = None
-    _acknowledge_flight(outer)
     try:
-        async with asyncio.timeout(limit):
-            secure = await loop.start_tls(
-                outer,
-                session.channel,
-                context,
-                server_hostname=session.target.name,
-                ssl_handshake_timeout=limit + 1,
-            )
+        name = session.target.name
+        secure = await start_tls(outer, session.channel, context, name, limit)
     except BaseException as error:  # noqa: BLE001  # raised again, translated
         outer.abort()
         broken = _handshake_error(error, session.target, limit)
@@ -242,20 +232,6 @@ async def _start_tls(session: Session) -> None:
         check_names(tls, session.target.name)
     session.tls = tls.version()
     session.track.progress()
-
-
-def _acknowledge_flight(transport: asyncio.BaseTransport) -> None:
-    """Acknowledge at once what the server sends first in the handshake to come.
-
-    OpenSSL writes a flight of more than 4 KiB, as with most chains of certificates, in
-    two parts, and the second may wait for the acknowledgement of the first.
-    """
-    acknowledger = Acknowledger()
-    acknowledger.use(transport)
-    loop = asyncio.get_running_loop()
-    # To send data ends the effect of the option. The ClientHello is written in the next
-    # turn of the loop, and so the option is set in the turn after that.
-    loop.call_soon(loop.call_soon, acknowledger.acknowledge)
 
 
 def _require_mechanism(session: Session) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.callers.code import contained
+from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS
 
 
 log = logging.getLogger("smtpsend")
@@ -39,10 +40,12 @@ def new_loop() -> asyncio.AbstractEventLoop:
         with ExitStack() as opened:
             for _ in range(_LOOP_DESCRIPTORS):
                 opened.enter_context(socket.socket())
-        return asyncio.new_event_loop()
+        loop = asyncio.new_event_loop()
     except OSError as error:
         raise_if_short(error, "no connection")
         raise
+    MOMENTARY_LOOPS.add(loop)
+    return loop
 
 
 def serve(loop: asyncio.AbstractEventLoop, wanted: Callable[[], bool]) -> None:

@@ -7,7 +7,6 @@ server, so that the report can show them even if the session does not become rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,6 +23,7 @@ from smtpsend._wire.handshake import open_session
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.proxy.connect import open_socket
 from smtpsend._wire.target import Target
+from smtpsend._wire.transport.transports import open_transport
 from smtpsend.errors import CertificateError, Event, Phase, Reply, SendError, TLSError
 
 
@@ -178,11 +178,10 @@ async def read_greeting(target: Target, port: int, deadline: Deadline) -> Port25
     """Connect, read the greeting and close the connection, without a command but QUIT."""
     track = _StepTrack(Method(port, "starttls"), deadline.elapsed)
     greeting, why = None, None
-    make: Callable[[], Channel] = lambda: Channel(target.redact)  # noqa: E731
     try:
         sock = await open_socket(target, track, deadline)
-        loop = asyncio.get_running_loop()
-        _, channel = await loop.create_connection(make, sock=sock)
+        channel = Channel(target.redact)
+        await open_transport(sock, channel, target.context)
         try:
             with step(track, Phase.GREETING):
                 greeting = await channel.reply(deadline.within(_SECOND_TIMEOUT))

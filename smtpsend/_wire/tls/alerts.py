@@ -8,7 +8,6 @@ reply to the EHLO after STARTTLS.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 
 from smtpsend._patterns import pattern
@@ -38,9 +37,6 @@ _CLIENT_CERTIFICATE_ALERTS = {
 # These are about the client's certificate only if they arrive after the client has sent
 # its last handshake message.
 _LATE_ALERTS = {"decrypt error", "handshake failure"}
-
-# Octets to read from the socket: enough for an alert and the session tickets before it.
-_RECORDS = 65536
 
 
 def alert_of(error: BaseException | None) -> str | None:
@@ -74,29 +70,3 @@ def client_refused(alert: str) -> TLSError:
         phase=Phase.TLS,
         event=Event.CLIENT_CERTIFICATE,
     )
-
-
-def unread_alert(secure: asyncio.Transport, below: asyncio.Transport) -> str | None:
-    """Read an alert from the socket after a write failed; return its name, or None.
-
-    A server that refuses a client sends the alert and resets the connection. If a write
-    fails because of the reset, asyncio reads nothing more, and the alert would be lost.
-    Until the socket is closed, this function can still read it. It uses private
-    attributes of asyncio's TLS; with another event loop, it returns None.
-
-    Args:
-        secure: the transport inside TLS.
-        below: the transport that has the socket.
-    """
-    incoming = getattr(getattr(secure, "_ssl_protocol", None), "_incoming", None)
-    tls, sock = secure.get_extra_info("ssl_object"), below.get_extra_info("socket")
-    if incoming is None or tls is None or sock is None:
-        return None
-    try:
-        with sock.dup() as again:
-            again.setblocking(False)  # noqa: FBT003  # the standard library's signature
-            incoming.write(again.recv(_RECORDS))
-        tls.read(1)
-    except OSError as error:
-        return alert_of(error)
-    return None

@@ -121,7 +121,7 @@ def refused_by(error: ssl.SSLCertVerificationError) -> Certificate | None:
     trace, tls = error.__traceback__, None
     while trace is not None:
         found = trace.tb_frame.f_locals.get("self")
-        tls = found if isinstance(found, ssl.SSLObject) else tls
+        tls = found if isinstance(found, ssl.SSLObject | ssl.SSLSocket) else tls
         trace = trace.tb_next
     # These private attributes exist in Python 3.11 to 3.15. If they are missing, the
     # error is raised without the certificate.

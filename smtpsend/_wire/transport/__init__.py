@@ -1,0 +1,1 @@
+"""The octets of one connection: writing, reading, and TLS."""

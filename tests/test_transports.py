@@ -1,0 +1,519 @@
+"""The transport over a socket: what it sends and reads, with TLS and without.
+
+Which bytes a connection was lost at is tried by test_loss_scan.py and others, over this
+transport and over that of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+import tls
+from leaks import one_port
+from sending import MESSAGE, envelope, server_for
+
+from smtpsend import AsyncClient, Client
+from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS, SocketTransport
+from smtpsend._wire.transport.transports import open_transport, start_tls
+
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+T = TypeVar("T")
+LARGE = bytes(range(256)) * 40_000  # 10 MB: no socket holds as much
+HIGH = 65536
+
+
+class Context(ssl.SSLContext):
+    """A context that is not exactly an `ssl.SSLContext`."""
+
+
+class Protocol(asyncio.Protocol):
+    """Notes what the transport calls."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.calls: list[str] = []
+        self.error: Exception | None = None
+        self.event = asyncio.Event()
+        self.transport: asyncio.Transport
+
+    def note(self, call: str) -> None:
+        self.calls.append(call)
+        self.event.set()
+
+    async def until(self, predicate: Callable[[], object]) -> None:
+        """Wait until a call makes the predicate true."""
+        async with asyncio.timeout(20):
+            while not predicate():
+                self.event.clear()
+                await self.event.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self.note("made")
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self.note("data")
+
+    def eof_received(self) -> None:
+        self.note("eof")
+
+    def pause_writing(self) -> None:
+        self.note("pause")
+
+    def resume_writing(self) -> None:
+        self.note("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.error = exc
+        self.note("lost")
+
+
+class Peer:
+    """The other end: it does what a function does with the socket, in a thread."""
+
+    def __init__(self, work: Callable[[socket.socket], None], secure: str | None) -> None:
+        # TCP, whose sockets take a part of what is sent.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.sock = socket.create_connection(listener.getsockname())
+            self._mine, _ = listener.accept()
+        self._work, self._secure = work, secure
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._mine as sock:
+                sock.settimeout(20)
+                if self._secure is None:
+                    self._work(sock)
+                    return
+                context = tls.server_context(self._secure)
+                with context.wrap_socket(sock, server_side=True) as secure:
+                    self._work(secure)
+        except Exception as error:  # the test looks at it
+            self.error = error
+
+    def join(self) -> None:
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+def connected(
+    work: Callable[[socket.socket], None],
+    test: Callable[[Protocol], Coroutine[Any, Any, T]],
+    secure: str | None,
+    context: ssl.SSLContext | None = None,
+) -> tuple[T, Peer]:
+    """Run `test` over a connection to a peer that does `work`, and wait for both ends."""
+    context = context or tls.client_context()
+
+    async def run() -> tuple[T, Peer]:
+        peer = Peer(work, secure)
+        peer.sock.setblocking(False)
+        protocol = Protocol()
+        await open_transport(peer.sock, protocol, context)
+        try:
+            if secure is not None:
+                made = await start_tls(
+                    protocol.transport, protocol, context, "localhost", 20
+                )
+                assert made is not None
+                protocol.transport = made
+                made.set_write_buffer_limits(high=HIGH)
+            result = await test(protocol)
+        finally:
+            protocol.transport.abort()
+            await protocol.until(lambda: "lost" in protocol.calls)
+            await asyncio.to_thread(peer.join)
+        return result, peer
+
+    return asyncio.run(run())
+
+
+def read_all(into: list[bytes], begin: threading.Event) -> Callable[[Any], None]:
+    """Read until the end, but not before `begin`."""
+
+    def work(sock: socket.socket) -> None:
+        begin.wait(20)
+        while data := sock.recv(65536):
+            into.append(data)
+
+    return work
+
+
+SECURE = pytest.mark.parametrize("secure", [None, "good", "tls12"])
+TRANSPORTS = pytest.mark.parametrize("kind", [ssl.SSLContext, Context])
+
+
+def context_of(kind: type[ssl.SSLContext]) -> ssl.SSLContext:
+    """A context of this class that trusts our servers."""
+    context = kind(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(tls.ca_file())
+    return context
+
+
+@TRANSPORTS
+@SECURE
+def test_more_than_the_socket_takes(secure: str | None, kind: type) -> None:
+    """The protocol is paused, then resumed; all of it comes, in order."""
+    got: list[bytes] = []
+    begin = threading.Event()
+
+    async def send(protocol: Protocol) -> list[int]:
+        transport, sizes = protocol.transport, []
+        for at in range(0, len(LARGE), 100_000):
+            transport.write(LARGE[at : at + 100_000])
+        assert "pause" in protocol.calls
+        sizes.append(transport.get_write_buffer_size())
+        begin.set()
+        await protocol.until(lambda: "resume" in protocol.calls)
+        sizes.append(transport.get_write_buffer_size())
+        transport.write(memoryview(b"the end"))
+        transport.close()
+        assert transport.is_closing()
+        transport.write(b"too late")
+        await protocol.until(lambda: "lost" in protocol.calls)
+        return sizes
+
+    (full, low), peer = connected(read_all(got, begin), send, secure, context_of(kind))
+    assert b"".join(got) == LARGE + b"the end"
+    assert peer.error is None, "the end was not a clean one"
+    assert full > len(LARGE) / 2
+    assert low <= HIGH / 4
+
+
+@SECURE
+def test_abort_drops_what_is_unsent(secure: str | None) -> None:
+    """The rest is not sent, and the peer sees an end."""
+    got: list[bytes] = []
+    begin = threading.Event()
+
+    async def send(protocol: Protocol) -> None:
+        protocol.transport.write(LARGE)
+        protocol.transport.abort()
+        protocol.transport.abort()
+        assert protocol.transport.get_write_buffer_size() == 0
+        await protocol.until(lambda: "lost" in protocol.calls)
+        assert protocol.calls.count("lost") == 1
+        begin.set()
+
+    connected(read_all(got, begin), send, secure)
+    assert sum(map(len, got)) < len(LARGE)
+
+
+@SECURE
+def test_what_is_read(secure: str | None) -> None:
+    """All that the peer sends comes, with pauses; then its end, which ends the rest."""
+
+    async def read(protocol: Protocol) -> bytes:
+        await protocol.until(lambda: len(protocol.received) > 100_000)
+        protocol.transport.pause_reading()
+        protocol.transport.pause_reading()
+        before = len(protocol.received)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(protocol.received) == before
+        protocol.transport.resume_reading()
+        protocol.transport.resume_reading()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        assert protocol.calls[-2:] == ["eof", "lost"]
+        assert protocol.error is None
+        return bytes(protocol.received)
+
+    got, peer = connected(lambda sock: sock.sendall(LARGE), read, secure)
+    assert got == LARGE
+    assert peer.error is None
+
+
+@TRANSPORTS
+def test_the_handshake_is_cut(kind: type[ssl.SSLContext]) -> None:
+    """The peer closes the connection in place of its first flight."""
+
+    async def run() -> None:
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol, context = Protocol(), context_of(kind)
+        await open_transport(mine, protocol, context)
+        other.close()
+        with pytest.raises(OSError):
+            await start_tls(protocol.transport, protocol, context, "localhost", 20)
+        protocol.transport.abort()
+        if kind is ssl.SSLContext:  # asyncio's tells nobody
+            await protocol.until(lambda: "lost" in protocol.calls)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["abort", "cancel", "time"])
+def test_the_handshake_is_given_up(how: str) -> None:
+    """It ends at once, and nothing stays open."""
+
+    async def run() -> None:
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol, context = Protocol(), context_of(ssl.SSLContext)
+        await open_transport(mine, protocol, context)
+        limit = 0.05 if how == "time" else 20
+        handshake = asyncio.create_task(
+            start_tls(protocol.transport, protocol, context, "localhost", limit)
+        )
+        await asyncio.to_thread(other.recv, 1)  # the ClientHello
+        if how == "abort":
+            protocol.transport.abort()
+        elif how == "cancel":
+            handshake.cancel()
+        with pytest.raises((ConnectionResetError, TimeoutError, asyncio.CancelledError)):
+            await handshake
+        protocol.transport.close()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        other.close()
+
+    asyncio.run(run())
+
+
+def test_the_handshake_needs_more_than_the_socket_takes() -> None:
+    """The ClientHello waits until the socket takes it."""
+    mine, other = socket.socketpair()
+    mine.setblocking(False)
+    full = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            full += mine.send(bytes(65536))
+
+    async def run() -> None:
+        protocol, context = Protocol(), context_of(ssl.SSLContext)
+        await open_transport(mine, protocol, context)
+        handshake = asyncio.create_task(
+            start_tls(protocol.transport, protocol, context, "localhost", 20)
+        )
+        await asyncio.sleep(0)
+
+        def serve() -> None:
+            left = full
+            while left:
+                left -= len(other.recv(min(left, 65536)))
+            context = tls.server_context()
+            with context.wrap_socket(other, server_side=True) as secure:
+                secure.sendall(b"welcome")
+                assert secure.recv(1) == b""
+
+        served = asyncio.create_task(asyncio.to_thread(serve))
+        await handshake
+        await protocol.until(lambda: protocol.received == b"welcome")
+        protocol.transport.close()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        await served
+
+    asyncio.run(run())
+
+
+class Renegotiating:
+    """A socket on which TLS has to read before it writes, or to write before it reads.
+
+    TLS 1.2 does so in a renegotiation, which no server of Python can be made to begin.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sent = bytearray()
+        self.refuse_send: list[type[Exception]] = []
+        self.refuse_recv: list[type[Exception]] = []
+
+    def send(self, data: bytes) -> int:
+        if self.refuse_send:
+            raise self.refuse_send.pop(0)
+        self.sent += data
+        return self.sock.send(data)
+
+    def recv(self, size: int) -> bytes:
+        if self.refuse_recv:
+            raise self.refuse_recv.pop(0)
+        return self.sock.recv(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+def test_reading_and_writing_need_each_other() -> None:
+    """A write that waits for data goes on after it, and a read that waits to write."""
+
+    async def run() -> None:
+        mine, other = socket.socketpair()
+        for end in (mine, other):
+            end.setblocking(False)
+        sock, protocol = Renegotiating(mine), Protocol()
+        SocketTransport(asyncio.get_running_loop(), sock, protocol)  # type: ignore[arg-type]
+        sock.refuse_send = [ssl.SSLWantReadError]
+        protocol.transport.write(b"first")
+        assert not sock.sent
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not sock.sent, "it asked again before there was anything to read"
+        sock.refuse_recv = [ssl.SSLWantReadError]
+        other.send(b"a")
+        await protocol.until(lambda: protocol.received == b"a")
+        assert sock.sent == b"first"
+        sock.refuse_send = [ssl.SSLWantReadError]
+        protocol.transport.write(b"now")
+        other.send(b"b")
+        await protocol.until(lambda: sock.sent == b"firstnow")
+        sock.refuse_recv = [ssl.SSLWantWriteError]
+        other.send(b"c")
+        await protocol.until(lambda: protocol.received == b"abc")
+        sock.refuse_send = [ssl.SSLWantWriteError]
+        protocol.transport.write(b"second")
+        protocol.transport.close()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        assert sock.sent == b"firstnowsecond"
+        other.close()
+
+    asyncio.run(run())
+
+
+def test_a_protocol_that_fails() -> None:
+    """The connection ends, and the loop hears of the defect."""
+    heard: list[Any] = []
+
+    class Failing(Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise ZeroDivisionError(data)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: heard.append(context))
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol = Failing()
+        await open_transport(mine, protocol, context_of(ssl.SSLContext))
+        other.send(b"x")
+        await protocol.until(lambda: "lost" in protocol.calls)
+        other.close()
+
+    asyncio.run(run())
+    assert [type(context["exception"]) for context in heard] == [ZeroDivisionError]
+
+
+def test_which_transport() -> None:
+    """Our own where the loop and the context are the standard library's, else theirs."""
+    found = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        """A loop that watches descriptors, as programs derive them."""
+
+    async def run(context: ssl.SSLContext) -> None:
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol = Protocol()
+        await open_transport(mine, protocol, context)
+        found.append(type(protocol.transport) is SocketTransport)
+        assert protocol.transport.get_extra_info("sockname") is not None
+        assert protocol.transport.get_extra_info("ssl_object") is None
+        assert protocol.transport.get_extra_info("nothing", 7) == 7
+        protocol.transport.abort()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        other.close()
+
+    for context in (context_of(ssl.SSLContext), context_of(Context)):
+        asyncio.run(run(context))
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(run(context_of(ssl.SSLContext)))
+    assert found == [True, False, True]
+
+
+# The wait of a moment, which is for the library's own loops.
+
+
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What each wait of a moment returns from now on."""
+    found: list[bool] = []
+    wait = SocketTransport.wait_a_moment
+
+    def noted(self: SocketTransport) -> bool:
+        found.append(wait(self))
+        return found[-1]
+
+    monkeypatch.setattr(SocketTransport, "wait_a_moment", noted)
+    return found
+
+
+def test_a_sync_call_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies of a server nearby are read without a turn of the loop."""
+    found = waited(monkeypatch)
+    with one_port() as scripted, Client(server_for(scripted)) as client:
+        for _ in range(5):
+            client.send(MESSAGE, **envelope())
+    assert found.count(True) > len(found) / 2
+
+
+def test_the_loop_of_a_program_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a loop of the caller's, only the loop waits."""
+    found = waited(monkeypatch)
+
+    async def run() -> None:
+        async with AsyncClient(server_for(scripted)) as client:
+            await client.send(MESSAGE, **envelope())
+
+    with one_port() as scripted:
+        asyncio.run(run())
+    assert found
+    assert not any(found)
+
+
+def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
+    """Neither where a callback is ready, nor where another descriptor becomes so."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        MOMENTARY_LOOPS.add(loop)
+        (mine, other), (second, third) = socket.socketpair(), socket.socketpair()
+        for end in (mine, second):
+            end.setblocking(False)
+        protocol = Protocol()
+        transport = SocketTransport(loop, mine, protocol)
+        other.send(b"data")
+        loop.call_soon(lambda: None)
+        assert not transport.wait_a_moment(), "a callback was ready"
+        for _ in range(3):  # it would be read otherwise
+            transport.pause_reading()
+            await asyncio.sleep(0)
+        transport.resume_reading()
+        due = loop.call_later(0, lambda: None)
+        assert not transport.wait_a_moment(), "a timer was due"
+        due.cancel()
+        assert not protocol.received
+        await protocol.until(lambda: protocol.received)
+        assert not transport.wait_a_moment(), "nothing came"
+        other.send(b"data")
+        assert transport.wait_a_moment()
+        assert protocol.received == b"datadata"
+        read = loop.create_future()
+        loop.add_reader(second, lambda: read.done() or read.set_result(None))
+        third.send(b"x")
+        other.send(b"data")
+        assert not transport.wait_a_moment(), "another descriptor was ready"
+        await read
+        loop.remove_reader(second)
+        transport.pause_reading()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        other.send(b"data")
+        assert not transport.wait_a_moment(), "reading is paused"
+        assert protocol.received == 3 * b"data"
+        transport.abort()
+        assert not transport.wait_a_moment(), "it has ended"
+        await protocol.until(lambda: "lost" in protocol.calls)
+        for end in (other, second, third):
+            end.close()
+
+    asyncio.run(run())
