@@ -243,7 +243,7 @@ class Dispatcher:
         Then only a few are pending, which the caller gave since the timer was set.
         """
         queue = self.queue
-        if queue.input_ended or not queue.has_room or len(queue.pending) > queue.window:
+        if not queue.has_room or len(queue.pending) > queue.window:
             return False
         return not queue.pending or queue.pending[0].index > self._last_pending
 
