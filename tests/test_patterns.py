@@ -196,8 +196,8 @@ def test_what_hides_secrets() -> None:
     """Nor does the pattern that is made of a secret."""
     redactor = redact.Redactor()
     redactor.add("s3cret-Pa55word", "aaaaaaaaaaaaaaaaaaaaaaaa", "ya29." + "aB3-_xY9" * 20)
-    assert redactor._found is not None
-    made = re.compile(redactor._found._pattern.pattern, re.IGNORECASE)
+    assert redactor.hide._found is not None
+    made = re.compile(redactor.hide._found._pattern.pattern, re.IGNORECASE)
     use = Use("redact", made, frozenset({"sub"}))
     texts = attacks(use.pattern, LENGTH) | {"a" * LENGTH, "ya29." * (LENGTH // 5)}
     for text in texts:

@@ -173,6 +173,24 @@ def test_challenges_are_data() -> None:
     assert reader.challenge == b"s3cret-Pa55word"
 
 
+@pytest.mark.parametrize("begin", [b"250 ", b"250-mx.example.org\r\n250 "])
+def test_replies_that_are_kept(begin: bytes) -> None:
+    """What a server said before is hidden as soon as it is a secret, and only for whom."""
+    data = begin + b"hunter2hunter\r\n"
+    knows, learns, other = Redactor(), Redactor(), Redactor()
+    knows.add("hunter2hunter")
+    readers = [ReplyReader(redact) for redact in (knows, learns, other)]
+
+    def shown() -> list[bool]:
+        return ["hunter2" in reader.feed(data)[0].text for reader in readers]
+
+    assert shown() == [False, True, True]
+    learns.add("hunter2hunter")
+    assert shown() == [False, False, True]
+    large = ReplyReader(knows).feed(b"250-" + b"x " * 3000 + b"\r\n" + data)
+    assert "hunter2" not in large[0].text
+
+
 LINES = st.one_of(
     st.binary(max_size=40),
     st.builds(

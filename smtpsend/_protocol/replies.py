@@ -8,10 +8,12 @@ that were complete before the garbage stay valid.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 
 from smtpsend._patterns import pattern
 from smtpsend._protocol.failures import Garbage
-from smtpsend._protocol.redaction.redact import Redactor
+from smtpsend._protocol.redaction.redact import Hider, Redactor
 from smtpsend.errors import Reply
 
 
@@ -30,13 +32,13 @@ _CONTROL = pattern(
 )
 
 
-def show(line: bytes, redact: Redactor) -> str:
+def show(line: bytes, redact: Callable[[str], str]) -> str:
     """The start of a line that is no reply, quoted, without secrets."""
     text = redact(line[:_LONGEST_LINE].decode("utf-8", "backslashreplace"))
     return repr(text[:60]) + ("..." * (len(text) > 60))
 
 
-def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
+def _reply_of(code: int, lines: tuple[bytes, ...], hide: Hider) -> Reply:
     """The reply that has these lines, without secrets and control characters."""
     texts = [line.decode("utf-8", "replace") for line in lines]
     enhanced = None
@@ -50,7 +52,13 @@ def reply_of(code: int, lines: list[bytes], redact: Redactor) -> Reply:
     text = "\n".join(
         (t if t.isprintable() else _CONTROL.sub(" ", t)).strip() for t in texts
     )
-    return Reply(code, enhanced, redact(text.strip("\n")))
+    return Reply(code, enhanced, hide(text.strip("\n")))
+
+
+# A server says the same on each connection: a greeting, what it offers, "250 OK".
+_kept_reply_of = lru_cache(maxsize=128)(_reply_of)
+# Of replies with more octets, none is kept.
+_LONGEST_KEPT = 2048
 
 
 class ReplyReader:
@@ -64,7 +72,7 @@ class ReplyReader:
         # The replies of one line, by their bytes, as long as the secrets are the same:
         # servers repeat themselves, for 100,000 recipients and message after message.
         self._cache: dict[bytes, Reply] = {}
-        self._cached_with = redact.generation
+        self._cached_with = redact.hide
         self.clear()
 
     def clear(self) -> None:
@@ -87,9 +95,9 @@ class ReplyReader:
             return replies
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         cache = self._cache
-        if self._cached_with != self._redact.generation:
+        if self._cached_with is not self._redact.hide:
             cache.clear()
-            self._cached_with = self._redact.generation
+            self._cached_with = self._redact.hide
         try:
             for line in lines:
                 # Most replies repeat an earlier one.
@@ -122,11 +130,13 @@ class ReplyReader:
             raise Garbage("a reply without end")
         if match[2] == b"-":
             return None
-        lines, self._lines, self._size = self._lines, [], 0
+        size, self._size = self._size, 0
+        lines, self._lines = tuple(self._lines), []
         if code == 334:
             self.challenge = lines[-1].strip()
-            return reply_of(code, lines, self._redact)
-        reply = reply_of(code, lines, self._redact)
+            return _reply_of(code, lines, self._redact.hide)
+        make = _kept_reply_of if size <= _LONGEST_KEPT else _reply_of
+        reply = make(code, lines, self._redact.hide)
         if len(lines) == 1 and len(line) < 100 and len(self._cache) < 100:
             self._cache[whole] = reply
         return reply

@@ -35,13 +35,15 @@ _ENHANCED = pattern(r"^[0-9]\.[0-9]+\.[0-9]+[ \t]*", re.MULTILINE)
 
 
 class Redactor:
-    """Replaces the secrets of a call by ``***``."""
+    """Replaces the secrets of a call by ``***``.
+
+    Attributes:
+        hide: does it for the secrets of now; another one after each further secret.
+    """
 
     def __init__(self, tokens: _Tokens | None = None, others: Sequence[str] = ()) -> None:
         self._secrets: frozenset[str] = frozenset()
-        self._found: _Found | None = None
-        self._forms = _Forms()
-        self.generation = 0  # changes with each further secret
+        self.hide = hider(self._secrets)
         self._tokens: _Tokens | None = None
         # Before the tokens are set, because `add` would count these among them.
         self.add(*others)
@@ -52,10 +54,26 @@ class Redactor:
         union = self._secrets.union(secrets)
         if union != self._secrets:
             self._secrets = union
-            self.generation += 1
-            self._found, self._forms = _compiled(union)
+            self.hide = hider(union)
         if self._tokens is not None:
             self._tokens.add(secrets)
+
+    def __call__(self, text: str) -> str:
+        """Return `text` without the secrets; a fixed text if one cannot be cut out."""
+        return self.hide(text)
+
+
+class Hider:
+    """Replaces certain secrets by ``***``.
+
+    Args:
+        found: what is replaced; None if there are no secrets.
+        forms: the forms that hide the whole text.
+    """
+
+    def __init__(self, found: _Found | None, forms: _Forms) -> None:
+        self._found = found
+        self._forms = forms
 
     def __call__(self, text: str) -> str:
         """Return `text` without the secrets; a fixed text if one cannot be cut out."""
@@ -160,8 +178,10 @@ class _Found:
 
 
 @lru_cache(maxsize=16)
-def _compiled(secrets: frozenset[str]) -> tuple[_Found, _Forms]:
-    """Return what is replaced, and the forms that hide the whole text."""
+def hider(secrets: frozenset[str]) -> Hider:
+    """Return the same object for the same secrets, as long as few others are used."""
+    if not secrets:
+        return Hider(None, _Forms())
     beginnings: set[tuple[str, str]] = set()
     for secret in secrets:
         beginnings.add((secret, ""))
@@ -175,7 +195,7 @@ def _compiled(secrets: frozenset[str]) -> tuple[_Found, _Forms]:
             beginnings.add((secret[:half], r"\S*"))
         for form in aligned(secret.encode()):
             beginnings.add((form[:SHORTEST], r"[A-Za-z0-9+/=_-]*"))
-    return _Found(beginnings), _Forms(secrets)
+    return Hider(_Found(beginnings), _Forms(secrets))
 
 
 class _Tokens:
