@@ -175,7 +175,7 @@ def test_challenges_are_data() -> None:
 
 @pytest.mark.parametrize("begin", [b"250 ", b"250-mx.example.org\r\n250 "])
 def test_replies_that_are_kept(begin: bytes) -> None:
-    """What a server said before is hidden as soon as it is a secret, and only for whom."""
+    """What was said before is hidden as soon as it is a secret, and only for whom."""
     data = begin + b"hunter2hunter\r\n"
     knows, learns, other = Redactor(), Redactor(), Redactor()
     knows.add("hunter2hunter")
