@@ -13,6 +13,7 @@ from scripted import ScriptedServer
 from smtpsend import Method, Password, Policy, Receipt, Server, send, send_async
 from smtpsend._client import known_servers
 from smtpsend._client.servers import retries
+from smtpsend._wire import target
 
 
 SENDER = "ann@example.org"
@@ -46,6 +47,7 @@ def forget() -> None:
     known_servers._worked.clear()
     known_servers._quirks.clear()
     retries.in_process.clear()
+    target._found.clear()
 
 
 class _Patience:

@@ -19,7 +19,7 @@ from smtpsend._wire.connection import Session
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track, step
 from smtpsend._wire.proxy.connect import open_socket
-from smtpsend._wire.target import Target
+from smtpsend._wire.target import Target, forget_addresses
 from smtpsend._wire.tls.alerts import about_client, alert_of, client_refused
 from smtpsend._wire.tls.context import (
     check_names,
@@ -40,6 +40,7 @@ from smtpsend.errors import (
     Event,
     Phase,
     Reply,
+    SendError,
     TLSError,
 )
 
@@ -65,6 +66,19 @@ async def open_session(
         AuthError: there are credentials, and the server offers no mechanism for them.
         ConfigError: a plaintext method connected to a public address.
     """
+    try:
+        return await _open_session(target, track, deadline, make_channel)
+    except SendError:
+        forget_addresses(target)
+        raise
+
+
+async def _open_session(
+    target: Target,
+    track: Track,
+    deadline: Deadline,
+    make_channel: Callable[[Redactor], Channel],
+) -> Session:
     sock = await open_socket(target, track, deadline)
     if track.method.security == "plaintext":
         try:

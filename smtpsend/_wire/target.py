@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from smtpsend._model.policy.policy import Policy
 from smtpsend._model.server.credentials import Auth
@@ -63,16 +65,53 @@ def context_of(server: Server) -> ssl.SSLContext:
     return context_for(cafile, server.ssl_context)
 
 
-async def _addresses(server: Server, deadline: Deadline) -> Sequence[Address]:
+# The addresses of a name are used again for this many seconds, or `Policy.remember` if
+# that is less. A look-up takes a thread, and often a round trip.
+_ADDRESSES_LAST = 5.0
+# If more names than this are looked up, all addresses are forgotten.
+_MOST_NAMES = 256
+
+# When the addresses of a name were found, by the name and by the function that looks it
+# up, which a program may replace.
+_found: dict[tuple[str, Callable[..., Any]], tuple[float, Sequence[Address]]] = {}
+
+
+def forget_addresses(target: Target) -> None:
+    """Look the name up again next time, because a connection could not be opened."""
+    host = target.host if target.proxy is None else target.proxy.host
+    _found.pop((host, socket.getaddrinfo), None)
+
+
+async def _addresses(
+    server: Server, deadline: Deadline, *, fresh: bool
+) -> Sequence[Address]:
     limit = deadline.within(server.policy.connect_timeout)
-    if server.proxy is None:
-        return await resolve(server.host, limit)
     # The proxy looks up the name of the server, which this machine may not know.
-    return await resolve(server.proxy.host, limit, "the proxy's host name")
+    host, what = server.host, "the host name"
+    if server.proxy is not None:
+        host, what = server.proxy.host, "the proxy's host name"
+    key = host, socket.getaddrinfo
+    last = min(_ADDRESSES_LAST, server.policy.remember)
+    when, addresses = _found.get(key, (0.0, ()))
+    if addresses and not fresh and time.monotonic() < when + last:
+        return addresses
+    addresses = await resolve(host, limit, what)
+    if len(_found) >= _MOST_NAMES:
+        _found.clear()
+    _found[key] = time.monotonic(), addresses
+    return addresses
 
 
-async def find_target(server: Server, quirks: Quirks, deadline: Deadline) -> Target:
-    """Look up the addresses of a server or its proxy, and build the target from them.
+async def find_target(
+    server: Server, quirks: Quirks, deadline: Deadline, *, fresh: bool = False
+) -> Target:
+    """Find the addresses of a server or its proxy, and build the target from them.
+
+    Args:
+        server: the server.
+        quirks: what earlier connections found out about it.
+        deadline: the deadline of the call.
+        fresh: whether the name is looked up even if it was a moment ago.
 
     Raises:
         ConnectError: the host name is unknown, or could not be looked up.
@@ -84,7 +123,7 @@ async def find_target(server: Server, quirks: Quirks, deadline: Deadline) -> Tar
     # same time: it may fail for want of the descriptor that the CA file uses, and this
     # cannot be told from an unknown name afterwards.
     context = context_of(server)
-    addresses = await _addresses(server, deadline)
+    addresses = await _addresses(server, deadline, fresh=fresh)
     if server.plaintext:
         for _, address in addresses:
             check_private(str(address[0]))

@@ -106,9 +106,8 @@ class _Examination:
             # A test captures mail: no connection is opened.
             return self._report((), (), None, await self._connect_and_log_in())
         try:
-            target = await find_target(
-                self.server, known_servers.quirks(self.server), self.deadline
-            )
+            quirks = known_servers.quirks(self.server)
+            target = await find_target(self.server, quirks, self.deadline, fresh=True)
         except ConfigError:
             raise
         except SendError as error:

@@ -94,7 +94,8 @@ class Policy:
         deadline: the limit for the whole call; ``send(timeout=)`` replaces it.
         on_certificate_error: what follows a refused certificate: ``"stop"``, or
             ``"next"`` to try the next method, which is verified in the same way.
-        remember: how long the method that worked is tried first; 0 turns this off.
+        remember: how long the method that worked is tried first; 0 turns this off. The
+            addresses of the host are used again for 5 s at most, and no longer than this.
         pipelining: use PIPELINING (RFC 2920) where the server offers it.
         chunking: use CHUNKING (RFC 3030) where the server offers it.
         on_temporary_refusal: what follows a 4yz reply to the whole message where several
