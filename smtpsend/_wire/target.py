@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,12 @@ async def _addresses(
     key = host, socket.getaddrinfo
     last = min(_ADDRESSES_LAST, server.policy.remember)
     when, addresses = _found.get(key, (0.0, ()))
-    if addresses and not fresh and time.monotonic() < when + last:
+    if (
+        addresses
+        and not fresh
+        and time.monotonic() < when + last
+        and not sys.is_finalizing()  # the look-up refuses what can no longer be sent
+    ):
         return addresses
     addresses = await resolve(host, limit, what)
     if len(_found) >= _MOST_NAMES:
