@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from leaks import ids, numbered, one_port
+from leaks import ids, numbered, one_port, sockets
 from scripted import Action, Script, ScriptedServer, hang, normal
 from sending import RECIPIENT, SENDER, server_for
 
@@ -79,7 +79,6 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # A background thread that runs the loop by now leaves it after a call.
     with monkeypatch.context() as patched:
         patched.setattr(turn, "_IDLE", 20)
-        patched.setattr(turn, "_IDLE_CLOSING", 20)
         portal.run(_nothing)
         yield
     portal.run(_nothing)
@@ -364,3 +363,13 @@ def test_forks() -> None:
             sending.result(20)
             client.send(numbered(4), **TO)
     assert ids(scripted) == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_connection_of_a_send_is_closed() -> None:
+    """The main thread closes the socket before `send` returns; nobody else would."""
+    with one_port() as scripted:
+        before = sockets()
+        send(numbered(1), server_for(scripted), **TO)
+        scripted.wait_closed(1)
+        assert not sockets() - before

@@ -62,7 +62,6 @@ class ProcessLoop:
         self._thread: threading.Thread | None = None
         self._shared: SharedLoop | None = None
         self._calls: set[Scheduled] = set()  # started and not ended
-        self._closing = False  # whether the last call left connections that are closed
         self._serving: set[int] = set()  # the threads that serve a loop, by their idents
 
     def turn(self) -> Turn:
@@ -155,16 +154,20 @@ class ProcessLoop:
             with self._lock:
                 if self._calls:
                     turn.need()
-                elif call.closes or not call.future.done() or call.future.exception():
+                elif not call.future.done() or call.future.exception():
                     turn.offer()
 
     def ended(self, call: Scheduled) -> None:
         """Remove a call that has its result; runs in the loop."""
         self._calls.discard(call)
         if call.shared is None and (call.turn is not None or not self._calls):
-            # It is decided anew which thread runs the loop.
-            self._closing = call.closes
-            asyncio.get_running_loop().stop()
+            # It is decided anew which thread runs the loop. In one turn of it, a
+            # connection is closed, and in the next the connection's owner is told.
+            loop = asyncio.get_running_loop()
+            if call.closes:
+                loop.call_soon(loop.call_soon, loop.stop)
+            else:
+                loop.stop()
 
     def _serve(self, turn: Turn) -> None:
         """Run the loop, and then fail the calls without a result; runs in the thread."""
@@ -184,7 +187,7 @@ class ProcessLoop:
             if turn.attended and self._calls:
                 return True
             turn.leave()
-        turn.attend(soon=self._closing)
+        turn.attend()
         return self._turn is None or self._turn is turn
 
     def _fail_calls(self, loop: asyncio.AbstractEventLoop) -> None:

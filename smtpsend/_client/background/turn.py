@@ -21,8 +21,6 @@ from smtpsend._client.background.interrupts import CtrlC
 # The background thread runs the loop if the main thread has not run it for this many
 # seconds.
 _IDLE = 0.05
-# The same after the background thread has left connections that are being closed.
-_IDLE_CLOSING = 0.001
 # A fork waits this many seconds for a thread that does not let go of the loop.
 _GRACE = 5.0
 # While a fork waits, it looks this often, in seconds, whether nobody runs the loop.
@@ -128,17 +126,11 @@ class Turn:
 
     # The side of the background thread.
 
-    def attend(self, *, soon: bool) -> None:
-        """Wait until the background thread shall run the loop, and take the turn.
-
-        Args:
-            soon: whether connections are being closed.
-        """
-        idle = _IDLE_CLOSING if soon else _IDLE
+    def attend(self) -> None:
+        """Wait until the background thread shall run the loop, and take the turn."""
         while not self._needed:
             count = self._count
-            called = self._called.acquire(timeout=idle)
-            idle = _IDLE
+            called = self._called.acquire(timeout=_IDLE)
             offered, self._offered = self._offered, False
             unused = offered or (not called and count == self._count)
             if unused and not self._caller:
