@@ -404,7 +404,7 @@ def test_a_protocol_that_fails() -> None:
     assert [type(context["exception"]) for context in heard] == [ZeroDivisionError]
 
 
-def test_which_transport() -> None:
+def test_which_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own where the loop and the context are the standard library's, else theirs."""
     found = []
 
@@ -428,7 +428,9 @@ def test_which_transport() -> None:
         asyncio.run(run(context))
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(run(context_of(ssl.SSLContext)))
-    assert found == [True, False, True]
+    monkeypatch.setattr(ssl, "SSLContext", Context)  # as truststore does it
+    asyncio.run(run(context_of(Context)))
+    assert found == [True, False, True, False]
 
 
 # The wait of a moment, which is for the library's own loops.

@@ -27,8 +27,10 @@ async def open_transport(
     """
     loop = asyncio.get_running_loop()
     # Other loops, uvloop's and Windows' default one, do not watch descriptors, or have
-    # TLS of their own. A subclass of SSLContext may support only what asyncio uses.
-    if isinstance(loop, asyncio.SelectorEventLoop) and type(context) is ssl.SSLContext:
+    # TLS of their own. Another class of contexts may support only what asyncio uses. It
+    # may also have replaced `ssl.SSLContext`: those of gevent and of truststore do.
+    own = type(context) is ssl.SSLContext and ssl.SSLContext.__module__ == "ssl"
+    if own and isinstance(loop, asyncio.SelectorEventLoop):
         SocketTransport(loop, sock, protocol)
     else:
         await loop.create_connection(lambda: protocol, sock=sock)
