@@ -66,7 +66,8 @@ class SocketTransport(asyncio.Transport):
         self._handshake: asyncio.Future[None] | None = None
         self._closing = False  # nothing more is read, or taken from the protocol
         self._ended = False  # nothing more is sent
-        self._momentary = loop in MOMENTARY_LOOPS
+        # In debug mode, asyncio would log the waits as callbacks that block the loop.
+        self._momentary = loop in MOMENTARY_LOOPS and not loop.get_debug()
         with contextlib.suppress(OSError):  # it is no socket of TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         protocol.connection_made(self)
