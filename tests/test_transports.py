@@ -514,10 +514,10 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
         assert protocol.received == 3 * b"data"
         transport.abort()
         assert not transport.wait_a_moment(), "it has ended"
-        loop.set_debug(True)  # noqa: FBT003
-        third.setblocking(False)  # noqa: FBT003
+        loop.set_debug(True)
+        third.setblocking(False)
         debugged = SocketTransport(loop, third, Protocol())
-        loop.set_debug(False)  # noqa: FBT003
+        loop.set_debug(False)
         second.send(b"x")
         assert not debugged.wait_a_moment(), "asyncio would log the wait"
         debugged.abort()
