@@ -1,7 +1,7 @@
 """A transport over a socket that OpenSSL reads and writes itself.
 
 asyncio's TLS copies each octet through two buffers in memory and a second protocol. A
-round trip over `ssl.SSLSocket` costs a third less CPU. This transport needs a loop that
+round trip over `ssl.SSLSocket` costs a fifth less CPU. This transport needs a loop that
 watches file descriptors, and a context that makes such sockets; see `open_transport`.
 """
 
