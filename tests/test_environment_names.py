@@ -95,6 +95,31 @@ def test_habits(name: str, others: dict[str, str]) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+FRAMEWORKS = {
+    "EMAIL_HOST": "SMTP_HOST",
+    "MAIL_HOST": "SMTP_HOST",
+    "MAIL_SERVER": "SMTP_HOST",
+    "EMAIL_URL": "SMTP_URL",
+    "MAILER_DSN": "SMTP_URL",
+    "DJANGO_EMAIL_HOST": "SMTP_HOST",
+}
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_other_frameworks(name: str) -> None:
+    """Where no server is set, one of another framework is named; else it is not."""
+    value = "s3cret.example.org"
+    with pytest.raises(ConfigError, match="none of") as caught:
+        Server.from_env({"MAIL_FROM": "a@example.org", name: value})
+    assert caught.value.hint == (
+        f"{name} is set, and is not read: set {FRAMEWORKS[name]} in place of it"
+    )
+    assert Server.from_env({**OURS, name: value}).host == OURS["SMTP_HOST"]
+    with pytest.raises(ConfigError, match="none of") as caught:
+        Server.from_env({"MAIL_FROM": "a@example.org", "HOST": "x", name: ""})
+    assert caught.value.hint.startswith("set SMTP_HOST")
+
+
 @pytest.mark.parametrize("name", HABITS)
 def test_commands(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

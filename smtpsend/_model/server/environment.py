@@ -110,6 +110,22 @@ def _meant(name: str) -> str | None:
     return _RIGHT[close[0]] if close and len(plain) > _SHORTEST_MISSPELT else None
 
 
+# How the names of other frameworks begin: EMAIL_HOST of Django, MAIL_SERVER of
+# Flask-Mail, MAILER_DSN of Symfony.
+_OTHER_BEGINNINGS = ("EMAIL_", "MAIL_", "MAILER_", "DJANGO_EMAIL_")
+
+
+def where_none_is_set(environ: Mapping[str, str]) -> str:
+    """The hint where no server is set: what another framework's variable is called."""
+    for whole, value in environ.items():
+        for beginning in _OTHER_BEGINNINGS:
+            name = whole.upper().removeprefix(beginning)
+            right = _RIGHT.get(name.replace("_", ""))
+            if name != whole.upper() and value and right in ("HOST", "URL"):
+                return f"{whole} is set, and is not read: set SMTP_{right} in place of it"
+    return "set SMTP_HOST, SMTP_USERNAME and SMTP_PASSWORD, or a whole SMTP_URL"
+
+
 # A shorter name is too much like others: SMTP_FROM is no misspelt name of ours.
 _SHORTEST_MISSPELT = 4
 

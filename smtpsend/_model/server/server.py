@@ -286,6 +286,7 @@ class Server:
                 proxy_from_env,
                 variables,
                 wants_tokens,
+                where_none_is_set,
             )
 
         env = os.environ if environ is None else environ
@@ -311,7 +312,10 @@ class Server:
         if "REGION" in found:
             raise ConfigError("SMTP_REGION goes with SMTP_PROVIDER only")
         if "HOST" not in found:
-            raise ConfigError("none of SMTP_URL, SMTP_HOST and SMTP_PROVIDER is set")
+            raise ConfigError(
+                "none of SMTP_URL, SMTP_HOST and SMTP_PROVIDER is set",
+                hint=where_none_is_set(env),
+            )
         auth = auth_from_env(found)
         _use_method(options, method_from_env(found))
         return cls(found["HOST"], auth, **options)  # type: ignore[arg-type]  # checked by __post_init__
