@@ -404,6 +404,23 @@ def test_a_protocol_that_fails() -> None:
     assert [type(context["exception"]) for context in heard] == [ZeroDivisionError]
 
 
+def test_a_socket_that_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed."""
+
+    async def run() -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            with pytest.raises(OSError, match="No space"):
+                await open_transport(sock, Protocol(), context_of(ssl.SSLContext))
+            assert sock.fileno() == -1
+
+    asyncio.run(run())
+
+
 def test_which_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own where the loop and the context are the standard library's, else theirs."""
     found = []

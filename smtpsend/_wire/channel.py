@@ -171,10 +171,9 @@ class Channel(asyncio.Protocol):
         if left <= 0:
             raise TimedOut(what)
         self._acknowledger.acknowledge()
-        transport = self.transport
-        if isinstance(transport, SocketTransport) and not self._paused:  # noqa: SIM102
-            if transport.wait_a_moment():
-                return
+        transport = None if self._paused else self.transport
+        if isinstance(transport, SocketTransport) and transport.wait_a_moment():
+            return
         self._waiter = self._loop.create_future()
         self._wake_at(until)
         try:

@@ -30,10 +30,15 @@ async def open_transport(
     # TLS of their own. Another class of contexts may support only what asyncio uses. It
     # may also have replaced `ssl.SSLContext`: those of gevent and of truststore do.
     own = type(context) is ssl.SSLContext and ssl.SSLContext.__module__ == "ssl"
-    if own and isinstance(loop, asyncio.SelectorEventLoop):
-        SocketTransport(loop, sock, protocol)
-    else:
-        await loop.create_connection(lambda: protocol, sock=sock)
+    try:
+        if own and isinstance(loop, asyncio.SelectorEventLoop):
+            SocketTransport(loop, sock, protocol)
+        else:
+            await loop.create_connection(lambda: protocol, sock=sock)
+    except BaseException:
+        # The system may refuse to watch it.
+        sock.close()
+        raise
 
 
 async def start_tls(
