@@ -238,3 +238,13 @@ def test_any_environ(environ: dict[str, str]) -> None:
     except ConfigError as error:
         seen = f"{error} {error!r} {vars(error)}"
     assert "s3cr3t" not in seen
+
+
+def test_a_port_in_place_of_the_login() -> None:
+    """As `smtplib.SMTP(host, port)` has it: the hint says where the port goes."""
+    with pytest.raises(ConfigError, match="auth must be a pair") as caught:
+        Server("mail.example.org", 587)  # type: ignore[arg-type]
+    assert "policy=Policy(methods=" in caught.value.hint
+    with pytest.raises(ConfigError, match="auth must be a pair") as caught:
+        Server("mail.example.org", "secret")  # type: ignore[arg-type]
+    assert not caught.value.hint

@@ -307,9 +307,15 @@ class EmailBackend(_Base):
             return self.server
         auth = None
         if self.username or self.password:
-            # `Password` refuses an empty user name or password. Without that, the message
-            # would be sent without a login.
-            auth = Password(self.username or "", self.password or "")
+            if not (self.username and self.password):
+                # Else the message would be sent without a login.
+                missing = "EMAIL_HOST_PASSWORD" if self.username else "EMAIL_HOST_USER"
+                raise ConfigError(
+                    "neither the user name nor the password can be empty",
+                    hint=f"{missing}, or the option of the mailer, is empty: set it, or "
+                    "neither of the two",
+                )
+            auth = Password(self.username, self.password)
         methods = self._methods(login=auth is not None)
         policy = Policy(methods=methods)
         context = None if methods[0].security == "plaintext" else self._context()

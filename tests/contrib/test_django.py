@@ -266,7 +266,8 @@ def test_a_failed_connection_names_host_and_setting(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"username": "ann"}, "password can be empty"),
+        ({"username": "ann"}, r"password can be empty \(EMAIL_HOST_PASSWORD"),
+        ({"password": "secret"}, r"password can be empty \(EMAIL_HOST_USER,"),
         ({"use_ssl": True, "ssl_certfile": "/nowhere.pem"}, "No such file"),
         ({"use_tls": True, "ssl_keyfile": "/nowhere.pem"}, "cannot be read"),
     ],

@@ -351,9 +351,15 @@ def _credentials(auth: object) -> Auth | None:
         return Password(*auth)
     if auth is None or isinstance(auth, Password | OAuth2 | External):
         return auth
+    # As in `smtplib.SMTP(host, port)`.
+    a_port = isinstance(auth, int) and not isinstance(auth, bool)
+    hint = (
+        "the port goes to the policy: policy=Policy(methods=(Method(587, 'starttls'),))"
+    )
     raise ConfigError(
         "auth must be a pair (username, password), Password(username, password), "
-        "OAuth2(username, token), External(), or None"
+        "OAuth2(username, token), External(), or None",
+        hint=hint if a_port else "",
     )
 
 
