@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import pytest
 import tls
 from leaks import one_port
-from sending import MESSAGE, envelope, server_for
+from sending import MESSAGE, WAYS, Send, envelope, server_for
 
-from smtpsend import AsyncClient, Client
+from smtpsend import AsyncClient, CertificateError, Client
 from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS, SocketTransport
 from smtpsend._wire.transport.transports import open_transport, start_tls
 
@@ -445,9 +445,64 @@ def test_which_transport(monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(run(context))
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(run(context_of(ssl.SSLContext)))
-    monkeypatch.setattr(ssl, "SSLContext", Context)  # as truststore does it
-    asyncio.run(run(context_of(Context)))
-    assert found == [True, False, True, False]
+    for place, name, value in [
+        (ssl.SSLContext, "sslobject_class", type("Pin", (ssl.SSLObject,), {})),
+        (ssl.SSLContext, "sslsocket_class", type("Pin", (ssl.SSLSocket,), {})),
+        (ssl.SSLContext, "wrap_bio", lambda *_, **__: None),
+        (ssl.SSLObject, "do_handshake", lambda _: None),
+        (ssl, "SSLContext", Context),  # as truststore does it
+    ]:
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, value)
+            asyncio.run(run(context_of(ssl.SSLContext)))
+    assert found == [True, False, True] + [False] * 5
+
+
+@pytest.mark.parametrize("send", WAYS)
+def test_checks_of_a_caller_are_made(send: Send) -> None:
+    """A class of TLS objects in the context of a caller refuses what it refuses."""
+
+    class Pin(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            raise ssl.SSLCertVerificationError("not the pinned key")
+
+    context = tls.client_context()
+    context.sslobject_class = Pin
+    with one_port() as scripted:
+        with pytest.raises(CertificateError, match="not the pinned key"):
+            send(MESSAGE, server_for(scripted, ssl_context=context), **envelope())
+    assert not scripted.accepted
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException]) -> None:
+    """The wait of a moment does not raise it in the task, and the loop does."""
+    waited: list[bool] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        MOMENTARY_LOOPS.add(loop)
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol = Protocol()
+        transport = SocketTransport(loop, mine, protocol)
+
+        class Thrown:
+            def select(self, _: float) -> None:
+                raise kind
+
+        selector = loop._selector  # type: ignore[attr-defined]
+        loop._selector = Thrown()  # type: ignore[attr-defined]
+        waited.append(transport.wait_a_moment())
+        loop._selector = selector  # type: ignore[attr-defined]
+        transport.abort()
+        other.close()
+        await protocol.until(lambda: "lost" in protocol.calls)
+
+    with pytest.raises(kind):
+        asyncio.run(run())
+    assert waited == [False]
 
 
 # The wait of a moment, which is for the library's own loops.

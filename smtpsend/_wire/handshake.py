@@ -88,7 +88,8 @@ async def _open_session(
             raise
     channel = make_channel(target.redact)
     # From here on the transport owns the socket, and closes it on a cancellation, too.
-    await open_transport(sock, channel, target.context)
+    given = target.context_is_given
+    await open_transport(sock, channel, target.context, given=given)
     session = Session(target, track, channel, deadline, sock)
     try:
         await _handshake(session)
@@ -272,7 +273,9 @@ def _handshake_error(error: BaseException, target: Target, limit: float) -> Base
     # read the modules, the error has the general hint of its event.
     hint = ""
     if isinstance(error, ssl.SSLCertVerificationError):
-        why, found = error.verify_message, refused_by(error)
+        # The error has no `verify_message` if code in Python made it.
+        why = getattr(error, "verify_message", "") or str(error)
+        found = refused_by(error)
         other = target.name != tls_name(target.host)
         with suppress(OSError, ImportError):
             from smtpsend._model.diagnosis.tls_remedies import certificate_remedy

@@ -162,7 +162,13 @@ class SocketTransport(asyncio.Transport):
             seconds = min(seconds, timers[0].when() - loop.time())
             if seconds <= 0:
                 return False
-        events = selector.select(seconds)
+        try:
+            events = selector.select(seconds)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Code has thrown it into this thread, and not into the task that waits. The
+            # loop raises it where its own waits would.
+            loop.call_soon(_raise, error)
+            return False
         if len(events) != 1 or events[0][0].fd != self._descriptor:
             return False  # the loop will see the same events again
         self._readable()
@@ -335,3 +341,7 @@ class SocketTransport(asyncio.Transport):
             self._protocol.connection_lost(self.error)
         finally:
             self._sock.close()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -16,7 +16,11 @@ _RECORDS = 65536
 
 
 async def open_transport(
-    sock: socket.socket, protocol: asyncio.Protocol, context: ssl.SSLContext
+    sock: socket.socket,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    *,
+    given: bool = False,
 ) -> None:
     """Connect `protocol` to a socket, which its transport owns from then on.
 
@@ -24,14 +28,14 @@ async def open_transport(
         sock: a connected, non-blocking socket.
         protocol: the protocol.
         context: the TLS context that may be used later.
+        given: whether the caller made the context.
     """
     loop = asyncio.get_running_loop()
     # Other loops, uvloop's and Windows' default one, do not watch descriptors, or have
-    # TLS of their own. Another class of contexts may support only what asyncio uses. It
-    # may also have replaced `ssl.SSLContext`: those of gevent and of truststore do.
-    own = type(context) is ssl.SSLContext and ssl.SSLContext.__module__ == "ssl"
+    # TLS of their own.
+    watches = isinstance(loop, asyncio.SelectorEventLoop)
     try:
-        if own and isinstance(loop, asyncio.SelectorEventLoop):
+        if watches and not given and _is_usual(context):
             SocketTransport(loop, sock, protocol)
         else:
             await loop.create_connection(lambda: protocol, sock=sock)
@@ -39,6 +43,25 @@ async def open_transport(
         # The system may refuse to watch it.
         sock.close()
         raise
+
+
+def _is_usual(context: ssl.SSLContext) -> bool:
+    """Whether nobody has put code of their own into the TLS of a context of ours.
+
+    Such code, of gevent and truststore for example, may check more than the standard
+    library does, and may do so only in what asyncio uses.
+    """
+    cls = type(context)
+    return (
+        cls is ssl.SSLContext
+        and cls.__module__ == "ssl"
+        and context.sslobject_class is ssl.SSLObject
+        and context.sslsocket_class is ssl.SSLSocket
+        and (cls.wrap_bio, ssl.SSLObject.do_handshake) == _USUAL
+    )
+
+
+_USUAL = ssl.SSLContext.wrap_bio, ssl.SSLObject.do_handshake
 
 
 async def start_tls(
