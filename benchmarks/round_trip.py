@@ -20,7 +20,7 @@ from pathlib import Path
 import trustme
 
 from benchmarks.places.sink import Sink
-from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS, SocketTransport
+from smtpsend._wire.transport.socket_transport import OWN_LOOPS, SocketTransport
 from smtpsend._wire.transport.transports import start_tls
 
 
@@ -50,7 +50,7 @@ def _connected(port: int) -> socket.socket:
     for command in (b"EHLO [127.0.0.1]\r\n", b"STARTTLS\r\n"):
         sock.sendall(command)
         sock.recv(4096)
-    sock.setblocking(False)  # the standard library's signature
+    sock.setblocking(False)
     return sock
 
 
@@ -69,24 +69,24 @@ def by_smtplib(port: int, context: ssl.SSLContext, count: int) -> Spent:
 
 
 async def _by_asyncio(
-    port: int, context: ssl.SSLContext, count: int, momentary: bool | None
+    port: int, context: ssl.SSLContext, count: int, polls: bool | None
 ) -> Spent:
-    """A transport, without a parser; momentary: None for that of asyncio."""
+    """A transport, without a parser; without polling for False; asyncio's for None."""
     loop, replies, sock = asyncio.get_running_loop(), _Replies(), _connected(port)
-    if momentary is None:
+    if polls is None:
         await loop.create_connection(lambda: replies, sock=sock)
     else:
-        if momentary:
-            MOMENTARY_LOOPS.add(loop)
+        if polls:
+            OWN_LOOPS.add(loop)
         SocketTransport(loop, sock, replies)
     secure = await start_tls(replies.transport, replies, context, _HOST, 10)
-    assert secure is not None  # nothing closes it
+    assert secure is not None
     cpu, wall = time.process_time(), time.perf_counter()
     for _ in range(count):
         replies.waiter = loop.create_future()
         secure.write(b"NOOP\r\n")
         if isinstance(secure, SocketTransport):
-            secure.wait_a_moment()
+            secure.poll()
         await replies.waiter
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     secure.abort()
@@ -97,14 +97,14 @@ async def _by_asyncio(
 def main(count: int) -> None:
     """Measure each in turn, several times, and print the medians."""
 
-    def asynchronous(momentary: bool | None) -> Callable[[], Spent]:
-        return lambda: asyncio.run(_by_asyncio(port, context, count, momentary))
+    def asynchronous(polls: bool | None) -> Callable[[], Spent]:
+        return lambda: asyncio.run(_by_asyncio(port, context, count, polls))
 
     ways: dict[str, Callable[[], Spent]] = {
         "smtplib": lambda: by_smtplib(port, context, count),
         "asyncio's TLS": asynchronous(None),
         "SocketTransport": asynchronous(False),
-        "SocketTransport, waits by itself": asynchronous(True),
+        "SocketTransport, polls": asynchronous(True),
     }
     with tempfile.TemporaryDirectory() as folder:
         authority, files = trustme.CA(), Path(folder)

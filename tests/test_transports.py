@@ -20,7 +20,7 @@ from leaks import one_port
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import AsyncClient, CertificateError, Client
-from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS, SocketTransport
+from smtpsend._wire.transport.socket_transport import OWN_LOOPS, SocketTransport
 from smtpsend._wire.transport.transports import open_transport, start_tls
 
 
@@ -477,12 +477,12 @@ def test_checks_of_a_caller_are_made(send: Send) -> None:
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException]) -> None:
-    """The wait of a moment does not raise it in the task, and the loop does."""
+    """`poll` does not raise it in the task, and the loop does."""
     waited: list[bool] = []
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        MOMENTARY_LOOPS.add(loop)
+        OWN_LOOPS.add(loop)
         mine, other = socket.socketpair()
         mine.setblocking(False)
         protocol = Protocol()
@@ -494,7 +494,7 @@ def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException])
 
         selector = loop._selector  # type: ignore[attr-defined]
         loop._selector = Thrown()  # type: ignore[attr-defined]
-        waited.append(transport.wait_a_moment())
+        waited.append(transport.poll())
         loop._selector = selector  # type: ignore[attr-defined]
         transport.abort()
         other.close()
@@ -505,25 +505,25 @@ def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException])
     assert waited == [False]
 
 
-# The wait of a moment, which is for the library's own loops.
+# Polling, which is for the library's own loops.
 
 
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """What each wait of a moment returns from now on."""
+def polled(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What each `poll` returns from now on."""
     found: list[bool] = []
-    wait = SocketTransport.wait_a_moment
+    wait = SocketTransport.poll
 
     def noted(self: SocketTransport) -> bool:
         found.append(wait(self))
         return found[-1]
 
-    monkeypatch.setattr(SocketTransport, "wait_a_moment", noted)
+    monkeypatch.setattr(SocketTransport, "poll", noted)
     return found
 
 
-def test_a_sync_call_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_call_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies of a server nearby are read without a turn of the loop."""
-    found = waited(monkeypatch)
+    found = polled(monkeypatch)
     with one_port() as scripted, Client(server_for(scripted)) as client:
         for _ in range(5):
             client.send(MESSAGE, **envelope())
@@ -532,7 +532,7 @@ def test_a_sync_call_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_loop_of_a_program_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a loop of the caller's, only the loop waits."""
-    found = waited(monkeypatch)
+    found = polled(monkeypatch)
 
     async def run() -> None:
         async with AsyncClient(server_for(scripted)) as client:
@@ -549,7 +549,7 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        MOMENTARY_LOOPS.add(loop)
+        OWN_LOOPS.add(loop)
         (mine, other), (second, third) = socket.socketpair(), socket.socketpair()
         for end in (mine, second):
             end.setblocking(False)
@@ -557,41 +557,41 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
         transport = SocketTransport(loop, mine, protocol)
         other.send(b"data")
         loop.call_soon(lambda: None)
-        assert not transport.wait_a_moment(), "a callback was ready"
+        assert not transport.poll(), "a callback was ready"
         for _ in range(3):  # it would be read otherwise
             transport.pause_reading()
             await asyncio.sleep(0)
         transport.resume_reading()
         due = loop.call_later(0, lambda: None)
-        assert not transport.wait_a_moment(), "a timer was due"
+        assert not transport.poll(), "a timer was due"
         due.cancel()
         assert not protocol.received
         await protocol.until(lambda: protocol.received)
-        assert not transport.wait_a_moment(), "nothing came"
+        assert not transport.poll(), "nothing came"
         other.send(b"data")
-        assert transport.wait_a_moment()
+        assert transport.poll()
         assert protocol.received == b"datadata"
         read = loop.create_future()
         loop.add_reader(second, lambda: read.done() or read.set_result(None))
         third.send(b"x")
         other.send(b"data")
-        assert not transport.wait_a_moment(), "another descriptor was ready"
+        assert not transport.poll(), "another descriptor was ready"
         await read
         loop.remove_reader(second)
         transport.pause_reading()
         for _ in range(3):
             await asyncio.sleep(0)
         other.send(b"data")
-        assert not transport.wait_a_moment(), "reading is paused"
+        assert not transport.poll(), "reading is paused"
         assert protocol.received == 3 * b"data"
         transport.abort()
-        assert not transport.wait_a_moment(), "it has ended"
+        assert not transport.poll(), "it has ended"
         loop.set_debug(True)
         third.setblocking(False)
         debugged = SocketTransport(loop, third, Protocol())
         loop.set_debug(False)
         second.send(b"x")
-        assert not debugged.wait_a_moment(), "asyncio would log the wait"
+        assert not debugged.poll(), "asyncio would log the wait"
         debugged.abort()
         await protocol.until(lambda: "lost" in protocol.calls)
         for end in (other, second, third):

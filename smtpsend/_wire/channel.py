@@ -172,7 +172,7 @@ class Channel(asyncio.Protocol):
             raise TimedOut(what)
         self._acknowledger.acknowledge()
         transport = None if self._paused else self.transport
-        if isinstance(transport, SocketTransport) and transport.wait_a_moment():
+        if isinstance(transport, SocketTransport) and transport.poll():
             return
         self._waiter = self._loop.create_future()
         self._wake_at(until)

@@ -72,15 +72,15 @@ _ADDRESSES_LAST = 5.0
 # If more names than this are looked up, all addresses are forgotten.
 _MOST_NAMES = 256
 
-# When the addresses of a name were found, by the name and by the function that looks it
-# up, which a program may replace.
-_found: dict[tuple[str, Callable[..., Any]], tuple[float, Sequence[Address]]] = {}
+# By the name: when its addresses were found, by which function, and the addresses. A
+# program may replace the function.
+_found: dict[str, tuple[float, Callable[..., Any], Sequence[Address]]] = {}
 
 
 def forget_addresses(target: Target) -> None:
     """Look the name up again next time, because a connection could not be opened."""
     host = target.host if target.proxy is None else target.proxy.host
-    _found.pop((host, socket.getaddrinfo), None)
+    _found.pop(host, None)
 
 
 async def _addresses(
@@ -91,12 +91,13 @@ async def _addresses(
     host, what = server.host, "the host name"
     if server.proxy is not None:
         host, what = server.proxy.host, "the proxy's host name"
-    key = host, socket.getaddrinfo
+    look_up = socket.getaddrinfo
     last = min(_ADDRESSES_LAST, server.policy.remember)
-    when, addresses = _found.get(key, (0.0, ()))
+    when, by, addresses = _found.get(host, (0.0, look_up, ()))
     if (
         addresses
         and not fresh
+        and by is look_up
         and time.monotonic() < when + last
         and not sys.is_finalizing()  # the look-up refuses what can no longer be sent
     ):
@@ -104,7 +105,7 @@ async def _addresses(
     addresses = await resolve(host, limit, what)
     if len(_found) >= _MOST_NAMES:
         _found.clear()
-    _found[key] = time.monotonic(), addresses
+    _found[host] = time.monotonic(), look_up, addresses
     return addresses
 
 

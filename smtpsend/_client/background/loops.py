@@ -15,7 +15,7 @@ from typing import Any
 
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.callers.code import contained
-from smtpsend._wire.transport.socket_transport import MOMENTARY_LOOPS
+from smtpsend._wire.transport.socket_transport import OWN_LOOPS
 
 
 log = logging.getLogger("smtpsend")
@@ -44,7 +44,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except OSError as error:
         raise_if_short(error, "no connection")
         raise
-    MOMENTARY_LOOPS.add(loop)
+    OWN_LOOPS.add(loop)
     return loop
 
 

@@ -181,7 +181,8 @@ async def read_greeting(target: Target, port: int, deadline: Deadline) -> Port25
     try:
         sock = await open_socket(target, track, deadline)
         channel = Channel(target.redact)
-        await open_transport(sock, channel, target.context)  # without TLS
+        given = target.context_is_given
+        await open_transport(sock, channel, target.context, given=given)
         try:
             with step(track, Phase.GREETING):
                 greeting = await channel.reply(deadline.within(_SECOND_TIMEOUT))

@@ -115,7 +115,7 @@ def _meant(name: str) -> str | None:
 _OTHER_BEGINNINGS = ("EMAIL_", "MAIL_", "MAILER_", "DJANGO_EMAIL_")
 
 
-def where_none_is_set(environ: Mapping[str, str]) -> str:
+def hint_without_server(environ: Mapping[str, str]) -> str:
     """The hint where no server is set: what another framework's variable is called."""
     for whole, value in environ.items():
         for beginning in _OTHER_BEGINNINGS:

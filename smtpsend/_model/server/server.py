@@ -282,11 +282,11 @@ class Server:
         with importing():
             from smtpsend._model.server.environment import (
                 auth_from_env,
+                hint_without_server,
                 method_from_env,
                 proxy_from_env,
                 variables,
                 wants_tokens,
-                where_none_is_set,
             )
 
         env = os.environ if environ is None else environ
@@ -314,7 +314,7 @@ class Server:
         if "HOST" not in found:
             raise ConfigError(
                 "none of SMTP_URL, SMTP_HOST and SMTP_PROVIDER is set",
-                hint=where_none_is_set(env),
+                hint=hint_without_server(env),
             )
         auth = auth_from_env(found)
         _use_method(options, method_from_env(found))

@@ -24,11 +24,11 @@ from smtpsend._wire.transport.acknowledge import Acknowledger
 # each record that was sent show as progress.
 _RECORD = 16384
 
-# A transport of these loops waits this many seconds for data by itself.
-_MOMENT = 0.002
+# A transport of the library's own loops polls for this many seconds at most.
+_POLL_SECONDS = 0.002
 
-MOMENTARY_LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-"""Event loops that a transport may hold up for a moment: those of the library."""
+OWN_LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+"""The event loops of the library. A transport may hold them up while it polls."""
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -66,8 +66,8 @@ class SocketTransport(asyncio.Transport):
         self._handshake: asyncio.Future[None] | None = None
         self._closing = False  # nothing more is read, or taken from the protocol
         self._ended = False  # nothing more is sent
-        # In debug mode, asyncio would log the waits as callbacks that block the loop.
-        self._momentary = loop in MOMENTARY_LOOPS and not loop.get_debug()
+        # In debug mode, asyncio would log that a callback blocks the loop.
+        self._polls = loop in OWN_LOOPS and not loop.get_debug()
         with contextlib.suppress(OSError):  # it is no socket of TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         protocol.connection_made(self)
@@ -118,7 +118,7 @@ class SocketTransport(asyncio.Transport):
                     self._watch_writes(on=True)
                 else:
                     return
-                self.wait_a_moment()
+                self.poll()
                 await self._handshake
         finally:
             self._handshake = None
@@ -141,13 +141,13 @@ class SocketTransport(asyncio.Transport):
             self._watching_reads = True
             self._loop.add_reader(self._descriptor, self._readable)
 
-    def wait_a_moment(self) -> bool:
-        """Wait for data without the loop; return whether it came.
+    def poll(self) -> bool:
+        """Wait for data for 2 ms at most, without the loop; return whether data came.
 
-        A server nearby replies within this moment, which saves two turns of the loop. If
-        the loop has anything else to do now or meanwhile, nothing is waited for.
+        A server nearby replies within this time, which saves two turns of the loop. The
+        wait ends as soon as the loop has anything else to do.
         """
-        if not self._momentary or not self._watching_reads:
+        if not self._polls or not self._watching_reads:
             return False
         # Private attributes of asyncio's loops. Without them, only the loop waits.
         loop: Any = self._loop
@@ -157,7 +157,7 @@ class SocketTransport(asyncio.Transport):
                 return False
         except AttributeError:
             return False
-        seconds = _MOMENT
+        seconds = _POLL_SECONDS
         if timers:
             seconds = min(seconds, timers[0].when() - loop.time())
             if seconds <= 0:
