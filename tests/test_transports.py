@@ -19,7 +19,7 @@ import tls
 from leaks import one_port
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
-from smtpsend import AsyncClient, CertificateError, Client
+from smtpsend import AsyncClient, CertificateError, Client, TLSError
 from smtpsend._wire.transport.socket_transport import OWN_LOOPS, SocketTransport
 from smtpsend._wire.transport.transports import open_transport, start_tls
 
@@ -99,7 +99,9 @@ class Peer:
                     self._work(sock)
                     return
                 context = tls.server_context(self._secure)
-                with context.wrap_socket(sock, server_side=True) as secure:
+                # An end without close_notify is an error then.
+                options = {"server_side": True, "suppress_ragged_eofs": False}
+                with context.wrap_socket(sock, **options) as secure:
                     self._work(secure)
         except Exception as error:  # the test looks at it
             self.error = error
@@ -473,6 +475,42 @@ def test_checks_of_a_caller_are_made(send: Send) -> None:
         with pytest.raises(CertificateError, match="not the pinned key"):
             send(MESSAGE, server_for(scripted, ssl_context=context), **envelope())
     assert not scripted.accepted
+
+
+def test_functions_of_a_caller_s_context_are_called() -> None:
+    """What a caller has put into a context refuses what it refuses."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ssl.SSLError(1, "not today")
+
+    context = tls.client_context()
+    context.wrap_bio = refuse  # type: ignore[method-assign]
+    with one_port() as scripted:
+        with pytest.raises(TLSError):
+            WAYS[0](MESSAGE, server_for(scripted, ssl_context=context), **envelope())
+    assert not scripted.accepted
+
+
+def test_a_loop_that_stops_is_not_held_up() -> None:
+    """A stop is for another thread, which waits for it."""
+    loop, found = asyncio.new_event_loop(), []
+    OWN_LOOPS.add(loop)
+    mine, other = socket.socketpair()
+    mine.setblocking(False)
+
+    def stop() -> None:
+        transport = SocketTransport(loop, mine, Protocol())
+        other.send(b"data")
+        loop.stop()
+        found.append(transport.poll())
+        transport.abort()
+
+    loop.call_soon(stop)
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    other.close()
+    assert found == [False]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
