@@ -527,13 +527,11 @@ def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException])
         transport = SocketTransport(loop, mine, protocol)
 
         class Thrown:
-            def select(self, _: float) -> None:
+            def poll(self, _: float) -> None:
                 raise kind
 
-        selector = loop._selector  # type: ignore[attr-defined]
-        loop._selector = Thrown()  # type: ignore[attr-defined]
+        transport._poller = Thrown()  # type: ignore[assignment]
         waited.append(transport.poll())
-        loop._selector = selector  # type: ignore[attr-defined]
         transport.abort()
         other.close()
         await protocol.until(lambda: "lost" in protocol.calls)
@@ -612,8 +610,10 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
         read = loop.create_future()
         loop.add_reader(second, lambda: read.done() or read.set_result(None))
         third.send(b"x")
-        other.send(b"data")
         assert not transport.poll(), "another descriptor was ready"
+        other.send(b"data")
+        assert transport.poll()
+        assert not transport.poll(), "another descriptor is ready still"
         await read
         loop.remove_reader(second)
         transport.pause_reading()
