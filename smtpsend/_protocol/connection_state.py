@@ -52,12 +52,12 @@ class ConnectionState:
         """Whether the server may have closed the connection without our knowledge."""
         return self.served or self.was_idle
 
-    def out_of_sequence(self, refused: SendError | None) -> bool:
+    def out_of_sequence(self, refused: SendError) -> bool:
         """Whether MAIL was refused because of an earlier message on the connection.
 
         A 503 is about the sequence of commands (RFC 5321 section 4.2.2), and some servers
         take one message a connection. It is the reply to the message only if no other
         was sent before it.
         """
-        reply = None if refused is None else refused.reply
+        reply = refused.reply
         return reply is not None and reply.code == 503 and self.transactions > 1

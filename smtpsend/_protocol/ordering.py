@@ -150,12 +150,12 @@ def exists(verb: Verb, code: int) -> bool:
     return code == 354 if verb is Verb.DATA else code < 300 and code != 221
 
 
-def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Verb]:
+def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Command]:
     """Record the replies at the head of `replies` that accept what was asked.
 
     These are the 250s to RSET, MAIL, RCPT and BDAT, where no earlier reply to the message
-    was negative. They are nearly all replies, so they have this shorter way. The last
-    command of a group is left to `Pipeline.receive`, as is every other reply.
+    was negative. They are nearly all replies, so they have this shorter way. Every other
+    reply is left to `Pipeline.receive`.
 
     Args:
         awaiting: the commands without a reply; those that get one are removed.
@@ -164,11 +164,10 @@ def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Verb]:
     Returns:
         The commands that got a reply.
     """
-    recorded: list[Verb] = []
-    replied, last = Stage.REPLIED, awaiting[-1]
+    recorded: list[Command] = []
     for command, reply in zip(awaiting, replies, strict=False):
         verb, transaction, address = command
-        if reply.code != 250 or transaction is None or command is last:
+        if reply.code != 250 or transaction is None:
             break
         if transaction.mail_refused is not None:
             break
@@ -177,10 +176,10 @@ def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Verb]:
         elif verb is Verb.BDAT:
             if transaction.refusal() is not None:
                 break
-            transaction.reply, transaction.stage = reply, replied
+            transaction.reply, transaction.stage = reply, Stage.REPLIED
         elif verb is not Verb.MAIL and verb is not Verb.RSET:
             break
-        recorded.append(verb)
+        recorded.append(command)
     for _ in recorded:
         awaiting.popleft()
         replies.popleft()

@@ -4,8 +4,7 @@ The commands that may be written before a reply is read form a group. `next_grou
 the next group once every command before it has its reply; `written` records that the
 group is about to be written, as far as its last octet; each reply goes to `receive`, and
 the end of the connection to `connection_lost`. `take_settled` returns the transactions
-whose outcome is known by then. The table `MAY_FOLLOW` of ordering.py decides what a group
-holds:
+whose outcome is known by then. `MAY_FOLLOW` of ordering.py says what a group holds:
 
 - Without PIPELINING, each command is a group.
 - With it, a group is RSET MAIL RCPT... DATA, and the next is the content. The commands of
@@ -115,8 +114,8 @@ class Pipeline:
                 state.needs_reset = True
             elif verb is Verb.BDAT or verb is Verb.CONTENT:
                 transaction.stage = ended
-        verbs = [command.verb for command in group[:2]]
-        self.after_content = verbs == [Verb.CONTENT, Verb.MAIL]
+        content_first = len(group) > 1 and group[0].verb is Verb.CONTENT
+        self.after_content = content_first and group[1].verb is Verb.MAIL
         if self.after_content:
             self.trial.begin()
         state.state = State.BUSY
@@ -125,18 +124,21 @@ class Pipeline:
 
     def receive_all(self, replies: deque[Reply]) -> None:
         """Record replies until none is left, or no command awaits one."""
-        while self.awaiting and replies:
-            if recorded := record_usual(self.awaiting, replies):
-                self._last_was_end = recorded[-1] is Verb.BDAT
-                self._state.served |= Verb.BDAT in recorded
+        state, awaiting = self._state, self.awaiting
+        while awaiting and replies:
+            if recorded := record_usual(awaiting, replies):
+                verb, transaction, _ = recorded[-1]
+                self._last_was_end = verb is Verb.BDAT
                 self._last_421, self._negative_after_end = None, False
+                state.served = state.served or any(x.verb is Verb.BDAT for x in recorded)
+                if not awaiting and transaction is not None:
+                    self._group_read(verb, transaction)
             else:
                 self.receive(replies.popleft())
 
     def receive(self, reply: Reply) -> None:
         """Record the next reply, which is paired with the first of `awaiting`."""
-        command = self.awaiting[0]
-        verb, transaction, _ = command
+        verb, transaction, _ = command = self.awaiting[0]
         code = reply.code
         if verb in _POINTS_AFTER_END:
             self._point_reply(verb, reply)
@@ -151,10 +153,9 @@ class Pipeline:
         if (why := out_of_place(command, transaction, reply)) is not None:
             fits = exists(verb, code)
             # After a refusal, the reply rather belongs to an earlier command.
-            first = not fits and not self._any_negative
-            wrong_class = refusal(verb.phase, reply) if first else None
+            wrong = None if fits or self._any_negative else refusal(verb.phase, reply)
             self._break(
-                why, command, unpaired=True, contradiction=fits, wrong_class=wrong_class
+                why, command, unpaired=True, contradiction=fits, wrong_class=wrong
             )
             return
         if code == 421 and transaction.stage < Stage.ENDED:
@@ -189,8 +190,7 @@ class Pipeline:
 
     def _end_reply(self, verb: Verb, transaction: Transaction, reply: Reply) -> None:
         """Record the reply to the end of a message."""
-        state, code = self._state, reply.code
-        by_bdat = verb is Verb.BDAT
+        state, code, by_bdat = self._state, reply.code, verb is Verb.BDAT
         transaction.end_reply(reply, by_bdat=by_bdat)
         self._last_was_end = state.served = True
         if by_bdat:
@@ -216,24 +216,25 @@ class Pipeline:
             self._groups.needs_reset = False
             self._state.state = State.READY
 
-    def _group_read(self, verb: Verb, transaction: Transaction, reply: Reply) -> None:
-        """Go on after the last reply of a group."""
+    def _group_read(
+        self, verb: Verb, transaction: Transaction, reply: Reply | None = None
+    ) -> None:
+        """Go on after the last reply of a group; it is a usual one if `reply` is None."""
         refused = transaction.mail_refused
-        if (
-            self.after_content and self.trial.in_doubt(refused)
-        ) or self._state.out_of_sequence(refused):
+        if (self.after_content and self.trial.in_doubt(refused)) or (
+            refused is not None and self._state.out_of_sequence(refused)
+        ):
             # MAIL may have been refused only for what the connection sent before it.
             self._mail_in_doubt = True
             return
         self.after_content = False
-        is_point = IS_SYNCHRONISATION_POINT.get(verb)
-        if is_point is not None and is_point(reply):
-            self._content_wanted(transaction)
-            return
-        if verb is Verb.CONTENT:
-            self._confirm()
-        elif verb is Verb.DATA:
+        if verb is Verb.DATA and reply is not None:
+            if IS_SYNCHRONISATION_POINT[verb](reply):
+                self._content_wanted(transaction)
+                return
             self._refused(transaction, refusal(Phase.DATA, reply))
+        elif verb is Verb.CONTENT:
+            self._confirm()
         elif transaction.mail_refused is not None or (
             self._groups.planned[0].verb is Verb.DATA
             and transaction.refusal() is not None

@@ -69,9 +69,11 @@ class ReplyReader:
         # The unredacted text of the last 334: the mechanism needs it as it was sent, and
         # redaction could change it. It is never shown.
         self.challenge = b""
-        # The replies of one line, by their bytes, as long as the secrets are the same:
-        # servers repeat themselves, for 100,000 recipients and message after message.
+        # The replies of one line, by their bytes without the line feed, as long as the
+        # secrets are the same: servers repeat themselves, for 100,000 recipients and
+        # message after message. Then with the line feed, for data of one reply.
         self._cache: dict[bytes, Reply] = {}
+        self._chunks: dict[bytes, Reply] = {}
         self._cached_with = redact.hide
         self.clear()
 
@@ -90,14 +92,17 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes; none once `garbage` is set."""
+        cache = self._cache
+        if self._cached_with is not self._redact.hide:
+            cache.clear()
+            self._chunks.clear()
+            self._cached_with = self._redact.hide
+        if (known := self._chunks.get(data)) is not None and self.idle:
+            return [known]
         replies: list[Reply] = []
         if self.garbage is not None:
             return replies
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        cache = self._cache
-        if self._cached_with is not self._redact.hide:
-            cache.clear()
-            self._cached_with = self._redact.hide
         try:
             for line in lines:
                 # Most replies repeat an earlier one.
@@ -138,5 +143,5 @@ class ReplyReader:
         make = _kept_reply_of if size <= _LONGEST_KEPT else _reply_of
         reply = make(code, lines, self._redact.hide)
         if len(lines) == 1 and len(line) < 100 and len(self._cache) < 100:
-            self._cache[whole] = reply
+            self._cache[whole] = self._chunks[whole + b"\n"] = reply
         return reply

@@ -32,6 +32,10 @@ _HIGH_WATER = 65536
 _MAX_UNREAD = 65536
 
 
+def _never() -> bool:
+    return False
+
+
 class Channel(asyncio.Protocol):
     """A connection over which commands are written and replies are read one by one.
 
@@ -64,6 +68,7 @@ class Channel(asyncio.Protocol):
         self._closed = self._loop.create_future()
         self._acknowledger = Acknowledger()
         self.transport: asyncio.Transport
+        self._poll: Callable[[], bool] = _never
         self._below: asyncio.Transport | None = None
 
     # Methods that asyncio calls.
@@ -76,20 +81,22 @@ class Channel(asyncio.Protocol):
         self._below = self._below or transport
         self.transport = transport
         self._acknowledger.use(transport)
+        self._poll = transport.poll if isinstance(transport, SocketTransport) else _never
         self.reading_paused = False
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         self.last_received = self._loop.time()
-        self.transcript.check_enabled()
         self._replies += self._reader.feed(data)
         self._unread += len(data)
-        self._notify_watcher()
+        if self._watcher is not None:
+            self._notify_watcher()
         if self._reader.garbage is not None or (
-            self._replies and self._unread > _MAX_UNREAD
+            self._unread > _MAX_UNREAD and self._replies
         ):
             self._pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def _pause_reading(self) -> None:
         """Stop reading until the replies are read; TCP flow control stops the server.
@@ -135,6 +142,7 @@ class Channel(asyncio.Protocol):
         # A stored exception keeps this channel alive through its traceback. Drop the
         # transport, so that its 256 KiB of TLS buffers are freed.
         self.transport = self._below = ENDED
+        self._poll = _never
         self._acknowledger.use(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -157,23 +165,8 @@ class Channel(asyncio.Protocol):
 
     # Methods that connections and transactions call.
 
-    async def _wait(self, until: float, what: str) -> None:
-        """Wait for any event of the connection, until `until` on the loop's clock.
-
-        Args:
-            until: the end of the wait.
-            what: the text of the `TimedOut`.
-
-        Raises:
-            TimedOut: the time `until` has passed.
-        """
-        left = until - self._loop.time()
-        if left <= 0:
-            raise TimedOut(what)
-        self._acknowledger.acknowledge()
-        transport = None if self._paused else self.transport
-        if isinstance(transport, SocketTransport) and transport.poll():
-            return
+    async def _wait(self, until: float) -> None:
+        """Wait for any event of the connection, until `until` on the loop's clock."""
         self._waiter = self._loop.create_future()
         self._wake_at(until)
         try:
@@ -230,20 +223,28 @@ class Channel(asyncio.Protocol):
 
     async def wait_reply(self, timeout: float) -> None:
         """Wait for a reply, without reading it; raises what `reply` raises."""
-        until = self._loop.time() + timeout
+        until, waited = self._loop.time() + timeout, False
         while not self._replies:
             self._raise_if_broken()
-            await self._wait(until, f"no reply within {timeout:.3g} s")
+            if waited and self._loop.time() >= until:
+                raise TimedOut(f"no reply within {timeout:.3g} s")
+            self._acknowledger.acknowledge()
+            if not self._poll():
+                await self._wait(until)
+            waited = True
 
     def read_received(self, read: Callable[[deque[Reply]], None]) -> bool:
         """Let `read` take replies that have arrived; return whether there were any."""
         replies = self._replies
         if not replies:
             return False
-        before = list(replies) if self.transcript.enabled else []
-        read(replies)
-        for reply in before[: len(before) - len(replies)]:
-            self.transcript.received(reply)
+        if self.transcript.enabled:
+            before = list(replies)
+            read(replies)
+            for reply in before[: len(before) - len(replies)]:
+                self.transcript.received(reply)
+        else:
+            read(replies)
         if not replies:
             self._resume_reading()
         return True
@@ -318,7 +319,9 @@ class Channel(asyncio.Protocol):
         if self.transcript.check_enabled():
             for line, content in pieces:
                 self.transcript.sent(line, content)
-        self.transport.write(b"".join([part for piece in pieces for part in piece]))
+        single = len(pieces) == 1
+        parts = pieces[0] if single else [part for piece in pieces for part in piece]
+        self.transport.write(b"".join(parts))
         if self._below is not None and self._below.is_closing():
             # The write failed at once. A TLS alert may have arrived that gives the cause,
             # and asyncio reads nothing more.
@@ -349,13 +352,13 @@ class Channel(asyncio.Protocol):
         while self._paused and not self._replies and self._lost is None:
             if self._reader.garbage is not None:
                 return
-            try:
-                await self._wait(until, f"no upload progress within {timeout:.3g} s")
-            except TimedOut:
+            if self._loop.time() >= until:
                 now = self.transport.get_write_buffer_size()
                 if now >= waiting or not deadline.left:
-                    raise
+                    raise TimedOut(f"no upload progress within {timeout:.3g} s")
                 waiting, until = now, self._loop.time() + deadline.within(timeout)
+            self._acknowledger.acknowledge()
+            await self._wait(until)
 
     @property
     def unread(self) -> bool:

@@ -54,9 +54,9 @@ class Deadline:
         Raises:
             TimedOut: nothing is left.
         """
-        if not self.left:
+        if self._clock() >= self._end:
             raise TimedOut("the deadline ran out")
 
     def within(self, seconds: float) -> float:
         """The smaller of `seconds` and the seconds that are left."""
-        return min(seconds, self.left)
+        return min(seconds, max(0.0, self._end - self._clock()))

@@ -68,13 +68,16 @@ async def _run(
     awaiting = pipeline.awaiting
     while group := pipeline.next_group():
         try:
-            await _write(session, pipeline, group)
+            if group[0].verb is Verb.CONTENT:
+                await _write_content(session, pipeline, group)
+            else:
+                _write_commands(session, pipeline, group)
             began = clock()
             while awaiting:
-                if not channel.read_received(pipeline.receive_all):
-                    await channel.wait_reply(_timeout(session, pipeline, awaiting[0]))
-            pipeline.trial.group_seconds = clock() - began
-            session.track.progress()
+                await channel.wait_reply(_timeout(session, pipeline, awaiting[0]))
+                channel.read_received(pipeline.receive_all)
+            session.track.last_progress = channel.last_received
+            pipeline.trial.group_seconds = channel.last_received - began
         except FAULTS as fault:
             pipeline.connection_lost(
                 str(fault),
@@ -94,6 +97,9 @@ def _timeout(session: Session, pipeline: Pipeline, command: Command) -> float:
     session.track.phase = verb.phase
     if transaction is not None:
         session.deadline = transaction.deadline
+    if verb.phase is not Phase.FINAL:
+        timeout = session.timeout()
+        return pipeline.trial.within(timeout) if pipeline.after_content else timeout
     if verb is Verb.QUIT:
         limit = _QUIT_TIMEOUT
         if not pipeline.unsettled[-1].by_bdat:
@@ -102,24 +108,18 @@ def _timeout(session: Session, pipeline: Pipeline, command: Command) -> float:
     if verb is Verb.EHLO:
         limit = _NEXT_REPLY_TIMEOUT if pipeline.extra_replies else _EHLO_TIMEOUT
         return min(limit, session.timeout())
-    if verb is Verb.CONTENT or verb is Verb.BDAT:
-        return session.final_timeout()
-    timeout = session.timeout()
-    return pipeline.trial.within(timeout) if pipeline.after_content else timeout
+    return session.final_timeout()
 
 
-async def _write(session: Session, pipeline: Pipeline, group: list[Command]) -> None:
+def _write_commands(session: Session, pipeline: Pipeline, group: list[Command]) -> None:
     """Write a group, or call `pipeline.early_reply` with a reply that came before it.
 
     There is no await between the last check for an early reply and the last write, after
-    which the server may accept the message.
+    which the server may accept the message. The same holds for `_write_content`.
     """
     channel, first = session.channel, group[0]
     if first.transaction is not None:
         session.deadline = first.transaction.deadline
-    if first.verb is Verb.CONTENT:
-        await _write_content(session, pipeline, group)
-        return
     session.track.phase = first.verb.phase
     session.deadline.raise_if_over()
     pieces = _octets(session, group)
@@ -182,8 +182,10 @@ async def _write_content(
     session: Session, pipeline: Pipeline, group: list[Command]
 ) -> None:
     """Write the content in pieces, at the pace of the server, until an early reply."""
-    channel, deadline = session.channel, session.deadline
-    transaction = group[0].transaction
+    channel, transaction = session.channel, group[0].transaction
+    if transaction is not None:
+        session.deadline = transaction.deadline
+    deadline = session.deadline
     content = b"" if transaction is None else dot_stuff(transaction.content)
     commands = b"".join([line for line, _ in _octets(session, group[1:])])
     session.track.phase = Phase.CONTENT
