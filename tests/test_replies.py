@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from smtpsend._protocol.failures import Garbage
 from smtpsend._protocol.redaction.redact import Redactor
-from smtpsend._protocol.replies import ReplyReader
+from smtpsend._protocol.replies import ReplyReader, _known
 from smtpsend.errors import Reply
 
 
@@ -54,6 +54,31 @@ GOOD = {
 def test_good(data: bytes) -> None:
     """What RFC 5321 allows, and what is seen in the wild and clear, is read."""
     assert read(data) == (GOOD[data], None)
+
+
+@pytest.mark.parametrize("data", [data for data in GOOD if data.endswith(b"\n")])
+def test_what_is_known_is_not_taken_for_what_it_begins(data: bytes) -> None:
+    """What was read on one connection is the same on another, wherever it is cut."""
+    assert read(data) == (GOOD[data], None)
+    for place in range(1, len(data)):
+        start = ReplyReader(Redactor()).feed(data[:place])
+        assert start == GOOD[data][: len(start)]
+        assert len(start) == data[:place].count(b"\n") or b"-" in data
+        assert read(data[:place], data[place:]) == (GOOD[data], None)
+    assert read(data, data) == (2 * GOOD[data], None)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Of replies that each occur once, as with queue IDs, few are kept."""
+    redact = Redactor()
+    reader = ReplyReader(redact)
+    for n in range(1000):
+        assert reader.feed(b"250 queued as %d\r\n" % n) == [
+            Reply(250, None, f"queued as {n}")
+        ]
+    known = _known(redact.hide)
+    assert 0 < len(known.lines) <= 100
+    assert 0 < len(known.data) <= 100
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ import tls
 from leaks import one_port
 from sending import MESSAGE, WAYS, Send, envelope, server_for
 
-from smtpsend import AsyncClient, CertificateError, Client, TLSError
-from smtpsend._wire.transport.socket_transport import OWN_LOOPS, SocketTransport
+from smtpsend import AsyncClient, CertificateError, Client, ConnectError, TLSError
+from smtpsend._wire import dial
+from smtpsend._wire.transport.polling import OWN_LOOPS, Poller
+from smtpsend._wire.transport.socket_transport import SocketTransport
 from smtpsend._wire.transport.transports import open_transport, start_tls
 
 
@@ -530,7 +532,7 @@ def test_what_is_thrown_into_a_thread_is_for_its_loop(kind: type[BaseException])
             def poll(self, _: float) -> None:
                 raise kind
 
-        transport._poller = Thrown()  # type: ignore[assignment]
+        transport._poller._poll = Thrown()  # type: ignore
         waited.append(transport.poll())
         transport.abort()
         other.close()
@@ -564,6 +566,28 @@ def test_a_sync_call_polls(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(5):
             client.send(MESSAGE, **envelope())
     assert found.count(True) > len(found) / 2
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_a_sync_call_connects(monkeypatch: pytest.MonkeyPatch, *, polls: bool) -> None:
+    """The loop connects where a poll does not see that the socket has connected."""
+    waited: list[object] = []
+    writable = dial._writable
+
+    async def noted(sock: socket.socket) -> None:
+        waited.append(sock.getsockname()[0])
+        await writable(sock)
+
+    monkeypatch.setattr(dial, "_writable", noted)
+    if not polls:
+        monkeypatch.setattr(Poller, "wait", lambda _: False)
+    with one_port() as scripted:
+        server = server_for(scripted)
+        WAYS[0](MESSAGE, server, **envelope())
+        assert len(scripted.accepted) == 1
+    assert waited == ([] if polls else ["127.0.0.1"])
+    with pytest.raises(ConnectError, match="connection refused"):
+        WAYS[0](MESSAGE, server, **envelope())
 
 
 def test_the_loop_of_a_program_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,10 +55,37 @@ def _reply_of(code: int, lines: tuple[bytes, ...], hide: Hider) -> Reply:
     return Reply(code, enhanced, hide(text.strip("\n")))
 
 
-# A server says the same on each connection: a greeting, what it offers, "250 OK".
-_kept_reply_of = lru_cache(maxsize=128)(_reply_of)
-# Of replies with more octets, none is kept.
+# So many octets of data may be kept, with the reply that they are.
 _LONGEST_KEPT = 2048
+_MOST_KEPT = 100
+
+
+class _Known:
+    """Replies by the octets that were received, without the secrets that `hide` hides.
+
+    A server says the same on each connection, for each recipient and message after
+    message: a greeting, what it offers, "250 OK".
+
+    Attributes:
+        lines: the replies of one line, by the line without its line feed.
+        data: the replies that came alone, by all that was received.
+    """
+
+    def __init__(self) -> None:
+        self.lines: dict[bytes, Reply] = {}
+        self.data: dict[bytes, Reply] = {}
+
+
+@lru_cache(maxsize=16)
+def _known(_: Hider) -> _Known:
+    """Return the same object for the same secrets, on every connection."""
+    return _Known()
+
+
+def _keep(known: dict[bytes, Reply], octets: bytes, reply: Reply) -> None:
+    if len(known) >= _MOST_KEPT:
+        known.clear()  # many occur once; those that are repeated come again
+    known[octets] = reply
 
 
 class ReplyReader:
@@ -69,12 +96,8 @@ class ReplyReader:
         # The unredacted text of the last 334: the mechanism needs it as it was sent, and
         # redaction could change it. It is never shown.
         self.challenge = b""
-        # The replies of one line, by their bytes without the line feed, as long as the
-        # secrets are the same: servers repeat themselves, for 100,000 recipients and
-        # message after message. Then with the line feed, for data of one reply.
-        self._cache: dict[bytes, Reply] = {}
-        self._chunks: dict[bytes, Reply] = {}
-        self._cached_with = redact.hide
+        self._hide = redact.hide
+        self._known = _known(self._hide)
         self.clear()
 
     def clear(self) -> None:
@@ -92,21 +115,29 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes; none once `garbage` is set."""
-        cache = self._cache
-        if self._cached_with is not self._redact.hide:
-            cache.clear()
-            self._chunks.clear()
-            self._cached_with = self._redact.hide
-        if (known := self._chunks.get(data)) is not None and self.idle:
+        hide = self._redact.hide
+        if hide is not self._hide:
+            self._hide, self._known = hide, _known(hide)
+        if not self.idle:
+            return self._split(data)
+        if (known := self._known.data.get(data)) is not None:
             return [known]
+        replies = self._split(data)
+        one = len(replies) == 1 and len(data) <= _LONGEST_KEPT and self.idle
+        if one and replies[0].code != 334:  # its challenge is needed, too
+            _keep(self._known.data, data, replies[0])
+        return replies
+
+    def _split(self, data: bytes) -> list[Reply]:
         replies: list[Reply] = []
         if self.garbage is not None:
             return replies
         *lines, self._buffer = (self._buffer + data).split(b"\n")
+        of_lines = self._known.lines
         try:
             for line in lines:
                 # Most replies repeat an earlier one.
-                reply = None if self._lines else cache.get(line)
+                reply = None if self._lines else of_lines.get(line)
                 if reply is None:
                     reply = self._line(line)
                 if reply is not None:
@@ -135,13 +166,11 @@ class ReplyReader:
             raise Garbage("a reply without end")
         if match[2] == b"-":
             return None
-        size, self._size = self._size, 0
+        self._size = 0
         lines, self._lines = tuple(self._lines), []
         if code == 334:
             self.challenge = lines[-1].strip()
-            return _reply_of(code, lines, self._redact.hide)
-        make = _kept_reply_of if size <= _LONGEST_KEPT else _reply_of
-        reply = make(code, lines, self._redact.hide)
-        if len(lines) == 1 and len(line) < 100 and len(self._cache) < 100:
-            self._cache[whole] = self._chunks[whole + b"\n"] = reply
+        reply = _reply_of(code, lines, self._redact.hide)
+        if len(lines) == 1 and len(line) < 100 and code != 334:
+            _keep(self._known.lines, whole, reply)
         return reply

@@ -6,6 +6,7 @@ What is dialled is the server, or the proxy that is to connect to it (proxy/conn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 # getaddrinfo and ssl encode host names by this codec, and import it for the first one. A
 # fork while a thread imports it would leave the child half a module.
@@ -26,6 +27,7 @@ from smtpsend._values import NamedTuple
 from smtpsend._wire.callers.threads import in_thread
 from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.progress import Track
+from smtpsend._wire.transport.polling import poller_for
 from smtpsend.errors import ConnectError, Event, Phase, SendError
 
 
@@ -298,11 +300,43 @@ async def _connect(
         OPEN.add(sock)
         if source is not None:
             _bind(sock, source)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+        await _connect_socket(sock, address)
     except BaseException:
         sock.close()
         raise
     return sock, str(address[0])
+
+
+async def _connect_socket(sock: socket.socket, address: tuple[str | int, ...]) -> None:
+    loop = asyncio.get_running_loop()
+    poller = poller_for(loop, sock.fileno(), writes=True)
+    if poller is None:
+        await loop.sock_connect(sock, address)
+        return
+    with contextlib.suppress(BlockingIOError):
+        sock.connect(address)
+        return
+    # A server nearby accepts the connection while it is polled for.
+    if not poller.wait():
+        await _writable(sock)
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))
+
+
+async def _writable(sock: socket.socket) -> None:
+    """Wait until a socket has connected, or has failed to."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def end_wait() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(sock, end_wait)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock)
 
 
 def _bind(sock: socket.socket, source: Source) -> None:

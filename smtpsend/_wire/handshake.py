@@ -118,7 +118,6 @@ async def _handshake(session: Session) -> None:
     if session.method.security == "starttls":
         await _send_starttls(session)
         await _start_tls(session)
-        session.attach()
         await session.ehlo()
     _require_mechanism(session)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from smtpsend._model.shortage import raise_if_short
 from smtpsend._wire.callers.code import contained
-from smtpsend._wire.transport.socket_transport import OWN_LOOPS
+from smtpsend._wire.transport.polling import OWN_LOOPS
 
 
 log = logging.getLogger("smtpsend")

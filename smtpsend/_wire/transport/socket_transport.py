@@ -9,27 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import socket
 import ssl
 from collections import deque
 from typing import Any
-from weakref import WeakSet
 
 from smtpsend._wire.dial import OPEN
 from smtpsend._wire.transport.acknowledge import Acknowledger
+from smtpsend._wire.transport.polling import poller_for
 
 
 # The longest content of a TLS record (RFC 8446 section 5.1). To read as much leaves
 # nothing in OpenSSL's buffer, which the loop cannot watch. To write no more at once lets
 # each record that was sent show as progress.
 _RECORD = 16384
-
-# A transport of the library's own loops polls for so many milliseconds at most.
-_POLL_MS = 2
-
-OWN_LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-"""The event loops of the library. A transport may hold them up while it polls."""
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -67,7 +60,7 @@ class SocketTransport(asyncio.Transport):
         self._handshake: asyncio.Future[None] | None = None
         self._closing = False  # nothing more is read, or taken from the protocol
         self._ended = False  # nothing more is sent
-        self._poller = _poller(loop, self._descriptor)
+        self._poller = poller_for(loop, self._descriptor)
         with contextlib.suppress(OSError):  # it is no socket of TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         protocol.connection_made(self)
@@ -147,24 +140,11 @@ class SocketTransport(asyncio.Transport):
         A server nearby replies within this time, which saves two turns of the loop. The
         wait ends as soon as the loop has anything else to do.
         """
-        poller, loop = self._poller, self._loop
+        poller = self._poller
         if poller is None or not self._watching_reads or self._unsent:
             return False
-        if loop._ready or loop._stopping:  # type: ignore[attr-defined]
-            return False
-        if loop._scheduled:  # type: ignore[attr-defined]
-            left = loop._scheduled[0].when() - loop.time()  # type: ignore[attr-defined]
-            if left <= _POLL_MS / 1000:
-                return False
-        try:
-            events = poller.poll(_POLL_MS)
-        except (KeyboardInterrupt, SystemExit) as error:
-            # Code has thrown it into this thread, and not into the task that waits. The
-            # loop raises it where its own waits would.
-            loop.call_soon(_raise, error)
-            return False
-        if not events or events[0][0] != self._descriptor:
-            return False  # the loop will see the same events again
+        if not poller.wait():
+            return False  # the loop will see any other event
         self._readable()
         return not self._closing  # the loop tells the protocol of the end
 
@@ -340,31 +320,3 @@ class SocketTransport(asyncio.Transport):
             self._protocol.connection_lost(self.error)
         finally:
             self._sock.close()
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def _poller(loop: Any, descriptor: int) -> select.poll | None:
-    """Build what polls a socket, and the selector of its event loop beside it.
-
-    The descriptor of a selector is readable when the loop has an event.
-
-    Returns:
-        None if only the loop may wait: it is not the library's own, or in debug mode, in
-        which asyncio logs that a callback blocks the loop, or the system has no `poll`.
-    """
-    if loop not in OWN_LOOPS or loop.get_debug() or not hasattr(select, "poll"):
-        return None
-    try:
-        # These are private attributes of asyncio's loops, which `poll` looks at.
-        _ = loop._scheduled, loop._ready, loop._stopping
-        selector = loop._selector.fileno()
-    except AttributeError:
-        return None
-    poller = select.poll()
-    # The first one that is registered comes first where both are readable.
-    poller.register(descriptor, select.POLLIN)
-    poller.register(selector, select.POLLIN)
-    return poller
