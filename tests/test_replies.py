@@ -77,8 +77,10 @@ def test_what_is_kept_is_bounded() -> None:
             Reply(250, None, f"queued as {n}")
         ]
     known = _known(redact.hide)
-    assert 0 < len(known.lines) <= 100
-    assert 0 < len(known.data) <= 100
+    assert 0 < len(known.lines) <= 50
+    assert 0 < len(known.data) <= 50
+    assert reader.feed(b"250 " + 600 * b"x" + b"\r\n")
+    assert max(map(len, known.data)) < 600
 
 
 @pytest.mark.parametrize(

@@ -145,12 +145,15 @@ def _bulk(times: Times) -> Iterator[_Row]:
         key = f"bulk {name} near"
         title = f"bulk, sink, RTT 0, {short}, as it is: of smtplib"
         yield title, 1 / near, times.over(key, times.of(key, "smtplib"))
+    wide = "bulk chunking wide far"
+    title = "bulk far away, CHUNKING, `Client()` as it is: of windows of 64"
+    yield title, 1.3, times.over(wide, times.of(wide, "limit"))
     as_it_is, tuned = "bulk chunking default far", "bulk chunking tuned far"
     title = "bulk far away, CHUNKING, tuned: of the limit"
     yield title, 1.1, times.over(tuned, times.of(tuned, "limit"))
     default, best = times.ours(as_it_is), times.ours(tuned)
     yield (
-        "bulk far away, CHUNKING, as it is: of that with window 64",
+        "bulk far away, CHUNKING, one connection, as it is: of that without another one",
         1.3,
         default and best and [a / b for a, b in zip(default, best, strict=True)],
     )

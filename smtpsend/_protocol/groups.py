@@ -66,7 +66,7 @@ class Groups:
                 return group
             group.append(planned.popleft())
             if not self._terms.pipelining and command.verb is not Verb.BDAT:
-                return group  # the table lets nothing follow
+                return group  # without PIPELINING, nothing may follow these
 
     def clear(self) -> None:
         """Write nothing more."""

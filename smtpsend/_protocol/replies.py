@@ -55,9 +55,9 @@ def _reply_of(code: int, lines: tuple[bytes, ...], hide: Hider) -> Reply:
     return Reply(code, enhanced, hide(text.strip("\n")))
 
 
-# So many octets of data may be kept, with the reply that they are.
-_LONGEST_KEPT = 2048
-_MOST_KEPT = 100
+# A reply of more octets is not kept; what servers offer in reply to EHLO is shorter. Of
+# the replies of each kind, so many are kept, for each of the last sets of secrets.
+_LONGEST_KEPT, _MOST_KEPT, _SETS_OF_SECRETS = 512, 50, 8
 
 
 class _Known:
@@ -76,7 +76,7 @@ class _Known:
         self.data: dict[bytes, Reply] = {}
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=_SETS_OF_SECRETS)
 def _known(_: Hider) -> _Known:
     """Return the same object for the same secrets, on every connection."""
     return _Known()

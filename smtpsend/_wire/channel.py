@@ -32,10 +32,6 @@ _HIGH_WATER = 65536
 _MAX_UNREAD = 65536
 
 
-def _never() -> bool:
-    return False
-
-
 class Channel(asyncio.Protocol):
     """A connection over which commands are written and replies are read one by one.
 
@@ -68,7 +64,7 @@ class Channel(asyncio.Protocol):
         self._closed = self._loop.create_future()
         self._acknowledger = Acknowledger()
         self.transport: asyncio.Transport
-        self._poll: Callable[[], bool] = _never
+        self._poll: Callable[[], bool] = bool  # which is False: only the loop waits
         self._below: asyncio.Transport | None = None
 
     # Methods that asyncio calls.
@@ -81,7 +77,7 @@ class Channel(asyncio.Protocol):
         self._below = self._below or transport
         self.transport = transport
         self._acknowledger.use(transport)
-        self._poll = transport.poll if isinstance(transport, SocketTransport) else _never
+        self._poll = transport.poll if isinstance(transport, SocketTransport) else bool
         self.reading_paused = False
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
@@ -142,7 +138,7 @@ class Channel(asyncio.Protocol):
         # A stored exception keeps this channel alive through its traceback. Drop the
         # transport, so that its 256 KiB of TLS buffers are freed.
         self.transport = self._below = ENDED
-        self._poll = _never
+        self._poll = bool
         self._acknowledger.use(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -173,6 +169,7 @@ class Channel(asyncio.Protocol):
             await self._waiter
         finally:
             self._waiter = None
+        self.transcript.check_enabled()  # it may have been enabled meanwhile
 
     def _wake_at(self, until: float) -> None:
         """Wake the waiter at `until`.
@@ -223,13 +220,14 @@ class Channel(asyncio.Protocol):
 
     async def wait_reply(self, timeout: float) -> None:
         """Wait for a reply, without reading it; raises what `reply` raises."""
-        until, waited = self._loop.time() + timeout, False
+        until, waited = self._loop.time() + timeout, timeout <= 0
         while not self._replies:
             self._raise_if_broken()
             if waited and self._loop.time() >= until:
                 raise TimedOut(f"no reply within {timeout:.3g} s")
             self._acknowledger.acknowledge()
-            if not self._poll():
+            # One poll, so that the loop has a turn if data comes that is no reply yet.
+            if waited or not self._poll():
                 await self._wait(until)
             waited = True
 
@@ -253,7 +251,7 @@ class Channel(asyncio.Protocol):
         reply = self._replies.popleft()
         if not self._replies:
             self._resume_reading()
-        if self.transcript.enabled:
+        if self.transcript.check_enabled():
             self.transcript.received(reply)
         return reply
 

@@ -313,7 +313,7 @@ async def _connect_socket(sock: socket.socket, address: tuple[str | int, ...]) -
     if poller is None:
         await loop.sock_connect(sock, address)
         return
-    with contextlib.suppress(BlockingIOError):
+    with contextlib.suppress(BlockingIOError, InterruptedError):
         sock.connect(address)
         return
     # A server nearby accepts the connection while it is polled for.

@@ -32,11 +32,13 @@ class Poller:
     def __init__(self, loop: Any, descriptor: int, *, writes: bool) -> None:
         self._loop = loop
         self._descriptor = descriptor
+        self._writes = writes
+        self._selector = loop._selector
+        self._watched = self._selector.get_map()
         self._poll = select.poll()
-        # What is registered first comes first where both are ready.
         self._poll.register(descriptor, select.POLLOUT if writes else select.POLLIN)
         # The descriptor of a selector is readable when the loop has an event.
-        self._poll.register(loop._selector.fileno(), select.POLLIN)
+        self._poll.register(self._selector.fileno(), select.POLLIN)
 
     def wait(self) -> bool:
         """Return whether the descriptor is ready, after 2 ms at most.
@@ -50,13 +52,21 @@ class Poller:
         if timers and timers[0].when() - loop.time() <= _LONGEST / 1000:
             return False
         try:
-            events = self._poll.poll(_LONGEST)
+            # The loop watches a pipe of its own, and the descriptor if it is for reading.
+            if len(self._watched) > 2 - self._writes:
+                return not self._writes and self._select()
+            ready = self._poll.poll(_LONGEST)
         except (KeyboardInterrupt, SystemExit) as error:
             # Code has thrown it into this thread, and not into the task that waits. The
             # loop raises it where its own waits would.
             loop.call_soon(_raise, error)
             return False
-        return bool(events) and events[0][0] == self._descriptor
+        return self._descriptor in dict(ready)
+
+    def _select(self) -> bool:
+        """Wait where the loop has other connections, too; they may not be held up."""
+        ready = self._selector.select(_LONGEST / 1000)
+        return len(ready) == 1 and ready[0][0].fd == self._descriptor
 
 
 def _raise(error: BaseException) -> None:

@@ -24,6 +24,9 @@ from smtpsend._wire.transport.polling import poller_for
 # each record that was sent show as progress.
 _RECORD = 16384
 
+# The flights that a server sends in a handshake of TLS 1.2, the most of all versions.
+_FLIGHTS = 2
+
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -95,6 +98,7 @@ class SocketTransport(asyncio.Transport):
         acknowledger = Acknowledger()
         acknowledger.use(self)
         self.resume_reading()
+        polls = _FLIGHTS
         try:
             while not self._closing:
                 self._handshake = self._loop.create_future()
@@ -111,7 +115,9 @@ class SocketTransport(asyncio.Transport):
                     self._watch_writes(on=True)
                 else:
                     return
-                self.poll()
+                if polls:  # the loop has its turns if the server sends more flights
+                    polls -= 1
+                    self.poll()
                 await self._handshake
         finally:
             self._handshake = None

@@ -1,0 +1,96 @@
+"""The waits of a channel for replies: bounded, fair to the loop, and logged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from smtpsend._protocol.failures import TimedOut
+from smtpsend._protocol.redaction.redact import Redactor
+from smtpsend._wire.channel import Channel
+from smtpsend._wire.transport.polling import OWN_LOOPS
+from smtpsend._wire.transport.socket_transport import SocketTransport
+
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@asynccontextmanager
+async def connected(*, polls: bool) -> AsyncIterator[tuple[Channel, socket.socket]]:
+    """A channel, and the socket of its server."""
+    loop = asyncio.get_running_loop()
+    if polls:
+        OWN_LOOPS.add(loop)
+    mine, server = socket.socketpair()
+    mine.setblocking(False)
+    channel = Channel(Redactor())
+    SocketTransport(loop, mine, channel)
+    try:
+        yield channel, server
+    finally:
+        channel.abort()
+        server.close()
+        await channel.wait_closed(20)
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_no_time_is_left(*, polls: bool) -> None:
+    """A reply that has arrived is not read if no time is left to wait for it."""
+
+    async def run() -> None:
+        async with connected(polls=polls) as (channel, server):
+            server.send(b"250 ok\r\n")
+            with pytest.raises(TimedOut):
+                await channel.wait_reply(0.0)
+            assert not channel.unread
+            assert (await channel.reply(20)).code == 250
+
+    asyncio.run(run())
+
+
+def test_data_that_is_no_reply_yet() -> None:
+    """The loop has a turn, however often a poll finds a further octet."""
+    octets = list(b"250 ok\r\n")
+    turns: list[int] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        def turn() -> None:
+            turns.append(len(octets))
+            if octets:
+                loop.call_soon(turn)
+                channel.data_received(bytes([octets.pop(0)]))
+
+        def poll() -> bool:
+            if not turns:
+                loop.call_soon(turn)
+                channel.data_received(bytes([octets.pop(0)]))
+            return True
+
+        async with connected(polls=True) as (channel, _):
+            channel._poll = poll
+            assert (await channel.reply(20)).code == 250
+
+    asyncio.run(run())
+    assert turns[0] == len(b"250 ok\r\n") - 1
+
+
+def test_a_log_that_is_enabled_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
+    """A reply is logged if the logger is enabled while it is waited for."""
+
+    async def run() -> None:
+        async with connected(polls=True) as (channel, server):
+            waiting = asyncio.create_task(channel.reply(20))
+            await asyncio.sleep(0)
+            with caplog.at_level(logging.DEBUG, "smtpsend.wire"):
+                server.send(b"250 queued\r\n")
+                await waiting
+
+    asyncio.run(run())
+    assert [record.getMessage() for record in caplog.records] == ["? < 250 queued"]
