@@ -21,6 +21,7 @@ from sending import MESSAGE, WAYS, Send, envelope, server_for
 
 from smtpsend import AsyncClient, CertificateError, Client, ConnectError, TLSError
 from smtpsend._wire import dial
+from smtpsend._wire.transport import polling
 from smtpsend._wire.transport.polling import OWN_LOOPS, Poller
 from smtpsend._wire.transport.socket_transport import SocketTransport
 from smtpsend._wire.transport.transports import open_transport, start_tls
@@ -493,6 +494,41 @@ def test_functions_of_a_caller_s_context_are_called() -> None:
     assert not scripted.accepted
 
 
+def test_another_thread_ends_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it calls in the loop does not wait for the end of the poll."""
+    monkeypatch.setattr(polling, "_LONGEST", 600_000)  # ten minutes
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        OWN_LOOPS.add(loop)
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol, called = Protocol(), loop.create_future()
+        transport = SocketTransport(loop, mine, protocol)
+        polls, poll = threading.Event(), transport._poller._poll  # type: ignore[union-attr]
+
+        class Noted:
+            def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+                polls.set()
+                return poll.poll(milliseconds)
+
+        def call() -> None:
+            polls.wait(20)
+            loop.call_soon_threadsafe(called.set_result, None)
+
+        transport._poller._poll = Noted()  # type: ignore[union-attr,assignment]
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert not transport.poll()
+        await called
+        thread.join()
+        transport.abort()
+        other.close()
+        await protocol.until(lambda: "lost" in protocol.calls)
+
+    asyncio.run(run())
+
+
 def test_a_loop_that_stops_is_not_held_up() -> None:
     """A stop is for another thread, which waits for it."""
     loop, found = asyncio.new_event_loop(), []
@@ -590,6 +626,24 @@ def test_a_sync_call_connects(monkeypatch: pytest.MonkeyPatch, *, polls: bool) -
         WAYS[0](MESSAGE, server, **envelope())
 
 
+def test_a_handshake_is_polled_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop has its turns if the flight of a server comes in many pieces."""
+    found: list[bool] = []
+    wait = SocketTransport.poll
+
+    def noted(self: SocketTransport) -> bool:
+        if self._handshake is None:
+            return wait(self)
+        found.append(True)
+        self._continue_handshake()
+        return True
+
+    monkeypatch.setattr(SocketTransport, "poll", noted)
+    with one_port() as scripted:
+        WAYS[0](MESSAGE, server_for(scripted), **envelope())
+    assert 1 <= len(found) <= 2
+
+
 def test_the_loop_of_a_program_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a loop of the caller's, only the loop waits."""
     found = polled(monkeypatch)
@@ -637,6 +691,14 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
         assert not transport.poll(), "another descriptor was ready"
         other.send(b"data")
         assert not transport.poll(), "another descriptor was ready as well"
+        await protocol.until(lambda: len(protocol.received) == 12)
+        await read
+        second.recv(1)
+        read = loop.create_future()
+        other.send(b"data")
+        third.send(b"x")
+        assert not transport.poll(), "another descriptor was ready after it"
+        await protocol.until(lambda: len(protocol.received) == 16)
         await read
         loop.remove_reader(second)
         transport.pause_reading()
@@ -644,13 +706,16 @@ def test_a_loop_that_has_something_to_do_does_not_wait() -> None:
             await asyncio.sleep(0)
         other.send(b"data")
         assert not transport.poll(), "reading is paused"
-        assert protocol.received == 3 * b"data"
+        assert protocol.received == 4 * b"data"
         transport.abort()
         assert not transport.poll(), "it has ended"
         loop.set_debug(True)
         third.setblocking(False)
-        debugged = SocketTransport(loop, third, Protocol())
+        protocol = Protocol()
+        debugged = SocketTransport(loop, third, protocol)
         loop.set_debug(False)
+        for _ in range(3):  # for what `set_debug` calls in the loop
+            await asyncio.sleep(0)
         second.send(b"x")
         assert not debugged.poll(), "asyncio would log the wait"
         debugged.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -81,12 +82,22 @@ def test_data_that_is_no_reply_yet() -> None:
     assert turns[0] == len(b"250 ok\r\n") - 1
 
 
-def test_a_log_that_is_enabled_meanwhile(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("in_group", [False, True])
+def test_a_log_that_is_enabled_meanwhile(
+    caplog: pytest.LogCaptureFixture, *, in_group: bool
+) -> None:
     """A reply is logged if the logger is enabled while it is waited for."""
+
+    async def read(channel: Channel) -> None:
+        if in_group:
+            await channel.wait_reply(20)
+            channel.read_received(deque.clear)
+        else:
+            await channel.reply(20)
 
     async def run() -> None:
         async with connected(polls=True) as (channel, server):
-            waiting = asyncio.create_task(channel.reply(20))
+            waiting = asyncio.create_task(read(channel))
             await asyncio.sleep(0)
             with caplog.at_level(logging.DEBUG, "smtpsend.wire"):
                 server.send(b"250 queued\r\n")
