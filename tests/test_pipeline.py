@@ -127,6 +127,19 @@ def test_written(case, expected):
     assert written(case)[: len(expected)] == expected
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_served(mode):
+    """A connection has served once there is a reply to the end of a message."""
+    started = start(Case(mode, rules=refusing(MAIL)))
+    run(Case(mode, rules=refusing(MAIL)), started)
+    by_bdat = started.transactions[0].by_bdat  # its end goes out before the reply to MAIL
+    more = len(started.transactions) > 1
+    assert started.pipeline._state.served == (more or by_bdat)
+    accepting = start(Case(mode))
+    run(Case(mode), accepting)
+    assert accepting.pipeline._state.served
+
+
 def test_extra_reply_in_the_trial():
     """An extra reply to a content is seen where the trial ends with MAIL refused."""
     rules, untried = refusing(CONTENT, SECOND), AfterData.UNTRIED

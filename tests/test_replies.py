@@ -68,6 +68,15 @@ def test_what_is_known_is_not_taken_for_what_it_begins(data: bytes) -> None:
     assert read(data, data) == (2 * GOOD[data], None)
 
 
+@pytest.mark.parametrize("data", [b"334 Zm9v\r\n", b"250 ok\r\n334 Zm9v\r\n"])
+def test_a_challenge_is_never_known(data: bytes) -> None:
+    """Each connection has the text of a 334 that another has had before."""
+    for _ in range(2):
+        reader = ReplyReader(Redactor())
+        assert reader.feed(data)[-1].code == 334
+        assert reader.challenge == b"Zm9v"
+
+
 def test_what_is_kept_is_bounded() -> None:
     """Of replies that each occur once, as with queue IDs, few are kept."""
     redact = Redactor()
