@@ -22,7 +22,7 @@ from sending import MESSAGE, WAYS, Send, envelope, server_for
 from smtpsend import AsyncClient, OAuth2, Receipt, Server
 from smtpsend._client.background import portal
 from smtpsend._model.shortage import shortage
-from smtpsend._wire import dial
+from smtpsend._wire import dial, look_up
 from smtpsend._wire.callers import threads
 from smtpsend.errors import AuthError, ConnectError, Phase
 
@@ -293,7 +293,7 @@ def test_unknown_names(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     portal.run(_nothing)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     full = OSError(errno.EMFILE, "Too many open files")
-    monkeypatch.setattr(dial, "_no_descriptor", lambda: shortage(full))
+    monkeypatch.setattr(look_up, "_no_descriptor", lambda: shortage(full))
     with pytest.raises(ConnectError, match="no file descriptor left") as caught:
         send(MESSAGE, Server("mail.example.org"), **envelope())
     assert (caught.value.phase, caught.value.temporary) == (Phase.RESOLVE, True)

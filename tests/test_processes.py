@@ -86,7 +86,7 @@ def test_a_fork_during_a_name_look_up(how: str, *, hangs: bool) -> None:
     Python calls the functions that a fork begins with in the reverse order.
     """
     program = f"""
-from smtpsend._wire import dial
+from smtpsend._wire import look_up
 
 asked, forking, ended = threading.Event(), threading.Event(), threading.Event()
 original, hangs = socket.getaddrinfo, {hangs}
@@ -99,7 +99,7 @@ def look_up(*args, **options):
     return original(*args, **options)
 
 if not hangs:
-    dial._LOOK_UP_GRACE = 20  # this machine may be slow
+    look_up._LOOK_UP_GRACE = 20  # this machine may be slow
 
 socket.getaddrinfo = look_up
 os.register_at_fork(before=forking.set)

@@ -15,7 +15,8 @@ from smtpsend._model.server.host import check_private
 from smtpsend._protocol.quirks import Quirks
 from smtpsend._protocol.redaction.redact import Redactor, redactor_for
 from smtpsend._values import NamedTuple
-from smtpsend._wire.dial import Address, Source, resolve
+from smtpsend._wire.dial import Source
+from smtpsend._wire.look_up import Address, resolve
 from smtpsend._wire.tls.context import context_for, tls_name
 
 

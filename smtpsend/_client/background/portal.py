@@ -28,7 +28,8 @@ from smtpsend._client.background.ending import (
 from smtpsend._client.background.interrupts import CtrlC, is_safe
 from smtpsend._client.background.process_loop import ProcessLoop, Scheduled
 from smtpsend._client.background.turn import Pause
-from smtpsend._wire.dial import LOOK_UPS, OPEN, finish_look_ups
+from smtpsend._wire.dial import OPEN
+from smtpsend._wire.look_up import LOOK_UPS, finish_look_ups
 from smtpsend.errors import ConfigError
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smtpsend._model.shortage import importing
-from smtpsend._wire.dial import Address, Peer, dial
+from smtpsend._wire.dial import Peer, dial
+from smtpsend._wire.look_up import Address
 
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from smtpsend._model.server.url import bracketed
 from smtpsend._model.shortage import HINT, shortage
 from smtpsend._model.tracebacks import forget_locals
 from smtpsend._values import dataclass
-from smtpsend._wire.dial import Address, Peer, dial
+from smtpsend._wire.dial import Peer, dial
+from smtpsend._wire.look_up import Address
 from smtpsend._wire.proxy import http_connect, socks5
 from smtpsend._wire.proxy.refusal import Kind, ProxyRefused
 from smtpsend.errors import ConnectError, Event, Phase, SendError
