@@ -140,6 +140,15 @@ def test_served(mode):
     assert accepting.pipeline._state.served
 
 
+def test_quit_after_content_is_no_trial():
+    """A lost connection tells nothing of MAIL after a content if QUIT was after it."""
+    case = Case("quit", {CONTENT: "drop after"}, after_data=AfterData.UNTRIED)
+    started = start(case)
+    run(case, started)
+    assert started.pipeline.broken is not None
+    assert started.pipeline._quirks.after_data is AfterData.UNTRIED
+
+
 def test_extra_reply_in_the_trial():
     """An extra reply to a content is seen where the trial ends with MAIL refused."""
     rules, untried = refusing(CONTENT, SECOND), AfterData.UNTRIED

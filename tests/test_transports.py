@@ -409,6 +409,24 @@ def test_a_protocol_that_fails() -> None:
     assert [type(context["exception"]) for context in heard] == [ZeroDivisionError]
 
 
+def test_a_write_that_fails() -> None:
+    """The connection has ended, and keeps nothing of what was not sent."""
+
+    async def run() -> None:
+        mine, other = socket.socketpair()
+        mine.setblocking(False)
+        protocol = Protocol()
+        transport = SocketTransport(asyncio.get_running_loop(), mine, protocol)
+        other.close()
+        transport.write(b"data")
+        assert transport.is_closing()
+        assert not transport.get_write_buffer_size()
+        await protocol.until(lambda: "lost" in protocol.calls)
+        assert isinstance(protocol.error, BrokenPipeError)
+
+    asyncio.run(run())
+
+
 def test_a_socket_that_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is closed."""
 

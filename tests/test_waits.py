@@ -1,12 +1,14 @@
-"""The waits of a channel for replies: bounded, fair to the loop, and logged."""
+"""The waits of a channel: bounded, fair to the loop, and logged."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from smtpsend._protocol.failures import TimedOut
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._wire.channel import Channel
+from smtpsend._wire.deadline import Deadline
 from smtpsend._wire.transport.polling import OWN_LOOPS
 from smtpsend._wire.transport.socket_transport import SocketTransport
 
@@ -105,3 +108,40 @@ def test_a_log_that_is_enabled_meanwhile(
 
     asyncio.run(run())
     assert [record.getMessage() for record in caplog.records] == ["? < 250 queued"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seconds", "looks"),
+    [
+        ([100, 50, 50], 60, 3),  # it goes on once, and then nothing was sent
+        (range(100, 0, -1), 0.15, None),  # something was sent each time
+    ],
+)
+def test_an_upload(sizes: Iterable[int], seconds: float, looks: int | None) -> None:
+    """The wait goes on while octets are sent, as long as the deadline allows."""
+    left = list(sizes)
+    count = len(left)
+
+    async def run() -> None:
+        async with connected(polls=False) as (channel, _):
+            channel.write(bytes(10_000_000))
+            channel.transport.get_write_buffer_size = lambda: left.pop(0)  # type: ignore[method-assign]
+            with pytest.raises(TimedOut, match=r"no upload progress within 0\.05 s"):
+                await channel.drain(0.05, Deadline(seconds))
+
+    asyncio.run(run())
+    assert looks is None or count - len(left) == looks
+
+
+def test_a_lost_channel_drops_its_transport() -> None:
+    """An error that is kept keeps the channel, and not what TLS has in memory."""
+
+    async def run() -> None:
+        async with connected(polls=True) as (channel, _):
+            transport = weakref.ref(channel.transport)
+        await asyncio.sleep(0)
+        gc.collect()
+        assert transport() is None
+        assert not channel._poll()
+
+    asyncio.run(run())

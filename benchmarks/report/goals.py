@@ -153,7 +153,7 @@ def _bulk(times: Times) -> Iterator[_Row]:
     yield title, 1.1, times.over(tuned, times.of(tuned, "limit"))
     default, best = times.ours(as_it_is), times.ours(tuned)
     yield (
-        "bulk far away, CHUNKING, one connection, as it is: of that without another one",
+        "bulk far away, CHUNKING, one connection: of that with `max_messages=200`",
         1.3,
         default and best and [a / b for a, b in zip(default, best, strict=True)],
     )

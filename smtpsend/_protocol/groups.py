@@ -65,8 +65,6 @@ class Groups:
             if len(group) >= LARGEST_GROUP and command.verb is Verb.RCPT:
                 return group
             group.append(planned.popleft())
-            if not self._terms.pipelining and command.verb is not Verb.BDAT:
-                return group  # without PIPELINING, nothing may follow these
 
     def clear(self) -> None:
         """Write nothing more."""

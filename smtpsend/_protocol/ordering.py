@@ -150,7 +150,9 @@ def exists(verb: Verb, code: int) -> bool:
     return code == 354 if verb is Verb.DATA else code < 300 and code != 221
 
 
-def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Command]:
+def record_usual(
+    awaiting: deque[Command], replies: deque[Reply]
+) -> tuple[list[Command], Reply | None]:
     """Record the replies at the head of `replies` that accept what was asked.
 
     These are the 250s to RSET, MAIL, RCPT and BDAT, where no earlier reply to the message
@@ -162,9 +164,10 @@ def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Comman
         replies: the replies that were received; those that are recorded are removed.
 
     Returns:
-        The commands that got a reply.
+        The commands that got a reply, and the last of these replies.
     """
     recorded: list[Command] = []
+    last: Reply | None = None
     for command, reply in zip(awaiting, replies, strict=False):
         verb, transaction, address = command
         if reply.code != 250 or transaction is None:
@@ -182,8 +185,8 @@ def record_usual(awaiting: deque[Command], replies: deque[Reply]) -> list[Comman
         recorded.append(command)
     for _ in recorded:
         awaiting.popleft()
-        replies.popleft()
-    return recorded
+        last = replies.popleft()
+    return recorded, last
 
 
 def out_of_place(command: Command, transaction: Transaction, reply: Reply) -> str | None:

@@ -126,15 +126,16 @@ class Pipeline:
         """Record replies until none is left, or no command awaits one."""
         state, awaiting = self._state, self.awaiting
         while awaiting and replies:
-            if recorded := record_usual(awaiting, replies):
-                verb, transaction, _ = recorded[-1]
-                self._last_was_end = verb is Verb.BDAT
-                self._last_421, self._negative_after_end = None, False
-                state.served = state.served or any(x.verb is Verb.BDAT for x in recorded)
-                if not awaiting and transaction is not None:
-                    self._group_read(verb, transaction)
-            else:
+            recorded, last = record_usual(awaiting, replies)
+            if last is None:
                 self.receive(replies.popleft())
+                continue
+            verb, transaction, _ = recorded[-1]
+            self._last_was_end = verb is Verb.BDAT
+            self._last_421, self._negative_after_end = None, False
+            state.served = state.served or any(x.verb is Verb.BDAT for x in recorded)
+            if not awaiting and transaction is not None:
+                self._group_read(verb, transaction, last)
 
     def receive(self, reply: Reply) -> None:
         """Record the next reply, which is paired with the first of `awaiting`."""
@@ -216,10 +217,8 @@ class Pipeline:
             self._groups.needs_reset = False
             self._state.state = State.READY
 
-    def _group_read(
-        self, verb: Verb, transaction: Transaction, reply: Reply | None = None
-    ) -> None:
-        """Go on after the last reply of a group; it is a usual one if `reply` is None."""
+    def _group_read(self, verb: Verb, transaction: Transaction, reply: Reply) -> None:
+        """Go on after the last reply of a group."""
         refused = transaction.mail_refused
         if (self.after_content and self.trial.in_doubt(refused)) or (
             refused is not None and self._state.out_of_sequence(refused)
@@ -228,7 +227,7 @@ class Pipeline:
             self._mail_in_doubt = True
             return
         self.after_content = False
-        if verb is Verb.DATA and reply is not None:
+        if verb is Verb.DATA:
             if IS_SYNCHRONISATION_POINT[verb](reply):
                 self._content_wanted(transaction)
                 return

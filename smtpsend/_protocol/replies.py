@@ -55,9 +55,12 @@ def _reply_of(code: int, lines: tuple[bytes, ...], hide: Hider) -> Reply:
     return Reply(code, enhanced, hide(text.strip("\n")))
 
 
-# A reply of more octets is not kept; what servers offer in reply to EHLO is shorter. Of
-# the replies of each kind, so many are kept, for each of the last sets of secrets.
-_LONGEST_KEPT, _MOST_KEPT, _SETS_OF_SECRETS = 512, 50, 8
+# Octets of a reply that is kept, at most. The usual replies to EHLO are shorter.
+_LONGEST_KEPT = 512
+# Replies that are kept of one line, and as many by all that was received.
+_MOST_KEPT = 50
+# Replies are kept for so many sets of secrets, those that were used last.
+_SETS_OF_SECRETS = 8
 
 
 class _Known:
@@ -123,8 +126,9 @@ class ReplyReader:
         if (known := self._known.data.get(data)) is not None:
             return [known]
         replies = self._split(data)
-        one = len(replies) == 1 and len(data) <= _LONGEST_KEPT and self.idle
-        if one and replies[0].code != 334:  # its challenge is needed, too
+        alone = len(replies) == 1 and self.idle
+        # Of a 334, the challenge is needed, too.
+        if alone and len(data) <= _LONGEST_KEPT and replies[0].code != 334:
             _keep(self._known.data, data, replies[0])
         return replies
 

@@ -220,22 +220,19 @@ class Channel(asyncio.Protocol):
 
     async def wait_reply(self, timeout: float) -> None:
         """Wait for a reply, without reading it; raises what `reply` raises."""
-        until, waited = self._loop.time() + timeout, timeout <= 0
+        until, may_poll = self._loop.time() + timeout, timeout > 0
         while not self._replies:
             self._raise_if_broken()
-            if waited and self._loop.time() >= until:
+            if not may_poll and self._loop.time() >= until:
                 raise TimedOut(f"no reply within {timeout:.3g} s")
             self._acknowledger.acknowledge()
-            # One poll, so that the loop has a turn if data comes that is no reply yet.
-            if waited or not self._poll():
+            if not (may_poll and self._poll()):
                 await self._wait(until)
-            waited = True
+            may_poll = False  # the loop has its turn if what came is no whole reply
 
-    def read_received(self, read: Callable[[deque[Reply]], None]) -> bool:
-        """Let `read` take replies that have arrived; return whether there were any."""
+    def read_received(self, read: Callable[[deque[Reply]], None]) -> None:
+        """Let `read` take replies that have arrived."""
         replies = self._replies
-        if not replies:
-            return False
         if self.transcript.enabled:
             before = list(replies)
             read(replies)
@@ -245,7 +242,6 @@ class Channel(asyncio.Protocol):
             read(replies)
         if not replies:
             self._resume_reading()
-        return True
 
     def _pop_reply(self) -> Reply:
         reply = self._replies.popleft()

@@ -244,7 +244,7 @@ class Session:
         return await self._commands.execute(*words, timeout=self.timeout())
 
     def attach(self) -> None:
-        """Prepare to send commands over the present transport, inside TLS or not."""
+        """Prepare to send commands, before and after the TLS handshake of STARTTLS."""
         name = self.target.ehlo_name or default_ehlo_name(self.channel.transport)
         self._commands = Commands(self.channel, self.target.host, name)
 

@@ -68,7 +68,10 @@ async def _run(
     awaiting = pipeline.awaiting
     while group := pipeline.next_group():
         try:
-            if group[0].verb is Verb.CONTENT:
+            first = group[0]
+            if first.transaction is not None:
+                session.deadline = first.transaction.deadline
+            if first.verb is Verb.CONTENT:
                 await _write_content(session, pipeline, group)
             else:
                 _write_commands(session, pipeline, group)
@@ -76,7 +79,6 @@ async def _run(
             while awaiting:
                 await channel.wait_reply(_timeout(session, pipeline, awaiting[0]))
                 channel.read_received(pipeline.receive_all)
-            session.track.last_progress = channel.last_received
             pipeline.trial.group_seconds = channel.last_received - began
         except FAULTS as fault:
             pipeline.connection_lost(
@@ -117,10 +119,8 @@ def _write_commands(session: Session, pipeline: Pipeline, group: list[Command]) 
     There is no await between the last check for an early reply and the last write, after
     which the server may accept the message. The same holds for `_write_content`.
     """
-    channel, first = session.channel, group[0]
-    if first.transaction is not None:
-        session.deadline = first.transaction.deadline
-    session.track.phase = first.verb.phase
+    channel = session.channel
+    session.track.phase = group[0].verb.phase
     session.deadline.raise_if_over()
     pieces = _octets(session, group)
     _note_ends(group)
@@ -182,10 +182,8 @@ async def _write_content(
     session: Session, pipeline: Pipeline, group: list[Command]
 ) -> None:
     """Write the content in pieces, at the pace of the server, until an early reply."""
-    channel, transaction = session.channel, group[0].transaction
-    if transaction is not None:
-        session.deadline = transaction.deadline
-    deadline = session.deadline
+    channel, deadline = session.channel, session.deadline
+    transaction = group[0].transaction
     content = b"" if transaction is None else dot_stuff(transaction.content)
     commands = b"".join([line for line, _ in _octets(session, group[1:])])
     session.track.phase = Phase.CONTENT

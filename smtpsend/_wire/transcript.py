@@ -24,9 +24,9 @@ class Transcript:
 
     def __init__(self, redact: Redactor) -> None:
         self.name = "?"
+        self.enabled = False
         self._redact = redact
         self._in_login = False
-        self.check_enabled()
 
     def check_enabled(self) -> bool:
         """Whether the logger is enabled for the level DEBUG now."""

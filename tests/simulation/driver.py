@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from simulation.cases import ASKING, Case, Run, start
 from simulation.world import GARBAGE, LOST, World
+from smtpsend._protocol.failures import TimedOut
 from smtpsend._protocol.redaction.redact import Redactor
 from smtpsend._protocol.transaction import Transaction
 from smtpsend._wire.channel import Channel
@@ -119,16 +120,22 @@ class Transport(asyncio.Transport):
 
 
 class _Deadline:
-    """A time limit that is reached at once if the server is silent."""
+    """The time limit of one message.
+
+    It is reached at once if the server is silent, and when the message has its outcome,
+    so that the next message fails if it has this one.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self.over = False
 
     def within(self, seconds: float) -> float:
-        return seconds if self._transport.pieces else 0.0
+        return seconds if self._transport.pieces and not self.over else 0.0
 
     def raise_if_over(self) -> None:
-        pass
+        if self.over:
+            raise TimedOut("the deadline ran out")
 
 
 async def run_driven(case: Case, random: random.Random) -> Run:
@@ -137,18 +144,22 @@ async def run_driven(case: Case, random: random.Random) -> Run:
     channel = Channel(Redactor())
     transport = Transport(started.world, channel, random)
     channel.connection_made(transport)
-    deadline = _Deadline(transport)
     for transaction in started.transactions:
-        transaction.deadline = deadline
+        transaction.deadline = _Deadline(transport)
     session = SimpleNamespace(
         channel=channel,
-        deadline=deadline,
-        track=SimpleNamespace(phase=Phase.MAIL, progress=lambda: None),
+        deadline=_Deadline(transport),
+        track=SimpleNamespace(phase=Phase.MAIL),
         target=SimpleNamespace(policy=SimpleNamespace(reply_timeout=60.0)),
-        timeout=lambda: deadline.within(60.0),
-        final_timeout=lambda: deadline.within(600.0),
+        timeout=lambda: session.deadline.within(60.0),
+        final_timeout=lambda: session.deadline.within(600.0),
         ehlo_line=b"EHLO [127.0.0.1]\r\n",
     )
     settled: list[Transaction] = []
-    await drive(cast("Session", session), started.pipeline, settled.append)
+
+    def settle(transaction: Transaction) -> None:
+        settled.append(transaction)
+        transaction.deadline.over = True
+
+    await drive(cast("Session", session), started.pipeline, settle)
     return Run(started.transactions, started.world, settled, list(started.queue))

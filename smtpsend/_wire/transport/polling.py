@@ -33,6 +33,9 @@ class Poller:
         self._loop = loop
         self._descriptor = descriptor
         self._writes = writes
+        # What the loop watches without other connections: a pipe of its own, and the
+        # descriptor if it is read.
+        self._alone = 1 if writes else 2
         self._selector = loop._selector
         self._watched = self._selector.get_map()
         self._poll = select.poll()
@@ -52,9 +55,8 @@ class Poller:
         if timers and timers[0].when() - loop.time() <= _LONGEST / 1000:
             return False
         try:
-            # The loop watches a pipe of its own, and the descriptor if it is for reading.
-            if len(self._watched) > 2 - self._writes:
-                return not self._writes and self._select()
+            if len(self._watched) > self._alone:
+                return False if self._writes else self._select()
             ready = self._poll.poll(_LONGEST)
         except (KeyboardInterrupt, SystemExit) as error:
             # Code has thrown it into this thread, and not into the task that waits. The
